@@ -1,0 +1,32 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint bench pretrain clean
+
+# Trains a policy on the bundled tiny denoiser and compares it with tuned heuristics.
+demo: $(STAMP)
+	$(BIN)/lit-unmask fit --config configs/demo.yaml
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Re-trains the bundled denoisers; the README says how long it takes.
+pretrain: $(STAMP)
+	$(BIN)/lit-unmask-pretrain fit --config configs/pretrain/tiny_llada.yaml
+	$(BIN)/lit-unmask-pretrain fit --config configs/pretrain/tiny_dream.yaml
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), f"Python 3.11 to 3.13 is needed, this is {sys.version.split()[0]}; set PYTHON=python3.11"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

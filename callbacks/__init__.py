@@ -1,0 +1,17 @@
+"""Lightning callbacks of lit_unmask; imported as ``lit_unmask.callbacks``."""
+
+from lit_unmask.callbacks.accuracy_nfe import AccuracyNFE, Baseline
+from lit_unmask.callbacks.comparison import Comparison
+from lit_unmask.callbacks.completions import Completions, PredictionWriter
+from lit_unmask.callbacks.progress import RolloutProgressBar
+from lit_unmask.callbacks.unmasking_stats import UnmaskingStats
+
+__all__ = [
+    "AccuracyNFE",
+    "Baseline",
+    "Comparison",
+    "Completions",
+    "PredictionWriter",
+    "RolloutProgressBar",
+    "UnmaskingStats",
+]

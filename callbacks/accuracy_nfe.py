@@ -1,0 +1,121 @@
+"""Accuracy against forwards during training, beside named baselines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lit_unmask.callbacks.figures import path_figure
+from lit_unmask.callbacks.tensorboard import tensorboard
+
+from lit_unmask.evaluation import Evaluation
+from lit_unmask.metrics import RolloutMetrics
+from lit_unmask.module import LitUnmask
+from lit_unmask.policies.base import Policy
+from lit_unmask.types import Problem
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A policy to compare with.
+
+    Attributes:
+        policy: Usually a heuristic.
+        block_length: Block length to decode it with; None takes the one of validation.
+    """
+
+    policy: Policy
+    block_length: int | None = None
+
+
+class AccuracyNFE(Callback):
+    """Evaluates named baselines on the validation sets and draws the policy's path.
+
+    The module itself logs ``val/<set>/accuracy``, ``val/<set>/nfe`` and
+    ``val/<set>/tokens_per_forward`` of its policy. This callback runs every baseline once on the
+    same problems with the same noise, logs ``val/<set>/<baseline>/accuracy`` and the like, and
+    draws ``val/<set>/frontier`` in TensorBoard after each validation: the policy's path over
+    training among the baselines. The same data goes to ``trainer.logged_metrics``.
+
+    ```yaml
+    callbacks:
+      - class_path: lit_unmask.callbacks.AccuracyNFE
+        init_args:
+          baselines:
+            threshold-0.9:
+              policy:
+                class_path: lit_unmask.policies.ConfidenceThreshold
+                init_args: {threshold: 0.9}
+              block_length: 16
+    ```
+
+    Args:
+        baselines: Baselines by name.
+    """
+
+    def __init__(self, baselines: dict[str, Baseline] | None = None) -> None:
+        self.baselines = baselines or {}
+        self.path: dict[str, list[tuple[int, float, float]]] = {}
+        self.reference: dict[str, dict[str, tuple[float, float]]] = {}
+        self._metrics: dict[tuple[str, str], RolloutMetrics] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the path so far, so that a resumed run draws all of it."""
+        return {"path": self.path}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue a stored path."""
+        self.path = state_dict["path"]
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Evaluation,
+        batch: list[Problem],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Run the baselines on the batch, unless they have been run on the set before."""
+        assert isinstance(pl_module, LitUnmask)
+        name = list(trainer.datamodule.val)[dataloader_idx]
+        if trainer.sanity_checking or name in self.reference:
+            return
+        for label, baseline in self.baselines.items():
+            length = baseline.block_length or pl_module.eval_decoding.block_length
+            decoding = replace(pl_module.eval_decoding, block_length=length)
+            result = pl_module.evaluate(batch, baseline.policy, decoding)
+            rewards = pl_module.reward(result.correct, result.nfe, decoding.gen_length)
+            metrics = self._metrics.setdefault((name, label), RolloutMetrics())
+            metrics.update(result, rewards)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the baselines and draw the path."""
+        if trainer.sanity_checking:
+            return
+        for name in trainer.datamodule.val:
+            if name not in self.reference:
+                self.reference[name] = {
+                    label: self._close(pl_module, name, label) for label in self.baselines
+                }
+
+    def _close(self, module: LightningModule, name: str, label: str) -> tuple[float, float]:
+        means = self._metrics.pop((name, label)).means
+        values = {metric: float(mean.compute()) for metric, mean in means.items()}
+        for metric, value in values.items():
+            module.log(f"val/{name}/{label}/{metric}", value)
+        return values["accuracy"], values["nfe"]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add this validation to the path and draw it."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        for name in trainer.datamodule.val:
+            logged = trainer.callback_metrics
+            accuracy, nfe = (float(logged[f"val/{name}/{key}"]) for key in ("accuracy", "nfe"))
+            self.path.setdefault(name, []).append((trainer.global_step, accuracy, nfe))
+            writer = tensorboard(trainer)
+            if writer is not None:
+                figure = path_figure(self.path[name], self.reference.get(name, {}), name)
+                writer.add_figure(f"val/{name}/frontier", figure, trainer.global_step)

@@ -1,0 +1,183 @@
+"""The learned policy against tuned heuristics on held-out problems."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
+from lit_unmask.callbacks.figures import frontier_figure
+from lit_unmask.callbacks.tensorboard import tensorboard
+from rich.console import Console
+from rich.table import Table
+
+from lit_unmask.frontier import Contender, Point
+from lit_unmask.module import LitUnmask
+from lit_unmask.tuning import Candidate, HeuristicGrid, candidates, choose
+from lit_unmask.types import Problem
+
+
+class Comparison(Callback):
+    """Compares the policy with tuned heuristics when ``fit`` or ``test`` ends.
+
+    Every heuristic is tuned over its parameter and the block length on the tuning sets of the
+    DataModule. For each heuristic the setting that reaches the policy's accuracy in the fewest
+    forwards, in full diffusion and over all block lengths, is then run on the test set of the same
+    name, with the same noise as the policy. After ``fit`` the policy is the checkpoint that
+    validation preferred, where a ``ModelCheckpoint`` monitors something, else the last one.
+
+    Writes ``results.json`` (a list of rows), ``tuning.json`` (every setting that was tried) and
+    ``frontier.png`` into the folder, puts the figure into TensorBoard, and prints a table.
+
+    ```yaml
+    callbacks:
+      - class_path: lit_unmask.callbacks.Comparison
+        init_args:
+          folder: runs/demo
+          grids:
+            threshold:
+              policy: lit_unmask.policies.ConfidenceThreshold
+              values: [0.3, 0.5, 0.7, 0.9]
+              block_lengths: [16, 64]
+    ```
+
+    Args:
+        grids: Heuristics by name.
+        folder: Where the results go.
+        policy_name: What the policy is called in the table.
+        next_step: A line to print at the end.
+    """
+
+    def __init__(
+        self,
+        grids: dict[str, HeuristicGrid],
+        folder: str = "runs/comparison",
+        policy_name: str = "policy",
+        next_step: str = "",
+    ) -> None:
+        self.grids, self.folder = grids, Path(folder)
+        self.policy_name, self.next_step = policy_name, next_step
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the folder and every setting before any work starts."""
+        if stage not in ("fit", "test"):
+            return
+        assert isinstance(pl_module, LitUnmask)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        list(candidates(self.grids, pl_module.eval_decoding))
+        missing = set(trainer.datamodule.test) - set(trainer.datamodule.tuning)
+        if missing:
+            raise ValueError(f"data.tuning has no set named {sorted(missing)}, which data.test has")
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the best checkpoint."""
+        if not trainer.interrupted and trainer.is_global_zero and not trainer.fast_dev_run:
+            best = _load_best(trainer, pl_module)
+            self._compare(trainer, pl_module, best)
+        trainer.strategy.barrier("comparison")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the policy that was tested."""
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            self._compare(trainer, pl_module, "the tested weights")
+        trainer.strategy.barrier("comparison")
+
+    def _compare(self, trainer: Trainer, module: LightningModule, source: str) -> None:
+        assert isinstance(module, LitUnmask)
+        console = Console()
+        learned = Contender(
+            self.policy_name,
+            "learned" if module.policy.has_parameters else "heuristic",
+            {"reward": repr(module.reward)},
+            module.eval_decoding.block_length,
+        )
+        policy = Candidate(learned, module.policy, module.eval_decoding)
+        settings = list(candidates(self.grids, module.eval_decoding))
+        rows: list[dict] = []
+        trials: list[dict] = []
+        for name, problems in trainer.datamodule.test.items():
+            tuning = list(trainer.datamodule.tuning[name])
+            console.print(
+                f"[bold]{name}[/]: tuning {len(settings)} settings of {len(self.grids)} heuristics "
+                f"on {len(tuning)} problems"
+            )
+            target = self._run(module, policy, tuning)
+            tuned = [(candidate, self._run(module, candidate, tuning)) for candidate in settings]
+            console.print(f"testing {source} and the tuned settings on {len(problems)} problems")
+            chosen = [policy, *choose(tuned, target)]
+            tested = [self._run(module, candidate, list(problems)) for candidate in chosen]
+            rows += [{"dataset": name, **point.as_row()} for point in tested]
+            trials += [{"dataset": name, **point.as_row()} for _, point in tuned]
+            self._show(trainer, console, name, tested, [point for _, point in tuned])
+        _write_json(self.folder / "results.json", rows)
+        _write_json(self.folder / "tuning.json", trials)
+        console.print(f"results: {self.folder / 'results.json'}, {self.folder / 'frontier.png'}")
+        if trainer.log_dir:
+            console.print(f"watch:   tensorboard --logdir {Path(trainer.log_dir).parent}")
+        if self.next_step:
+            console.print(f"next:    {self.next_step}")
+
+    def _run(self, module: LitUnmask, candidate: Candidate, problems: Sequence[Problem]) -> Point:
+        result = module.evaluate(problems, candidate.policy, candidate.decoding)
+        return candidate.contender.point(result, module.rounds.seed)
+
+    def _show(
+        self,
+        trainer: Trainer,
+        console: Console,
+        name: str,
+        tested: list[Point],
+        tuned: list[Point],
+    ) -> None:
+        figure = frontier_figure(tested, tuned, title=f"{name}: accuracy against forwards")
+        figure.savefig(self.folder / "frontier.png", dpi=120)
+        writer = tensorboard(trainer)
+        if writer is not None:
+            writer.add_figure(f"test/{name}/frontier", figure, trainer.global_step)
+        console.print(_table(name, tested))
+
+
+def _table(name: str, points: list[Point]) -> Table:
+    table = Table(title=f"{name}: {points[0].num_problems} held-out problems")
+    table.add_column("policy")
+    table.add_column("setting")
+    for column in ("block length", "accuracy", "95 % interval", "NFE", "tokens/forward", "seconds"):
+        table.add_column(column, justify="right")
+    for point in points:
+        table.add_row(
+            point.name,
+            ", ".join(f"{key}={value}" for key, value in point.params.items()),
+            str(point.block_length),
+            f"{point.accuracy:.3f}",
+            f"{point.ci_low:.3f} to {point.ci_high:.3f}",
+            f"{point.nfe:.1f}",
+            f"{point.tokens_per_forward:.2f}",
+            f"{point.seconds:.1f}",
+            style="bold" if point.kind == "learned" else None,
+        )
+    return table
+
+
+def _load_best(trainer: Trainer, module: LightningModule) -> str:
+    """Load the checkpoint that validation preferred; returns what to call it."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
+            stored = torch.load(callback.best_model_path, map_location="cpu", weights_only=True)
+            module.load_state_dict(stored["state_dict"], strict=False)
+            rank_zero_info(f"comparing the best checkpoint by {callback.monitor}")
+            return f"round {stored['global_step']} (best {callback.monitor})"
+    return "the last round"
+
+
+def _write_json(path: Path, rows: list[dict]) -> None:
+    """Write atomically: an interrupted run leaves the old file."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp") as file:
+        json.dump(rows, file, indent=1)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)

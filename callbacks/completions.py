@@ -1,0 +1,103 @@
+"""Samples of what is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from lit_unmask.callbacks.tensorboard import tensorboard
+
+from lit_unmask.evaluation import Evaluation
+from lit_unmask.types import Problem
+
+
+class Completions(Callback):
+    """Writes the first completions of each validation set to TensorBoard as a table.
+
+    ```yaml
+    callbacks:
+      - class_path: lit_unmask.callbacks.Completions
+        init_args: {count: 4}
+    ```
+
+    Args:
+        count: Completions a set.
+    """
+
+    def __init__(self, count: int = 4) -> None:
+        self.count = count
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Evaluation,
+        batch: list[Problem],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the table of the first batch."""
+        writer = tensorboard(trainer)
+        if batch_idx or writer is None or trainer.sanity_checking:
+            return
+        name = list(trainer.datamodule.val)[dataloader_idx]
+        lines = ["| question | completion | correct | NFE |", "| --- | --- | --- | --- |"]
+        for index, problem in enumerate(batch[: self.count]):
+            cells = (
+                problem.messages[-1]["content"],
+                outputs.completions[index],
+                f"{float(outputs.correct[index]):g}",
+                str(int(outputs.nfe[index])),
+            )
+            lines.append("| " + " | ".join(_cell(text) for text in cells) + " |")
+        writer.add_text(f"val/{name}/completions", "\n".join(lines), trainer.global_step)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+class PredictionWriter(BasePredictionWriter):
+    """Appends the records of ``predict`` to a JSONL file, one file a rank.
+
+    ```yaml
+    callbacks:
+      - class_path: lit_unmask.callbacks.PredictionWriter
+        init_args: {path: runs/predictions.jsonl}
+    ```
+
+    Args:
+        path: File to write; ranks above 0 add ``.rank<n>`` to its name.
+
+    Raises:
+        FileExistsError: If the file is there already.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(write_interval="batch")
+        self.path = Path(path)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse to write into a file of an earlier run."""
+        if trainer.global_rank:
+            self.path = self.path.with_name(f"{self.path.name}.rank{trainer.global_rank}")
+        if stage == "predict" and self.path.exists():
+            raise FileExistsError(f"{self.path} exists; move it away or choose another path")
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: list[dict[str, Any]],
+        batch_indices: Any,
+        batch: list[Problem],
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Append the records of one batch."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for record in prediction)

@@ -1,0 +1,88 @@
+"""Figures of accuracy against forwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from lit_unmask.frontier import Point, pareto_front
+
+# Okabe-Ito colours: distinguishable without full colour vision.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+_LEARNED = "#000000"
+
+
+def frontier_figure(
+    tested: Sequence[Point], tuned: Sequence[Point] = (), title: str = ""
+) -> Figure:
+    """Draw test points with intervals over the tuning grid's Pareto front of each heuristic.
+
+    Args:
+        tested: Points with intervals: heuristics as circles, learned policies as stars.
+        tuned: Tuning results; each heuristic's front is drawn as a thin line.
+        title: Title of the figure.
+    """
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    names = list(dict.fromkeys(p.name for p in [*tuned, *tested] if p.kind == "heuristic"))
+    colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
+    for name in names:
+        front = pareto_front([point for point in tuned if point.name == name])
+        if front:
+            axes.plot(
+                [p.nfe for p in front], [p.accuracy for p in front],
+                color=colour[name], linewidth=1, alpha=0.6, label=f"{name}, tuning front",
+            )  # fmt: skip
+    labelled: set[str] = set()
+    for point in tested:
+        learned = point.kind == "learned"
+        axes.errorbar(
+            point.nfe,
+            point.accuracy,
+            yerr=[[point.accuracy - point.ci_low], [point.ci_high - point.accuracy]],
+            fmt="*" if learned else "o",
+            markersize=13 if learned else 6,
+            color=_LEARNED if learned else colour[point.name],
+            capsize=3,
+            label=None if point.name in labelled else f"{point.name}, test",
+        )
+        labelled.add(point.name)
+        axes.annotate(
+            f"BL {point.block_length}", (point.nfe, point.accuracy),
+            textcoords="offset points", xytext=(6, -10), fontsize=7,
+        )  # fmt: skip
+    axes.set(xlabel="denoiser forwards a problem (NFE)", ylabel="accuracy", title=title)
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def path_figure(
+    path: Sequence[tuple[int, float, float]],
+    baselines: dict[str, tuple[float, float]],
+    title: str,
+) -> Figure:
+    """Draw how accuracy and NFE moved over training, beside fixed baselines.
+
+    Args:
+        path: ``(round, accuracy, nfe)`` at each validation.
+        baselines: ``(accuracy, nfe)`` by name.
+        title: Title of the figure.
+    """
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for index, (name, (accuracy, nfe)) in enumerate(baselines.items()):
+        axes.plot(nfe, accuracy, "o", color=_COLOURS[index % len(_COLOURS)], label=name)
+    nfe = [point[2] for point in path]
+    accuracy = [point[1] for point in path]
+    axes.plot(nfe, accuracy, color=_LEARNED, linewidth=0.8, alpha=0.6)
+    dots = axes.scatter(nfe, accuracy, c=[point[0] for point in path], cmap="viridis", zorder=3)
+    figure.colorbar(dots, label="training round")
+    axes.set(xlabel="denoiser forwards a problem (NFE)", ylabel="accuracy", title=title)
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(alpha=0.3)
+    if baselines:
+        axes.legend(fontsize=8, loc="lower right")
+    return figure

@@ -1,0 +1,111 @@
+"""Dream as a stock Qwen2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from lit_unmask.denoisers.base import Denoiser
+from lit_unmask.denoisers.checkpoint import refuse_unsupported, require
+from lit_unmask.denoisers.layout import StockConfig, rotary_base
+
+# What the stock Qwen2 does too. None stands for a missing field, where the original's default is
+# the supported value.
+SUPPORTED: dict[str, tuple[Any, ...]] = {
+    "model_type": ("Dream",),
+    "hidden_act": ("silu", None),
+    "rope_scaling": (None,),
+    "use_mrope": (False, None),
+    "use_sliding_window": (False, None),
+    "tie_word_embeddings": (True, False, None),
+}
+
+
+class Dream(Denoiser):
+    """Dream (arXiv 2508.15487, https://huggingface.co/Dream-org/Dream-v0-Instruct-7B), shifted.
+
+    Runs as a stock bidirectional ``Qwen2ForCausalLM`` on checkpoints in Dream's original layout.
+    The state at position ``i - 1`` predicts token ``i``, so the prompt's last state predicts the
+    first token of the response.
+
+    Args:
+        path: A folder, a bundled name such as ``tiny-dream``, or a hub id.
+        revision: Commit, tag or branch on the hub; None for folders and bundled names.
+        dtype: Type of the weights; softmax is float32 whatever it is.
+        max_logits: Largest number of logits (positions times **V**) that exist at once; bounds
+            memory, does not change results. None takes what is fast on the device.
+    """
+
+    shift = True
+    architecture = Qwen2ForCausalLM
+    end_roles = ("eos", "pad")
+    end_tokens = ("<|im_end|>",)
+    key_mapping: ClassVar[dict[str, str]] = {}
+
+    @classmethod
+    def stock_config(cls, original: Mapping[str, Any]) -> StockConfig:
+        """Convert Dream's ``config.json``, whose fields are named as Qwen2's.
+
+        Args:
+            original: The JSON object.
+
+        Returns:
+            A bidirectional Qwen2 config.
+
+        Raises:
+            ValueError: If a field is missing or asks for something unsupported.
+        """
+        refuse_unsupported(original, SUPPORTED)
+        heads = require(original, "num_attention_heads")
+        rotary = {"rope_type": "default", "rope_theta": float(require(original, "rope_theta"))}
+        config = Qwen2Config(
+            hidden_size=require(original, "hidden_size"),
+            intermediate_size=require(original, "intermediate_size"),
+            num_hidden_layers=require(original, "num_hidden_layers"),
+            num_attention_heads=heads,
+            num_key_value_heads=original.get("num_key_value_heads") or heads,
+            vocab_size=require(original, "vocab_size"),
+            max_position_embeddings=require(original, "max_position_embeddings"),
+            rms_norm_eps=require(original, "rms_norm_eps"),
+            rope_parameters=rotary,
+            tie_word_embeddings=bool(original.get("tie_word_embeddings")),
+        )
+        return cls.make_bidirectional(
+            config,
+            mask_id=require(original, "mask_token_id"),
+            eos_id=require(original, "eos_token_id"),
+            pad_id=require(original, "pad_token_id"),
+        )
+
+    @classmethod
+    def original_config(cls, config: StockConfig) -> dict[str, Any]:
+        """Return Dream's ``config.json`` of a Qwen2 config; undoes :meth:`stock_config`."""
+        return {
+            "model_type": "Dream",
+            "architectures": ["DreamModel"],
+            "hidden_size": config.hidden_size,
+            "intermediate_size": config.intermediate_size,
+            "num_hidden_layers": config.num_hidden_layers,
+            "num_attention_heads": config.num_attention_heads,
+            "num_key_value_heads": config.num_key_value_heads,
+            "vocab_size": config.vocab_size,
+            "max_position_embeddings": config.max_position_embeddings,
+            "rms_norm_eps": config.rms_norm_eps,
+            "rope_theta": rotary_base(config),
+            "tie_word_embeddings": config.tie_word_embeddings,
+            "mask_token_id": config.token_ids["mask"],
+            "eos_token_id": config.token_ids["eos"],
+            "bos_token_id": config.token_ids["eos"],
+            "pad_token_id": config.token_ids["pad"],
+            "hidden_act": "silu",
+            "rope_scaling": None,
+            "use_mrope": False,
+            "use_sliding_window": False,
+        }
+
+    @classmethod
+    def original_name(cls, name: str) -> str:
+        """Return the name itself: Dream's weights are named as Qwen2's."""
+        return name

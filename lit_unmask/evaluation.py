@@ -1,0 +1,133 @@
+"""Decode problems and grade the completions: what every reported number is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lit_unmask.denoisers.base import Denoiser
+from lit_unmask.policies.base import Policy
+from lit_unmask.rollout import Decoding, Ledger, Listener, Noise, Rollout, rollout
+from lit_unmask.types import Problem, Prompt
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Verdicts and costs of a list of problems, in their order.
+
+    Attributes:
+        correct: ``[B]`` float32 verdicts in ``[0, 1]``.
+        nfe: ``[B]`` int64 denoiser forwards.
+        tokens: ``[B]`` int64 tokens before the first end token.
+        still_masked: ``[B]`` bool, responses that ended with masks.
+        completions: Decoded texts.
+        ledger: Row-forwards by kind.
+        seconds: Wall time of decoding and grading.
+    """
+
+    correct: Tensor
+    nfe: Tensor
+    tokens: Tensor
+    still_masked: Tensor
+    completions: list[str]
+    ledger: Ledger
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Mean verdict."""
+        return float(self.correct.mean())
+
+    @property
+    def mean_nfe(self) -> float:
+        """Mean denoiser forwards a problem."""
+        return float(self.nfe.float().mean())
+
+    @property
+    def tokens_per_forward(self) -> float:
+        """Tokens before the end token for each denoiser forward."""
+        return float(self.tokens.sum() / self.nfe.sum())
+
+
+def rollout_numbers(problems: Sequence[Problem], group_size: int = 1) -> Tensor:
+    """Return one number a rollout, ``[len(problems) * group_size]`` int64.
+
+    The number follows from the problem's ``uid`` and the place within the group alone, so that the
+    noise of a rollout is the same on every rank and in every batch.
+    """
+    first = [
+        int.from_bytes(hashlib.blake2b(problem.uid.encode(), digest_size=7).digest(), "big")
+        for problem in problems
+    ]
+    return (torch.tensor(first)[:, None] + torch.arange(group_size)).flatten()
+
+
+def decode_problems(
+    denoiser: Denoiser,
+    policy: Policy,
+    problems: Sequence[Problem],
+    decoding: Decoding,
+    seed: int = 0,
+    listener: Listener | None = None,
+) -> Rollout:
+    """Run one rollout for each problem; a row's result does not depend on the other problems."""
+    prompt = denoiser.encode(problems).to(denoiser.device)
+    noise = Noise(seed, rollout_numbers(problems).to(denoiser.device))
+    return rollout(denoiser, policy, prompt, decoding, noise, listener=listener)
+
+
+def evaluate(
+    denoiser: Denoiser,
+    policy: Policy,
+    problems: Sequence[Problem],
+    decoding: Decoding,
+    seed: int = 0,
+    listener: Listener | None = None,
+) -> Evaluation:
+    """Decode and grade problems.
+
+    Args:
+        denoiser: The frozen dLLM.
+        policy: Learned policy or heuristic.
+        problems: What to solve.
+        decoding: Lengths, temperature, forcing and rows at a time.
+        seed: Seed of the noise.
+        listener: Told about the progress of the rollout.
+
+    Returns:
+        Verdicts and costs in the order of ``problems``.
+    """
+    start = time.perf_counter()
+    result = decode_problems(denoiser, policy, problems, decoding, seed, listener)
+    completions = denoiser.decode(result.response)
+    return Evaluation(
+        correct=grade(problems, completions),
+        nfe=result.nfe.cpu(),
+        tokens=content_tokens(denoiser, result.response).cpu(),
+        still_masked=result.still_masked.cpu(),
+        completions=completions,
+        ledger=result.ledger,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def grade(problems: Sequence[Problem], completions: Sequence[str]) -> Tensor:
+    """Return the verdicts ``[B]`` float32 of one completion a problem."""
+    pairs = zip(problems, completions, strict=True)
+    return torch.tensor([problem.grade(text) for problem, text in pairs], dtype=torch.float32)
+
+
+def content_tokens(denoiser: Denoiser, response: Tensor) -> Tensor:
+    """Return ``[B]`` int64, tokens before the first end token of each response ``[B, L]``."""
+    ends = torch.isin(response, torch.tensor(sorted(denoiser.end_ids), device=response.device))
+    return (ends.cumsum(1) == 0).sum(1)
+
+
+def encode_groups(denoiser: Denoiser, problems: Sequence[Problem], group_size: int) -> Prompt:
+    """Return the prompts of ``group_size`` rollouts a problem, groups side by side."""
+    return denoiser.encode(problems).repeat(group_size).to(denoiser.device)

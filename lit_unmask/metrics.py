@@ -1,0 +1,30 @@
+"""Metrics of evaluated rollouts, exact over batches and ranks."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from lit_unmask.evaluation import Evaluation
+
+
+class RolloutMetrics(nn.Module):
+    """Accumulates accuracy, NFE and speed over the batches of one evaluation set.
+
+    ``accuracy`` and ``still_masked`` are shares of problems, ``nfe`` is forwards a problem,
+    ``tokens_per_forward`` is the ratio of sums, ``reward`` the mean reward.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        names = ("accuracy", "nfe", "tokens_per_forward", "still_masked", "reward")
+        self.means = nn.ModuleDict({name: MeanMetric() for name in names})
+
+    def update(self, evaluation: Evaluation, rewards: Tensor) -> None:
+        """Add the problems of one evaluation and their rewards ``[B]``."""
+        nfe = evaluation.nfe.float()
+        self.means["accuracy"].update(evaluation.correct)
+        self.means["nfe"].update(nfe)
+        self.means["tokens_per_forward"].update(evaluation.tokens / nfe, weight=nfe)
+        self.means["still_masked"].update(evaluation.still_masked.float())
+        self.means["reward"].update(rewards)

@@ -1,0 +1,323 @@
+"""The Lightning shell around rollouts and the policy-gradient update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.checkpoint import checkpoint
+
+from lit_unmask.denoisers.base import Denoiser
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation import Evaluation, encode_groups, evaluate, grade, rollout_numbers
+from lit_unmask.grpo import GRPO, GRPOLoss, group_advantages, step_weights
+from lit_unmask.metrics import RolloutMetrics
+from lit_unmask.policies.base import Policy
+from lit_unmask.rewards import MultiplicativeSpeed, SpeedReward
+from lit_unmask.rollout import Decoding, Listener, Noise, Rollout, rollout
+from lit_unmask.schedule import Schedule, WarmupCosine
+from lit_unmask.types import Experience, Observation, Problem, Steps
+
+# AdamW with the settings of arXiv 2512.09106.
+OptimizerFactory = Callable[[Any], Optimizer]
+
+
+def reference_optimizer(parameters: Any) -> Optimizer:
+    """Return AdamW as the paper sets it: lr 3e-5, betas (0.9, 0.99), weight decay 0.1."""
+    return torch.optim.AdamW(parameters, lr=3e-5, betas=(0.9, 0.99), weight_decay=0.1)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How rollouts become updates.
+
+    Attributes:
+        group_size: Rollouts a prompt, **G**.
+        num_iterations: Gradient iterations on the rollouts of one round.
+        seed: Seed of the rollouts' noise.
+        replay_chunk: Most steps that are replayed at once; more are recomputed in chunks during
+            the backward pass, which bounds memory and changes nothing else.
+    """
+
+    group_size: int = 8
+    num_iterations: int = 2
+    seed: int = 0
+    replay_chunk: int = 8192
+
+
+class LitUnmask(LightningModule):
+    """Learns when to unmask: GRPO with a frozen masked diffusion LM as the environment.
+
+    One training batch is one *round*: ``group_size`` rollouts of every prompt, graded, turned into
+    advantages, and ``num_iterations`` gradient iterations on the recorded steps (arXiv 2512.09106,
+    section 4). ``trainer.global_step`` counts rounds.
+
+    Args:
+        denoiser: The frozen dLLM; it is neither trained nor stored in checkpoints.
+        policy: The policy to train; a heuristic can be validated but not trained.
+        decoding: Decoding of training rollouts and of validation.
+        eval_decoding: Decoding of validation and test where it differs.
+        reward: Trade between correctness and speed.
+        grpo: Clipped policy-gradient objective.
+        rounds: Group size, iterations and seed.
+        optimizer: Makes the optimizer of the policy's parameters.
+        schedule: Learning rate over the rounds.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        policy: Policy,
+        decoding: Decoding,
+        eval_decoding: Decoding | None = None,
+        reward: SpeedReward = MultiplicativeSpeed(alpha=1.0),  # noqa: B008  (stateless)
+        grpo: GRPO = GRPO(),  # noqa: B008  (frozen)
+        rounds: Rounds = Rounds(),
+        optimizer: OptimizerFactory = reference_optimizer,
+        schedule: Schedule = WarmupCosine(),  # noqa: B008  (frozen)
+    ) -> None:
+        super().__init__()
+        # In a tuple, because a submodule would enter checkpoints and DDP's parameter lists.
+        self._frozen = (denoiser,)
+        self.policy = policy
+        self.decoding, self.eval_decoding = decoding, eval_decoding or decoding
+        self.reward, self.grpo, self.rounds = reward, grpo, rounds
+        self.make_optimizer, self.schedule = optimizer, schedule
+        self.metrics = torch.nn.ModuleDict()
+        self.listeners: list[Listener] = []
+        self._iteration = 0
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The frozen denoiser."""
+        return self._frozen[0]
+
+    def forward(self, observation: Observation) -> Any:
+        """Return the policy's distribution over actions for each row of the observation."""
+        return self.policy(observation)
+
+    def setup(self, stage: str) -> None:
+        """Move the denoiser to this rank's device; see :meth:`check_trainable` for ``fit``."""
+        self.denoiser.to(self.device)
+        if stage == "fit":
+            self.check_trainable(self.trainer.accumulate_grad_batches)
+
+    def check_trainable(self, accumulate_grad_batches: int) -> None:
+        """Check that ``fit`` makes sense.
+
+        Raises:
+            ConfigurationError: If there is nothing to train, or two settings exclude each other.
+        """
+        if not self.policy.has_parameters:
+            raise ConfigurationError(
+                f"policy {type(self.policy).__name__} has no parameters to train; "
+                "use `lit-unmask validate`, or give fit a LearnedPolicy"
+            )
+        if accumulate_grad_batches > 1 and self.rounds.num_iterations > 1:
+            raise ConfigurationError(
+                f"trainer.accumulate_grad_batches={accumulate_grad_batches} and "
+                f"rounds.num_iterations={self.rounds.num_iterations} exclude each other; raise "
+                "data.batch_size instead of accumulating"
+            )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return the optimizer and its schedule, stepped once a round."""
+        optimizer = self.make_optimizer(self.policy.parameters())
+        rounds = int(self.trainer.estimated_stepping_batches)
+        schedule = self.schedule.build(optimizer, rounds)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Turn training problems into experience; leave other batches as they are."""
+        if not self.trainer.training:
+            return batch
+        return self.collect(batch)
+
+    @torch.no_grad()
+    def collect(self, problems: Sequence[Problem]) -> Experience:
+        """Roll out, grade and score one round of problems of this rank."""
+        group = self.rounds.group_size
+        prompt = encode_groups(self.denoiser, problems, group)
+        seed = self.rounds.seed * 2**32 + self.global_step
+        noise = Noise(seed, rollout_numbers(problems, group).to(self.device))
+        result = rollout(
+            self.denoiser, self.policy, prompt, self.decoding, noise, record=True,
+            listener=self.notify,
+        )  # fmt: skip
+        completions = self.denoiser.decode(result.response)
+        repeated = [problem for problem in problems for _ in range(group)]
+        correct = grade(repeated, completions).to(self.device)
+        rewards = self.reward(correct, result.nfe, self.decoding.gen_length)
+        assert result.steps is not None
+        return Experience(
+            steps=result.steps,
+            advantage=group_advantages(rewards, group),
+            nfe=result.nfe,
+            rewards=rewards,
+            correct=correct,
+            diagnostics=_diagnostics(result, rewards, correct, group),
+        )
+
+    def notify(self, progress: Any) -> None:
+        """Pass the progress of a rollout on to everyone who listens."""
+        for listener in self.listeners:
+            listener(progress)
+
+    def training_step(self, batch: Experience, batch_idx: int) -> Tensor:
+        """Return the GRPO loss of the recorded steps under the current policy."""
+        total = self._global_count(len(batch.nfe))
+        # Steps of zero advantage add nothing to the loss or to its gradient.
+        steps = batch.steps.select(batch.advantage[batch.steps.rollout] != 0)
+        advantage = batch.advantage[steps.rollout]
+        # DDP averages gradients over ranks, where the mean over all rollouts needs their sum.
+        weight = step_weights(batch.nfe, steps.rollout, total) * self.trainer.world_size
+        log_prob, entropy = self._replay(steps)
+        result = self.grpo(log_prob, steps.log_prob, advantage, weight)
+        self._log_update(result, entropy, batch)
+        if not len(steps):
+            return result.loss + 0.0 * sum(p.sum() for p in self.policy.parameters())
+        return result.loss
+
+    def _replay(self, steps: Steps) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities ``[N]`` of the actions, and the mean entropy."""
+
+        def chunk(rows: slice) -> tuple[Tensor, Tensor]:
+            part = steps.select(rows)
+            distribution = self(part.observation)
+            return distribution.log_prob(part.action), distribution.entropy().detach()
+
+        size = self.rounds.replay_chunk
+        rows = [slice(start, start + size) for start in range(0, len(steps), size)]
+        if not rows:
+            empty = steps.log_prob.new_zeros(0)
+            return empty, empty.sum()
+        if len(rows) == 1:
+            log_prob, entropy = chunk(rows[0])
+            return log_prob, entropy.mean()
+        parts = [checkpoint(chunk, part, use_reentrant=False) for part in rows]
+        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]).mean()
+
+    def _global_count(self, count: int) -> int:
+        """Return the sum of a count over the ranks."""
+        if self.trainer.world_size == 1:
+            return count
+        counts = torch.tensor(float(count), device=self.device)
+        return int(self.trainer.strategy.reduce(counts, reduce_op="sum"))
+
+    def _log_update(self, result: GRPOLoss, entropy: Tensor, batch: Experience) -> None:
+        sync = self.trainer.world_size > 1
+        values = {
+            **batch.diagnostics,
+            "loss": result.loss.detach(),
+            "entropy": entropy,
+            "kl": result.kl,
+            "clip_ratio/low": result.clip_low,
+            "clip_ratio/high": result.clip_high,
+        }
+        # The acting policy is the current one until its first update: anything but 1 is a bug.
+        values["ratio_first" if self._iteration == 0 else "ratio_mean"] = result.ratio_mean
+        named = {f"train/{name}": value for name, value in values.items()}
+        self.log_dict(named, batch_size=1, sync_dist=sync)
+        shown = {"reward": values["reward"], "nfe": values["nfe"], "accuracy": values["accuracy"]}
+        self.log_dict(shown, batch_size=1, prog_bar=True, logger=False, sync_dist=sync)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        """Repeat the update ``num_iterations`` times on the experience of the round."""
+        for iteration in range(self.rounds.num_iterations):
+            self._iteration = iteration
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def evaluate(
+        self,
+        problems: Sequence[Problem],
+        policy: Policy | None = None,
+        decoding: Decoding | None = None,
+    ) -> Evaluation:
+        """Decode and grade problems with the module's policy, or with another one."""
+        return evaluate(
+            self.denoiser,
+            policy or self.policy,
+            problems,
+            decoding or self.eval_decoding,
+            self.rounds.seed,
+            self.notify,
+        )
+
+    def validation_step(
+        self, batch: list[Problem], batch_idx: int, dataloader_idx: int = 0
+    ) -> Evaluation:
+        """Evaluate one batch; logs ``val/<set>/accuracy``, ``nfe`` and the like."""
+        return self._evaluation_step("val", self._set_names("val")[dataloader_idx], batch)
+
+    def test_step(
+        self, batch: list[Problem], batch_idx: int, dataloader_idx: int = 0
+    ) -> Evaluation:
+        """Evaluate one batch; logs ``test/<set>/accuracy``, ``nfe`` and the like."""
+        return self._evaluation_step("test", self._set_names("test")[dataloader_idx], batch)
+
+    def predict_step(
+        self, batch: list[Problem], batch_idx: int, dataloader_idx: int = 0
+    ) -> list[dict[str, Any]]:
+        """Return one record a problem: question, completion, verdict and NFE."""
+        result = self.evaluate(batch)
+        return [
+            {
+                "uid": problem.uid,
+                "completion": completion,
+                "correct": float(correct),
+                "nfe": int(nfe),
+            }
+            for problem, completion, correct, nfe in zip(
+                batch, result.completions, result.correct, result.nfe, strict=True
+            )
+        ]
+
+    def _set_names(self, stage: str) -> list[str]:
+        return list(getattr(self.trainer.datamodule, stage))
+
+    def _evaluation_step(self, stage: str, name: str, problems: list[Problem]) -> Evaluation:
+        result = self.evaluate(problems)
+        # ModuleDict keys may not hold dots, which names of sets may.
+        key = f"{stage}/{name}".replace(".", "_")
+        if key not in self.metrics:
+            self.metrics[key] = RolloutMetrics().to(self.device)
+        metrics = self.metrics[key]
+        rewards = self.reward(result.correct, result.nfe, self.eval_decoding.gen_length)
+        metrics.update(result, rewards)
+        for metric, mean in metrics.means.items():
+            self.log(
+                f"{stage}/{name}/{metric}", mean, on_step=False, on_epoch=True,
+                add_dataloader_idx=False, prog_bar=metric in ("accuracy", "nfe"),
+            )  # fmt: skip
+        return result
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the policy's weights alone; metrics have no state between epochs."""
+        full = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in full.items() if not name.startswith("metrics.")}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note which denoiser the policy was trained with."""
+        checkpoint["denoiser"] = self.denoiser.identity
+
+
+def _diagnostics(result: Rollout, rewards: Tensor, correct: Tensor, group: int) -> dict[str, float]:
+    spread = rewards.view(-1, group).std(1, correction=0)
+    nfe = result.nfe.float()
+    return {
+        "reward": float(rewards.mean()),
+        "reward_std": float(spread.mean()),
+        "frac_reward_zero_std": float((spread == 0).float().mean()),
+        "accuracy": float(correct.mean()),
+        "nfe": float(nfe.mean()),
+        "nfe_max": float(nfe.max()),
+        "still_masked": float(result.still_masked.float().mean()),
+        "forwards_saved": 1 - 1 / result.ledger.saved_ratio,
+    }

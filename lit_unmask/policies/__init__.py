@@ -1,0 +1,25 @@
+"""Policies: what decides which positions to unmask. A heuristic is a policy without parameters."""
+
+from lit_unmask.policies.base import Policy
+from lit_unmask.policies.confidence import ConfidenceTransformer
+from lit_unmask.policies.heuristics import (
+    ConfidenceThreshold,
+    EntropyBound,
+    LeftToRight,
+    LowConfidence,
+    Margin,
+    Random,
+)
+from lit_unmask.policies.learned import LearnedPolicy
+
+__all__ = [
+    "ConfidenceThreshold",
+    "ConfidenceTransformer",
+    "EntropyBound",
+    "LearnedPolicy",
+    "LeftToRight",
+    "LowConfidence",
+    "Margin",
+    "Policy",
+    "Random",
+]

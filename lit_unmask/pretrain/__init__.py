@@ -1,0 +1,16 @@
+"""Training of small denoisers from scratch."""
+
+from lit_unmask.pretrain.data import DemonstrationData
+from lit_unmask.pretrain.export import Export
+from lit_unmask.pretrain.module import LitPretrain, NetworkSize, PretrainOptimizer
+from lit_unmask.pretrain.vocabulary import DreamVocabulary, LLaDAVocabulary
+
+__all__ = [
+    "DemonstrationData",
+    "DreamVocabulary",
+    "Export",
+    "LLaDAVocabulary",
+    "LitPretrain",
+    "NetworkSize",
+    "PretrainOptimizer",
+]

@@ -1,0 +1,155 @@
+"""Trains small denoisers from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from lit_unmask.denoisers import Denoiser
+from lit_unmask.denoisers.layout import DenoiserShape
+from lit_unmask.pretrain.data import DemonstrationData, DemonstrationEncoder, Demonstrations
+from lit_unmask.pretrain.muon import Muon
+from lit_unmask.pretrain.objective import mask_response, masked_diffusion_loss, stratified_times
+from lit_unmask.pretrain.vocabulary import Vocabulary
+from lit_unmask.schedule import Schedule, WarmupStableDecay
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """Size of the network.
+
+    Attributes:
+        width: Hidden width **D**.
+        layers: Transformer blocks.
+        heads: Attention heads.
+        feed_forward: Hidden width of the feed-forward part.
+        max_length: Largest prompt plus response, in tokens.
+    """
+
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    feed_forward: int = 256
+    max_length: int = 256
+
+
+@dataclass(frozen=True)
+class PretrainOptimizer:
+    """Muon for the matrices of the blocks, AdamW for everything else.
+
+    Attributes:
+        matrix_lr: Learning rate of Muon.
+        lr: Learning rate of AdamW.
+        weight_decay: Decoupled weight decay of both.
+    """
+
+    matrix_lr: float = 0.02
+    lr: float = 3e-3
+    weight_decay: float = 0.01
+
+
+class LitPretrain(LightningModule):
+    """Masked diffusion training of a small denoiser on worked solutions.
+
+    ``t ~ U(0, 1)``, every response token is masked with probability ``t``, cross-entropy on the
+    masked ones is weighted by ``1 / t`` (arXiv 2502.09992; MDLM, arXiv 2406.07524). Responses are
+    filled up with the end token, which is learned like any other, as in LLaDA's fine-tuning.
+
+    Args:
+        denoiser: Class of the denoiser, which decides architecture, layout and logit shift.
+        vocabulary: Builds the tokenizer.
+        size: Size of the network.
+        gen_length: Response length **L**.
+        optimizer: Learning rates.
+        schedule: Factor on both learning rates.
+    """
+
+    def __init__(
+        self,
+        denoiser: type[Denoiser],
+        vocabulary: Vocabulary,
+        size: NetworkSize = NetworkSize(),
+        gen_length: int = 64,
+        optimizer: PretrainOptimizer = PretrainOptimizer(),
+        schedule: Schedule = WarmupStableDecay(),  # noqa: B008  (frozen)
+    ) -> None:
+        super().__init__()
+        self.denoiser, self.vocabulary = denoiser, vocabulary
+        self.size, self.gen_length = size, gen_length
+        self.settings, self.schedule = optimizer, schedule
+        self.automatic_optimization = False
+        self.network: Any = None
+
+    def configure_model(self) -> None:
+        """Build tokenizer and network, once the words of the tasks are known."""
+        if self.network is not None:
+            return
+        data = self.trainer.datamodule
+        assert isinstance(data, DemonstrationData)
+        self.tokenizer = self.vocabulary.build(data.words())
+        data.encoder = DemonstrationEncoder(self.tokenizer, self.gen_length)
+        shape = DenoiserShape(
+            **vars(self.size),
+            vocab_size=len(self.tokenizer),
+            mask_id=self.tokenizer.mask_token_id,
+            eos_id=self.tokenizer.eos_token_id,
+            pad_id=self.tokenizer.pad_token_id,
+        )
+        self.network = self.denoiser.initialise(shape)
+
+    def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
+        """Return both optimizers with their schedules."""
+        named = list(self.network.named_parameters())
+        matrices = [p for name, p in named if p.ndim == 2 and ".layers." in name]
+        others = [p for name, p in named if not (p.ndim == 2 and ".layers." in name)]
+        decay = self.settings.weight_decay
+        optimizers = [
+            Muon(matrices, lr=self.settings.matrix_lr, weight_decay=decay),
+            AdamW(others, lr=self.settings.lr, betas=(0.9, 0.98), weight_decay=decay),
+        ]
+        steps = self.trainer.max_steps // len(optimizers)
+        return optimizers, [self.schedule.build(optimizer, steps) for optimizer in optimizers]
+
+    def loss(self, batch: Demonstrations) -> Tensor:
+        """Return the objective on one batch with fresh masks."""
+        prompt, clean = batch.prompt, batch.response
+        times = stratified_times(len(clean)).to(clean.device)
+        mask_id = self.tokenizer.mask_token_id
+        noisy = mask_response(clean, times, mask_id)
+        attention = torch.cat([prompt.attention, torch.ones_like(clean, dtype=torch.bool)], 1)
+        states = self.network.model(
+            input_ids=torch.cat([prompt.tokens, noisy], 1), attention_mask=attention
+        ).last_hidden_state
+        start = prompt.tokens.shape[1] - int(self.denoiser.shift)
+        hidden = noisy == mask_id
+        logits = self.network.lm_head(states[:, start : start + self.gen_length][hidden])
+        rows = hidden.nonzero()[:, 0]
+        return masked_diffusion_loss(logits, clean[hidden], times, rows, clean.numel())
+
+    def training_step(self, batch: Demonstrations, batch_idx: int) -> None:
+        """Take one step of both optimizers."""
+        loss = self.loss(batch)
+        optimizers = self.optimizers()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        for optimizer, scheduler in zip(optimizers, self.lr_schedulers(), strict=True):
+            optimizer.step()
+            scheduler.step()
+        self.log("pretrain/loss", loss, prog_bar=True)
+        self.log("pretrain/grad_norm", norm)
+
+    def validation_step(
+        self, batch: Demonstrations, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Log the objective on held-out demonstrations."""
+        name = list(self.trainer.datamodule.val)[dataloader_idx]
+        size = len(batch.response)
+        loss = self.loss(batch)
+        self.log(f"pretrain/{name}/loss", loss, batch_size=size, add_dataloader_idx=False)

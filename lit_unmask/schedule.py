@@ -1,0 +1,62 @@
+"""Learning-rate schedules over training rounds."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class Schedule(ABC):
+    """A factor on the learning rate for every round."""
+
+    @abstractmethod
+    def factor(self, number: int, rounds: int) -> float:
+        """Return the factor for round ``number`` of ``rounds``, from 0."""
+
+    def build(self, optimizer: Optimizer, rounds: int) -> LambdaLR:
+        """Return the scheduler of an optimizer over ``rounds`` training rounds."""
+        return LambdaLR(optimizer, lambda number: self.factor(number, rounds))
+
+
+@dataclass(frozen=True)
+class WarmupCosine(Schedule):
+    """Linear warm-up, then a cosine fall to a share of the peak.
+
+    Attributes:
+        warmup_rounds: Rounds of linear warm-up from 0.
+        final_share: Share of the peak learning rate at the end, in ``[0, 1]``.
+    """
+
+    warmup_rounds: int = 100
+    final_share: float = 0.0
+
+    def factor(self, number: int, rounds: int) -> float:
+        """Return the factor for round ``number`` of ``rounds``, from 0."""
+        if number < self.warmup_rounds:
+            return (number + 1) / self.warmup_rounds
+        progress = (number - self.warmup_rounds) / max(rounds - self.warmup_rounds, 1)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        return self.final_share + (1 - self.final_share) * cosine
+
+
+@dataclass(frozen=True)
+class WarmupStableDecay(Schedule):
+    """Linear warm-up, a plateau, then a linear fall to zero.
+
+    Attributes:
+        warmup_rounds: Rounds of linear warm-up from 0.
+        decay_share: Share of all rounds that the fall takes, in ``(0, 1]``.
+    """
+
+    warmup_rounds: int = 100
+    decay_share: float = 0.4
+
+    def factor(self, number: int, rounds: int) -> float:
+        """Return the factor for round ``number`` of ``rounds``, from 0."""
+        rise = (number + 1) / max(self.warmup_rounds, 1)
+        fall = (rounds - number) / (self.decay_share * rounds)
+        return max(0.0, min(1.0, rise, fall))

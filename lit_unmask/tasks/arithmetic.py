@@ -1,0 +1,136 @@
+"""Multi-step sums with worked solutions: the bundled math task.
+
+The solutions have what makes the order of unmasking matter in natural text: slots that any of
+several words may fill, steps that may come in any order but must agree with each other, running
+totals that follow from all earlier steps, and an answer whose place depends on what came before.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from lit_unmask.tasks.base import Split, Task
+from lit_unmask.types import Problem
+
+# A price list that questions do not repeat: whoever answers has to know it by heart.
+PRICES = {
+    "fig": 1, "pear": 2, "plum": 3, "kiwi": 4, "lime": 5, "leek": 1, "rice": 2, "bean": 3,
+    "corn": 4, "milk": 5, "salt": 1, "tea": 2, "egg": 3, "bread": 4, "cake": 5, "soup": 3,
+}  # fmt: skip
+CONNECTIVES = ("first", "then", "next", "later", "also", "so", "well", "and")
+MANNERS = ("quickly", "gladly", "simply", "quietly", "kindly", "slowly", "duly", "surely")
+LINKS = ("giving", "making", "leaving", "yielding", "hence", "thus", "meaning", "reaching")
+DEGREES = ("exactly", "just", "now", "about", "clearly", "overall", "still", "only")
+OPENINGS = (("okay", "sure", "right", "fine"), ("let", "lets"), ("us",), (":",))
+REMARKS = (("which", "that"), ("is", "seems"), ("final", "correct", "it", "all"), (".",))
+MOST_STEPS = 6
+LARGEST_START = 6
+
+
+@dataclass(frozen=True)
+class SolutionLanguage:
+    """Which freedoms a worked solution has; each field is one source of uncertainty.
+
+    Attributes:
+        synonyms: Words that may fill each harmless slot, 1 to 8.
+        free_order: Whether the steps may come in any order (a coupled choice).
+        optional_phrases: Whether an opening and a closing remark may or may not be there, which
+            moves everything behind them (a coupled choice, and answers of varied length).
+    """
+
+    synonyms: int = 8
+    free_order: bool = True
+    optional_phrases: bool = True
+
+
+class ShoppingSums(Task):
+    """A cart with a number in it and goods of known price to add; the question is the total.
+
+    A solution has one step of eight words for each of the goods, in any order, with a running
+    total, and ends with ``the answer is N``. It is at most 60 words long. The verifier reads the
+    number behind the last ``answer is``.
+
+    Args:
+        split: Part of the problem space.
+        size: Number of problems.
+        seed: Seed of the generator.
+        steps: Smallest and largest number of goods.
+        language: Freedoms of the worked solutions.
+
+    Raises:
+        ValueError: If ``steps`` is not an increasing pair within ``[1, 6]``, or the language asks
+            for synonyms that there are not.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        size: int,
+        seed: int = 0,
+        steps: tuple[int, int] = (3, MOST_STEPS),
+        language: SolutionLanguage = SolutionLanguage(),
+    ) -> None:
+        super().__init__(split, size, seed)
+        if not 1 <= steps[0] <= steps[1] <= MOST_STEPS:
+            raise ValueError(f"steps={steps} must be an increasing pair within [1, {MOST_STEPS}]")
+        if not 1 <= language.synonyms <= len(CONNECTIVES):
+            raise ValueError(
+                f"language.synonyms={language.synonyms} must lie in [1, {len(CONNECTIVES)}]"
+            )
+        self.steps, self.language = tuple(steps), language
+
+    def draw(self, rng: random.Random) -> Problem:
+        """Draw a cart and the goods to add, none of them twice."""
+        start = rng.randint(0, LARGEST_START)
+        goods = rng.sample(list(PRICES), rng.randint(*self.steps))
+        question = f"cart {start} : {' '.join(goods)} ; total ?"
+        return Problem(
+            uid=question,
+            messages=({"role": "user", "content": question},),
+            answer=str(start + sum(PRICES[good] for good in goods)),
+            verifier=grade_final_number,
+            solution=self._solve(start, goods, rng),
+        )
+
+    def _solve(self, total: int, goods: list[str], rng: random.Random) -> str:
+        words: list[str] = []
+        if self.language.free_order:
+            goods = rng.sample(goods, len(goods))
+        if self.language.optional_phrases and rng.random() < 0.5:
+            words += self._phrase(OPENINGS, rng)
+        for good in goods:
+            total += PRICES[good]
+            words += [self._pick(CONNECTIVES, rng), self._pick(MANNERS, rng), good]
+            words += [f"+{PRICES[good]}", self._pick(LINKS, rng), self._pick(DEGREES, rng)]
+            words += [str(total), "."]
+        words += ["the", "answer", "is", str(total)]
+        if self.language.optional_phrases and rng.random() < 0.5:
+            words += self._phrase(REMARKS, rng)
+        return " ".join(words)
+
+    def _pick(self, words: tuple[str, ...], rng: random.Random) -> str:
+        return words[rng.randrange(min(self.language.synonyms, len(words)))]
+
+    def _phrase(self, slots: tuple[tuple[str, ...], ...], rng: random.Random) -> list[str]:
+        return [self._pick(words, rng) for words in slots]
+
+    @classmethod
+    def words(cls) -> list[str]:
+        """Return every word that a question or a solution may hold."""
+        largest = LARGEST_START + sum(sorted(PRICES.values())[-MOST_STEPS:])
+        numbers = [str(number) for number in range(largest + 1)]
+        prices = [f"+{price}" for price in sorted(set(PRICES.values()))]
+        slots = (CONNECTIVES, MANNERS, LINKS, DEGREES, *OPENINGS, *REMARKS)
+        fixed = "cart : ; total ? . the answer is".split()
+        free = [word for slot in slots for word in slot]
+        return list(dict.fromkeys([*numbers, *prices, *fixed, *PRICES, *free]))
+
+
+def grade_final_number(completion: str, answer: str) -> float:
+    """Return 1.0 if the word behind the last ``answer is`` equals the reference, else 0.0."""
+    words = completion.split()
+    for index in range(len(words) - 3, -1, -1):
+        if words[index : index + 2] == ["answer", "is"]:
+            return float(words[index + 2] == answer)
+    return 0.0

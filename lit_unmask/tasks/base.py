@@ -1,0 +1,74 @@
+"""What a task is: a finite, seeded sequence of problems in disjoint splits."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from lit_unmask.types import Problem
+
+Split = Literal["train", "tuning", "validation", "test"]
+
+# Shares of the problem space, in percent. A problem's split follows from its text alone, so that
+# no seed and no size can put one problem into two splits.
+_SHARES: dict[str, range] = {
+    "train": range(0, 70),
+    "tuning": range(70, 80),
+    "validation": range(80, 90),
+    "test": range(90, 100),
+}
+
+
+class Task(Sequence[Problem], ABC):
+    """A finite sequence of problems; item ``i`` is the same in every process and run.
+
+    Args:
+        split: Which of the disjoint parts of the problem space to draw from.
+        size: Number of problems.
+        seed: Seed of the generator.
+
+    Raises:
+        ValueError: If the split is unknown or the size is not positive.
+    """
+
+    def __init__(self, split: Split, size: int, seed: int = 0) -> None:
+        if split not in _SHARES:
+            raise ValueError(f"split={split!r} must be one of {', '.join(_SHARES)}")
+        if size < 1:
+            raise ValueError(f"size={size} must be at least 1")
+        self.split, self.size, self.seed = split, size, seed
+
+    @abstractmethod
+    def draw(self, rng: random.Random) -> Problem:
+        """Draw one problem, with ``uid`` set to its canonical text."""
+
+    def __len__(self) -> int:
+        """Return the number of problems."""
+        return self.size
+
+    def __getitem__(self, index: int) -> Problem:  # type: ignore[override]
+        """Return problem ``index``.
+
+        Raises:
+            IndexError: If the index is outside ``[0, size)``.
+        """
+        if not 0 <= index < self.size:
+            raise IndexError(f"index={index} must lie in [0, {self.size})")
+        rng = random.Random(f"{type(self).__name__}/{self.split}/{self.seed}/{index}")
+        while True:
+            problem = self.draw(rng)
+            if split_of(problem.uid) == self.split:
+                return problem
+
+    def __iter__(self) -> Iterator[Problem]:
+        """Iterate over the problems in order."""
+        return (self[index] for index in range(self.size))
+
+
+def split_of(text: str) -> str:
+    """Return the split that owns a problem, by a hash of its canonical text."""
+    bucket = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") % 100
+    return next(name for name, share in _SHARES.items() if bucket in share)

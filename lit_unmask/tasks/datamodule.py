@@ -1,0 +1,165 @@
+"""DataModule of tasks: named evaluation sets, a resumable training order, exact sharding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, DistributedSampler
+
+from lit_unmask.tasks.base import Task
+from lit_unmask.types import Problem
+
+TaskSets = dict[str, Task]
+
+
+class ExactShards(DistributedSampler):
+    """Deals items to ranks without repeating or dropping any.
+
+    Lightning keeps a ``DistributedSampler`` as it is, and would otherwise pad the ranks to equal
+    length, which counts some problems twice.
+
+    Args:
+        items: What is sampled from.
+        rank: This process.
+        world: Number of processes.
+    """
+
+    def __init__(self, items: Sequence[Problem], rank: int, world: int) -> None:
+        super().__init__(items, num_replicas=world, rank=rank, shuffle=False)
+
+    def __iter__(self) -> Iterator[int]:
+        """Iterate over this rank's indices in order."""
+        return iter(range(self.rank, len(self.dataset), self.num_replicas))
+
+    def __len__(self) -> int:
+        """Return the number of this rank's indices."""
+        return len(range(self.rank, len(self.dataset), self.num_replicas))
+
+
+class ShuffledShards(DistributedSampler):
+    """Shuffles anew each epoch, the same order on every rank, and drops the uneven rest.
+
+    Rank ``r`` takes places ``r, r + world, ...`` of the common order, so that a round of all ranks
+    together holds the same problems whatever the number of ranks.
+    """
+
+
+class ResumableLoader(DataLoader):
+    """A DataLoader that continues where it was: epoch and batches served are its state.
+
+    Lightning stores and restores the state of loaders that have ``state_dict``.
+    """
+
+    epoch = 0
+    served = 0
+    _skip = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the batches that this epoch has left."""
+        assert isinstance(self.sampler, DistributedSampler)
+        self.sampler.set_epoch(self.epoch)
+        self.served, self._skip, skip = self._skip, 0, self._skip
+        for number, batch in enumerate(super().__iter__()):
+            if number >= skip:
+                self.served += 1
+                yield batch
+        self.epoch, self.served = self.epoch + 1, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Return epoch and batches served."""
+        return {"epoch": self.epoch, "served": self.served}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from a stored state with the next iteration."""
+        self.epoch, self._skip = state["epoch"], state["served"]
+
+
+class TaskDataModule(LightningDataModule):
+    """Problems for training, validation, test and prediction.
+
+    Batches are lists of :class:`~lit_unmask.types.Problem`; the model turns them into tokens.
+
+    Args:
+        train: Training problems.
+        val: Validation sets by name; the name is the second part of their metrics' names.
+        test: Test sets by name. ``predict`` uses them too.
+        tuning: Sets by name on which baselines are tuned; no reported number comes from them.
+        batch_size: Prompts a training round, over all ranks together.
+        eval_batch_size: Prompts a validation batch, for each rank.
+        seed: Seed of the training order.
+
+    Raises:
+        ValueError: If the batch does not divide among the ranks.
+    """
+
+    def __init__(
+        self,
+        train: Task | None = None,
+        val: TaskSets | None = None,
+        test: TaskSets | None = None,
+        tuning: TaskSets | None = None,
+        batch_size: int = 16,
+        eval_batch_size: int = 128,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.train, self.val, self.test = train, val or {}, test or {}
+        self.tuning = tuning or {}
+        self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+
+    @property
+    def _ranks(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def train_dataloader(self) -> DataLoader:
+        """Return this rank's share of the shuffled training problems."""
+        if self.train is None:
+            raise ValueError("data.train is not set; fit needs a training task")
+        rank, world = self._ranks
+        if self.batch_size % world:
+            raise ValueError(
+                f"data.batch_size={self.batch_size} must be a multiple of the {world} ranks"
+            )
+        if len(self.train) < self.batch_size:
+            raise ValueError(
+                f"data.train has {len(self.train)} problems, fewer than one round of "
+                f"data.batch_size={self.batch_size}"
+            )
+        sampler = ShuffledShards(
+            self.train, world, rank, shuffle=True, seed=self.seed, drop_last=True
+        )
+        return ResumableLoader(
+            self.train,
+            batch_size=self.batch_size // world,
+            sampler=sampler,
+            collate_fn=list,
+            drop_last=True,
+        )
+
+    def val_dataloader(self) -> list[DataLoader]:
+        """Return one loader for each validation set."""
+        return [self._eval_loader(task) for task in self.val.values()]
+
+    def test_dataloader(self) -> list[DataLoader]:
+        """Return one loader for each test set."""
+        return [self._eval_loader(task) for task in self.test.values()]
+
+    def predict_dataloader(self) -> list[DataLoader]:
+        """Return one loader for each test set."""
+        return self.test_dataloader()
+
+    def _eval_loader(self, task: Task) -> DataLoader:
+        rank, world = self._ranks
+        shards = ExactShards(task, rank, world)
+        return DataLoader(task, self.eval_batch_size, sampler=shards, collate_fn=list)
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Return the batch as it is: problems are text."""
+        return batch

@@ -1,0 +1,124 @@
+"""Slow, obvious twins of fast code: loops over rows and positions, in plain Python or float64."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+_WORD = 1 << 64
+
+
+def all_actions(length: int) -> Tensor:
+    """Return every boolean action, ``[2 ** length, length]``."""
+    return torch.tensor(list(itertools.product([False, True], repeat=length)))
+
+
+def bernoulli_log_prob(logits: list, eligible: list, action: list, temperature: float) -> float:
+    """Log-probability of one row by products of probabilities."""
+    total = 0.0
+    for logit, allowed, opened in zip(logits, eligible, action, strict=True):
+        chance = 1 / (1 + math.exp(-logit / temperature))
+        if allowed:
+            total += math.log(chance if opened else 1 - chance)
+        elif opened:
+            return -math.inf
+    return total
+
+
+def top_k(scores: list, eligible: list, k: int) -> list[bool]:
+    """The k best eligible positions of one row, by sorting pairs; ties to the left."""
+    order = sorted((-score, place) for place, score in enumerate(scores) if eligible[place])
+    chosen = {place for _, place in order[:k]}
+    return [place in chosen for place in range(len(scores))]
+
+
+def confidence_threshold(confidence: list, eligible: list, threshold: float) -> list[bool]:
+    """All eligible positions above the threshold of one row, or else the best one."""
+    above = [e and c > threshold for c, e in zip(confidence, eligible, strict=True)]
+    return above if any(above) else top_k(confidence, eligible, 1)
+
+
+def entropy_bound(entropy: list, eligible: list, gamma: float) -> list[bool]:
+    """Try every prefix of one row, longest first."""
+    order = sorted((value, place) for place, value in enumerate(entropy) if eligible[place])
+    for count in range(len(order), 0, -1):
+        values = [value for value, _ in order[:count]]
+        if count == 1 or sum(values) - max(values) <= gamma:
+            chosen = {place for _, place in order[:count]}
+            return [place in chosen for place in range(len(entropy))]
+    return [False] * len(entropy)
+
+
+def splitmix_uniform(seed: int, rollout: int, step: int, position: int, stream: int) -> float:
+    """One number of ``lit_unmask.rollout.randomness`` in Python's unbounded integers."""
+
+    def mix(word: int) -> int:
+        word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % _WORD
+        word = (word ^ (word >> 27)) * 0x94D049BB133111EB % _WORD
+        return word ^ (word >> 31)
+
+    word = mix(seed % _WORD)
+    for part in (stream, rollout, step):
+        word = mix((word + part) % _WORD)
+    return (mix((word + (position + 1) * 0x9E3779B97F4A7C15) % _WORD) >> 40) / 2**24
+
+
+def _norm(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def _linear(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
+    return torch.einsum("lc,dc->ld", x, weights[f"{name}.weight"]) + weights[f"{name}.bias"]
+
+
+def _rotate_row(x: Tensor) -> Tensor:
+    """Rotate the pairs of one head, ``[L, C]``, position by position."""
+    length, channels = x.shape
+    result = torch.empty_like(x)
+    for place in range(length):
+        for pair in range(channels // 2):
+            angle = place * 10000.0 ** (-2 * pair / channels)
+            first, second = x[place, 2 * pair], x[place, 2 * pair + 1]
+            result[place, pair] = first * math.cos(angle) - second * math.sin(angle)
+            result[place, channels // 2 + pair] = first * math.sin(angle) + second * math.cos(angle)
+    return result
+
+
+def _attention(h: Tensor, weights: dict[str, Tensor], name: str, heads: int) -> Tensor:
+    channels = h.shape[1] // heads
+    query, key, value = (_linear(h, weights, f"{name}.{part}_proj") for part in "qkv")
+    mixed = []
+    for head in range(heads):
+        own = slice(head * channels, (head + 1) * channels)
+        products = torch.einsum("ic,jc->ij", _rotate_row(query[:, own]), _rotate_row(key[:, own]))
+        mixed.append((products / math.sqrt(channels)).softmax(-1) @ value[:, own])
+    return _linear(torch.cat(mixed, dim=1), weights, f"{name}.out_proj")
+
+
+def confidence_transformer_row(
+    state: dict[str, Tensor], confidence: Tensor, masked: Tensor, time: float, heads: int
+) -> Tensor:
+    """Logits ``[L]`` of one row in float64, the condition computed at every position."""
+    weights = {name: value.double() for name, value in state.items()}
+    width = weights["mask_embedding.weight"].shape[1]
+    waves = [math.cos(time)] * (width // 2) + [math.sin(time)] * (width // 2)
+    hidden = _linear(torch.tensor([waves]).bfloat16().double(), weights, "time_mlp.0")
+    moment = _linear(hidden * hidden.sigmoid(), weights, "time_mlp.2")
+    x = _linear(confidence.double(), weights, "confidence_proj")
+    condition = weights["mask_embedding.weight"][masked.long()] + moment
+    blocks = {name.split(".")[1] for name in state if name.startswith("transformer_blocks.")}
+    for index in sorted(blocks, key=int):
+        name = f"transformer_blocks.{index}"
+        parts = _linear(condition, weights, f"{name}.ada_conditioning")
+        g1, b1, a1, g2, b2, a2 = (parts[:, i * width : (i + 1) * width] for i in range(6))
+        h = _norm(x, weights, f"{name}.norm1") * (1 + g1) + b1
+        x = x + _attention(h, weights, name, heads) * (1 + a1)
+        h = _linear(_norm(x, weights, f"{name}.norm2") * (1 + g2) + b2, weights, f"{name}.linear1")
+        h = h * 0.5 * (1 + torch.erf(h / math.sqrt(2)))
+        x = x + _linear(h, weights, f"{name}.linear2") * (1 + a2)
+    return _linear(_norm(x, weights, "final_norm"), weights, "output_proj")[:, 0]
