@@ -9,10 +9,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_unmask.callbacks.figures import path_figure
 from lit_unmask.callbacks.tensorboard import tensorboard
 
+from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation import Evaluation
 from lit_unmask.metrics import RolloutMetrics
 from lit_unmask.module import LitUnmask
 from lit_unmask.policies.base import Policy
+from lit_unmask.rollout import Decoding
 from lit_unmask.types import Problem
 
 
@@ -27,6 +29,10 @@ class Baseline:
 
     policy: Policy
     block_length: int | None = None
+
+    def decoding(self, validation: Decoding) -> Decoding:
+        """Return how to decode it, given how validation decodes."""
+        return replace(validation, block_length=self.block_length or validation.block_length)
 
 
 class AccuracyNFE(Callback):
@@ -68,6 +74,15 @@ class AccuracyNFE(Callback):
         """Continue a stored path."""
         self.path = state_dict["path"]
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the block lengths before any work starts."""
+        assert isinstance(pl_module, LitUnmask)
+        for label, baseline in self.baselines.items():
+            try:
+                baseline.decoding(pl_module.eval_decoding)
+            except ValueError as error:
+                raise ConfigurationError(f"baseline {label}: {error}") from error
+
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -83,12 +98,12 @@ class AccuracyNFE(Callback):
         if trainer.sanity_checking or name in self.reference:
             return
         for label, baseline in self.baselines.items():
-            length = baseline.block_length or pl_module.eval_decoding.block_length
-            decoding = replace(pl_module.eval_decoding, block_length=length)
+            decoding = baseline.decoding(pl_module.eval_decoding)
             result = pl_module.evaluate(batch, baseline.policy, decoding)
             rewards = pl_module.reward(result.correct, result.nfe, decoding.gen_length)
-            metrics = self._metrics.setdefault((name, label), RolloutMetrics())
-            metrics.update(result, rewards)
+            if (name, label) not in self._metrics:
+                self._metrics[name, label] = RolloutMetrics().to(pl_module.device)
+            self._metrics[name, label].update(result, rewards)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the baselines and draw the path."""
@@ -104,7 +119,7 @@ class AccuracyNFE(Callback):
         means = self._metrics.pop((name, label)).means
         values = {metric: float(mean.compute()) for metric, mean in means.items()}
         for metric, value in values.items():
-            module.log(f"val/{name}/{label}/{metric}", value)
+            module.log(f"val/{name}/{label}/{metric}", value, sync_dist=True)
         return values["accuracy"], values["nfe"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

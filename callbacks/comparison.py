@@ -11,14 +11,18 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from lit_unmask.callbacks.figures import frontier_figure
 from lit_unmask.callbacks.tensorboard import tensorboard
-from rich.console import Console
+from matplotlib.figure import Figure
+from rich import get_console
 from rich.table import Table
 
+from lit_unmask.errors import ConfigurationError
 from lit_unmask.frontier import Contender, Point
 from lit_unmask.module import LitUnmask
+from lit_unmask.preflight import check_folder
 from lit_unmask.tuning import Candidate, HeuristicGrid, candidates, choose
 from lit_unmask.types import Problem
 
@@ -33,7 +37,8 @@ class Comparison(Callback):
     validation preferred, where a ``ModelCheckpoint`` monitors something, else the last one.
 
     Writes ``results.json`` (a list of rows), ``tuning.json`` (every setting that was tried) and
-    ``frontier.png`` into the folder, puts the figure into TensorBoard, and prints a table.
+    ``frontier.png`` (``frontier-<set>.png`` if there are several test sets) into the folder once
+    everything has run, puts the figure into TensorBoard, and prints a table.
 
     ```yaml
     callbacks:
@@ -69,11 +74,17 @@ class Comparison(Callback):
         if stage not in ("fit", "test"):
             return
         assert isinstance(pl_module, LitUnmask)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        list(candidates(self.grids, pl_module.eval_decoding))
+        try:
+            list(candidates(self.grids, pl_module.eval_decoding))
+        except ValueError as error:
+            raise ConfigurationError(f"the grids of Comparison: {error}") from error
         missing = set(trainer.datamodule.test) - set(trainer.datamodule.tuning)
         if missing:
-            raise ValueError(f"data.tuning has no set named {sorted(missing)}, which data.test has")
+            raise ConfigurationError(
+                f"data.tuning has no set named {sorted(missing)}, which data.test has"
+            )
+        check_folder(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare the best checkpoint."""
@@ -90,7 +101,8 @@ class Comparison(Callback):
 
     def _compare(self, trainer: Trainer, module: LightningModule, source: str) -> None:
         assert isinstance(module, LitUnmask)
-        console = Console()
+        # The console of the progress bar, which then keeps its lines below what is printed.
+        console = get_console()
         learned = Contender(
             self.policy_name,
             "learned" if module.policy.has_parameters else "heuristic",
@@ -101,6 +113,7 @@ class Comparison(Callback):
         settings = list(candidates(self.grids, module.eval_decoding))
         rows: list[dict] = []
         trials: list[dict] = []
+        figures: dict[str, Figure] = {}
         for name, problems in trainer.datamodule.test.items():
             tuning = list(trainer.datamodule.tuning[name])
             console.print(
@@ -114,12 +127,17 @@ class Comparison(Callback):
             tested = [self._run(module, candidate, list(problems)) for candidate in chosen]
             rows += [{"dataset": name, **point.as_row()} for point in tested]
             trials += [{"dataset": name, **point.as_row()} for _, point in tuned]
-            self._show(trainer, console, name, tested, [point for _, point in tuned])
+            title = f"{name}: accuracy against forwards"
+            figures[name] = frontier_figure(tested, [point for _, point in tuned], title)
+            console.print(_table(name, tested))
         _write_json(self.folder / "results.json", rows)
         _write_json(self.folder / "tuning.json", trials)
-        console.print(f"results: {self.folder / 'results.json'}, {self.folder / 'frontier.png'}")
-        if trainer.log_dir:
-            console.print(f"watch:   tensorboard --logdir {Path(trainer.log_dir).parent}")
+        images = self._save(trainer, figures)
+        console.print(f"results: {self.folder / 'results.json'}, {', '.join(images)}")
+        # Not trainer.log_dir, which waits for all ranks while only the first one is here.
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                console.print(f"watch:   tensorboard --logdir {logger.root_dir}")
         if self.next_step:
             console.print(f"next:    {self.next_step}")
 
@@ -127,20 +145,15 @@ class Comparison(Callback):
         result = module.evaluate(problems, candidate.policy, candidate.decoding)
         return candidate.contender.point(result, module.rounds.seed)
 
-    def _show(
-        self,
-        trainer: Trainer,
-        console: Console,
-        name: str,
-        tested: list[Point],
-        tuned: list[Point],
-    ) -> None:
-        figure = frontier_figure(tested, tuned, title=f"{name}: accuracy against forwards")
-        figure.savefig(self.folder / "frontier.png", dpi=120)
-        writer = tensorboard(trainer)
-        if writer is not None:
-            writer.add_figure(f"test/{name}/frontier", figure, trainer.global_step)
-        console.print(_table(name, tested))
+    def _save(self, trainer: Trainer, figures: dict[str, Figure]) -> list[str]:
+        """Write the figures to files and to TensorBoard; returns the files."""
+        writer, files = tensorboard(trainer), []
+        for name, figure in figures.items():
+            files.append(f"{self.folder}/frontier{f'-{name}' if len(figures) > 1 else ''}.png")
+            figure.savefig(files[-1], dpi=120)
+            if writer is not None:
+                writer.add_figure(f"test/{name}/frontier", figure, trainer.global_step)
+        return files
 
 
 def _table(name: str, points: list[Point]) -> Table:
@@ -169,7 +182,7 @@ def _load_best(trainer: Trainer, module: LightningModule) -> str:
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             stored = torch.load(callback.best_model_path, map_location="cpu", weights_only=True)
-            module.load_state_dict(stored["state_dict"], strict=False)
+            module.load_state_dict(stored["state_dict"])
             rank_zero_info(f"comparing the best checkpoint by {callback.monitor}")
             return f"round {stored['global_step']} (best {callback.monitor})"
     return "the last round"

@@ -10,7 +10,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lit_unmask.callbacks.tensorboard import tensorboard
 
+from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation import Evaluation
+from lit_unmask.preflight import check_folder
 from lit_unmask.types import Problem
 
 
@@ -73,19 +75,22 @@ class PredictionWriter(BasePredictionWriter):
         path: File to write; ranks above 0 add ``.rank<n>`` to its name.
 
     Raises:
-        FileExistsError: If the file is there already.
+        ConfigurationError: If the file is there already, or its folder cannot be written.
     """
 
     def __init__(self, path: str) -> None:
         super().__init__(write_interval="batch")
-        self.path = Path(path)
+        self.path = self.file = Path(path)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse to write into a file of an earlier run."""
-        if trainer.global_rank:
-            self.path = self.path.with_name(f"{self.path.name}.rank{trainer.global_rank}")
-        if stage == "predict" and self.path.exists():
-            raise FileExistsError(f"{self.path} exists; move it away or choose another path")
+        if stage != "predict":
+            return
+        rank = trainer.global_rank
+        self.file = self.path.with_name(f"{self.path.name}.rank{rank}") if rank else self.path
+        if self.file.exists():
+            raise ConfigurationError(f"{self.file} exists; move it away or choose another path")
+        check_folder(self.file.parent)
 
     def write_on_batch_end(
         self,
@@ -98,6 +103,6 @@ class PredictionWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Append the records of one batch."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in prediction)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+from rich.progress import TaskID
 
 from lit_unmask.module import LitUnmask
 from lit_unmask.rollout import Progress
@@ -19,29 +20,48 @@ class RolloutProgressBar(RichProgressBar):
     callbacks:
       - class_path: lit_unmask.callbacks.RolloutProgressBar
     ```
+
+    Args:
+        refresh_rate: Redraws a second; 0 switches the display off.
+        leave: Whether finished bars stay.
     """
+
+    def __init__(self, refresh_rate: int = 10, leave: bool = False) -> None:
+        super().__init__(refresh_rate=refresh_rate, leave=leave)
+        # One line for each display, hidden between rollouts: Lightning looks its own lines up by
+        # their place, which removing a line would shift.
+        self._line: tuple[object, TaskID] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Listen to the module's rollouts."""
         super().setup(trainer, pl_module, stage)
-        self._rollout_task = None
         if isinstance(pl_module, LitUnmask) and self.show not in pl_module.listeners:
             pl_module.listeners.append(self.show)
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Stop the display and listen no more."""
+        if isinstance(pl_module, LitUnmask) and self.show in pl_module.listeners:
+            pl_module.listeners.remove(self.show)
+        super().teardown(trainer, pl_module, stage)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Return the label of the training bar; Lightning would show no limit as ``/-2``."""
+        return super()._get_train_description(current_epoch).replace("/-2", "")
+
     def show(self, state: Progress) -> None:
         """Show the state of a rollout; a finished one leaves no line behind."""
-        if self.progress is None or self._progress_stopped:
+        progress = self.progress
+        if progress is None or self._progress_stopped:
             return
-        if self._rollout_task is not None and self._rollout_task not in self.progress.task_ids:
-            self._rollout_task = None
-        if state.rows_left == 0:
-            if self._rollout_task is not None:
-                self.progress.remove_task(self._rollout_task)
-                self._rollout_task = None
-            return
-        text = f"rollout: {state.rows_left} rows left, {state.nfe} NFE"
-        if self._rollout_task is None:
-            self._rollout_task = self.progress.add_task(text, total=state.rows, visible=True)
-        self.progress.update(
-            self._rollout_task, completed=state.rows - state.rows_left, description=text
+        if self._line is None or self._line[0] is not progress:
+            self._line = progress, progress.add_task("rollout", total=state.rows, visible=False)
+        line = self._line[1]
+        done = state.rows - state.rows_left
+        if not progress.tasks[progress.task_ids.index(line)].visible:
+            progress.reset(line, total=state.rows)
+        progress.update(
+            line,
+            completed=done,
+            description=f"rollout: {state.rows_left} rows left, {state.nfe} NFE",
+            visible=state.rows_left > 0,
         )

@@ -2,34 +2,80 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from typing import Any, NoReturn
 
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from torch.utils.tensorboard.summary import hparams
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.module import LitUnmask
-from lit_unmask.preflight import check
+from lit_unmask.preflight import check, check_checkpoint
 from lit_unmask.tasks.datamodule import TaskDataModule
+
+# Lines of jsonargparse's messages that repeat types and values instead of saying what is wrong.
+_NOISE = (
+    "Does not validate against",
+    "Subtypes:",
+    "Errors:",
+    "Expected a <class 'NoneType'>",
+    "Given value",
+    "Unexpected import path format",
+)
+_TERMINATED = 128 + signal.SIGTERM
 
 
 class SaveConfig(SaveConfigCallback):
     """Saves the configuration beside the logs, and as TensorBoard hyper-parameters."""
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save into the logger's folder; without a logger a run has no folder of its own.
+
+        Raises:
+            ConfigurationError: If the folder holds the configuration of an earlier run.
+        """
+        if not trainer.loggers or trainer.fast_dev_run:
+            return
+        try:
+            super().setup(trainer, pl_module, stage)
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"{trainer.log_dir} holds {self.config_filename} of an earlier run; choose another "
+                "name or version for the logger"
+            ) from error
+
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log the flattened configuration."""
         settings = {
             key: value if isinstance(value, int | float | str | bool) else str(value)
-            for key, value in self.config.as_flat().__dict__.items()
+            for key, value in vars(self.config.as_flat()).items()
             if key.startswith(("model.", "data.", "seed"))
         }
+        sets = [f"val/{name}" for name in trainer.datamodule.val]
+        sets += [f"test/{name}" for name in trainer.datamodule.test]
+        names = [f"{name}/{metric}" for name in sets for metric in ("accuracy", "nfe", "reward")]
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                names = [f"val/{name}" for name in trainer.datamodule.val]
-                metrics = {f"{n}/{m}": 0.0 for n in names for m in ("accuracy", "nfe", "reward")}
-                logger.log_hyperparams(settings, metrics)
+                # Empty metrics, because the logger would plot their placeholders as measurements.
+                logger.log_hyperparams(settings, metrics={})
+                for summary in hparams(settings, dict.fromkeys(names, 0.0)):
+                    logger.experiment.file_writer.add_summary(summary)
+
+
+class SentenceParser(LightningArgumentParser):
+    """A parser whose errors are one sentence, without a page of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Exit with code 2."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        self.exit(2, f"error: {_sentence(message)}\n")
+        raise AssertionError
 
 
 class UnmaskCLI(LightningCLI):
@@ -44,28 +90,36 @@ class UnmaskCLI(LightningCLI):
             super().instantiate_classes()
             if self.subcommand is not None:
                 check(self.subcommand, self.trainer, self.model, self.datamodule)
-        except (ValueError, OSError) as error:
-            self.parser.error(_sentence(error))
+                check_checkpoint(self.config[self.subcommand].get("ckpt_path"), self.model)
+        except (ValueError, OSError, RuntimeError, MisconfigurationException) as error:
+            self.parser.error(str(error) or type(error).__name__)
 
 
-def _sentence(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines) or type(error).__name__
+def _sentence(message: str) -> str:
+    """Return the telling lines of a message as one line."""
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_NOISE)]
+    if any(line.startswith("Problem with given class_path") for line in telling):
+        telling = [line for line in telling if not line.startswith("Expected a path")]
+    return " ".join(dict.fromkeys(telling or lines))
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    settings: dict[str, Any] = {
+        "subclass_mode_data": True,
+        "save_config_callback": SaveConfig,
+        "auto_configure_optimizers": False,
+        "parser_class": SentenceParser,
+        "parser_kwargs": {"parser_mode": "omegaconf+"},
+        "seed_everything_default": 0,
+        "load_from_checkpoint_support": False,
+    }
     try:
-        UnmaskCLI(
-            LitUnmask,
-            TaskDataModule,
-            subclass_mode_data=True,
-            save_config_callback=SaveConfig,
-            auto_configure_optimizers=False,
-            parser_kwargs={"parser_mode": "omegaconf+"},
-            seed_everything_default=0,
-            args=arguments,
-        )
+        UnmaskCLI(LitUnmask, TaskDataModule, args=arguments, **settings)
     except ConfigurationError as error:
-        sys.exit(f"error: {_sentence(error)}")
+        print(f"error: {_sentence(str(error))}", file=sys.stderr)
+        sys.exit(1)
+    except SIGTERMException:
+        sys.exit(_TERMINATED)

@@ -64,7 +64,7 @@ def rollout_numbers(problems: Sequence[Problem], group_size: int = 1) -> Tensor:
         int.from_bytes(hashlib.blake2b(problem.uid.encode(), digest_size=7).digest(), "big")
         for problem in problems
     ]
-    return (torch.tensor(first)[:, None] + torch.arange(group_size)).flatten()
+    return (torch.tensor(first, dtype=torch.int64)[:, None] + torch.arange(group_size)).flatten()
 
 
 def decode_problems(

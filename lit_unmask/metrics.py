@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -18,7 +20,7 @@ class RolloutMetrics(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         names = ("accuracy", "nfe", "tokens_per_forward", "still_masked", "reward")
-        self.means = nn.ModuleDict({name: MeanMetric() for name in names})
+        self.means: Any = nn.ModuleDict({name: MeanMetric() for name in names})
 
     def update(self, evaluation: Evaluation, rewards: Tensor) -> None:
         """Add the problems of one evaluation and their rewards ``[B]``."""

@@ -40,14 +40,31 @@ class Rounds:
         group_size: Rollouts a prompt, **G**.
         num_iterations: Gradient iterations on the rollouts of one round.
         seed: Seed of the rollouts' noise.
-        replay_chunk: Most steps that are replayed at once; more are recomputed in chunks during
-            the backward pass, which bounds memory and changes nothing else.
+        replay_chunk: Most steps that are replayed at once; small chunks stay in a CPU's caches.
+        recompute: Whether chunks are recomputed in the backward pass, which bounds memory at the
+            cost of one more forward of the policy and changes nothing else.
+
+    Raises:
+        ValueError: If the group has no second rollout, or another count is below 1.
     """
 
     group_size: int = 8
     num_iterations: int = 2
     seed: int = 0
-    replay_chunk: int = 8192
+    replay_chunk: int = 512
+    recompute: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.group_size < 2:
+            raise ValueError(
+                f"group_size={self.group_size} must be at least 2; advantages are relative"
+            )
+        if min(self.num_iterations, self.replay_chunk) < 1:
+            raise ValueError(
+                f"num_iterations={self.num_iterations} and replay_chunk={self.replay_chunk} must "
+                "be at least 1"
+            )
 
 
 class LitUnmask(LightningModule):
@@ -106,6 +123,10 @@ class LitUnmask(LightningModule):
         self.denoiser.to(self.device)
         if stage == "fit":
             self.check_trainable(self.trainer.accumulate_grad_batches)
+
+    def teardown(self, stage: str) -> None:
+        """Follow the policy, which Lightning moves back to the CPU."""
+        self.denoiser.to("cpu")
 
     def check_trainable(self, accumulate_grad_batches: int) -> None:
         """Check that ``fit`` makes sense.
@@ -171,16 +192,16 @@ class LitUnmask(LightningModule):
     def training_step(self, batch: Experience, batch_idx: int) -> Tensor:
         """Return the GRPO loss of the recorded steps under the current policy."""
         total = self._global_count(len(batch.nfe))
-        # Steps of zero advantage add nothing to the loss or to its gradient.
-        steps = batch.steps.select(batch.advantage[batch.steps.rollout] != 0)
+        # Steps of zero advantage add nothing to the loss or to its gradient. A round of nothing
+        # else still needs a backward pass, which other ranks wait for, and readings to log.
+        signal = batch.advantage[batch.steps.rollout] != 0
+        steps = batch.steps.select(signal if signal.any() else slice(self.rounds.replay_chunk))
         advantage = batch.advantage[steps.rollout]
         # DDP averages gradients over ranks, where the mean over all rollouts needs their sum.
         weight = step_weights(batch.nfe, steps.rollout, total) * self.trainer.world_size
         log_prob, entropy = self._replay(steps)
         result = self.grpo(log_prob, steps.log_prob, advantage, weight)
         self._log_update(result, entropy, batch)
-        if not len(steps):
-            return result.loss + 0.0 * sum(p.sum() for p in self.policy.parameters())
         return result.loss
 
     def _replay(self, steps: Steps) -> tuple[Tensor, Tensor]:
@@ -193,13 +214,13 @@ class LitUnmask(LightningModule):
 
         size = self.rounds.replay_chunk
         rows = [slice(start, start + size) for start in range(0, len(steps), size)]
-        if not rows:
-            empty = steps.log_prob.new_zeros(0)
-            return empty, empty.sum()
         if len(rows) == 1:
             log_prob, entropy = chunk(rows[0])
             return log_prob, entropy.mean()
-        parts = [checkpoint(chunk, part, use_reentrant=False) for part in rows]
+        if self.rounds.recompute:
+            parts = [checkpoint(chunk, part, use_reentrant=False) for part in rows]
+        else:
+            parts = [chunk(part) for part in rows]
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]).mean()
 
     def _global_count(self, count: int) -> int:
@@ -295,6 +316,8 @@ class LitUnmask(LightningModule):
             self.log(
                 f"{stage}/{name}/{metric}", mean, on_step=False, on_epoch=True,
                 add_dataloader_idx=False, prog_bar=metric in ("accuracy", "nfe"),
+                # Lightning would only find metrics that were there at its first search.
+                metric_attribute=f"metrics.{key}.means.{metric}",
             )  # fmt: skip
         return result
 
@@ -306,6 +329,24 @@ class LitUnmask(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note which denoiser the policy was trained with."""
         checkpoint["denoiser"] = self.denoiser.identity
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the stored policy is one like ours; the denoiser may be another.
+
+        Raises:
+            ConfigurationError: If its weights have other names or shapes.
+        """
+        stored, own = (
+            {name: tuple(value.shape) for name, value in state.items()}
+            for state in (checkpoint["state_dict"], self.state_dict())
+        )
+        different = sorted(n for n in stored.keys() | own.keys() if stored.get(n) != own.get(n))
+        if different:
+            raise ConfigurationError(
+                f"the checkpoint's weights do not fit model.policy {type(self.policy).__name__} "
+                f"({len(different)} differ, {different[0]} for one); use the policy settings that "
+                "it was trained with, or no checkpoint"
+            )
 
 
 def _diagnostics(result: Rollout, rewards: Tensor, correct: Tensor, group: int) -> dict[str, float]:

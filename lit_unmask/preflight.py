@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import pickle
 import tempfile
+import zipfile
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.module import LitUnmask
+from lit_unmask.tasks.base import Task
 from lit_unmask.tasks.datamodule import TaskDataModule
 
 # Prompts that are tokenised to find too long ones; later ones are checked when they are met.
 _PROMPTS_CHECKED = 256
+# What Lightning itself turns into a path.
+_CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
 
 
 def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
@@ -21,39 +29,103 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
 
     Args:
         stage: ``fit``, ``validate``, ``test`` or ``predict``.
-        trainer: The trainer, for its folders.
+        trainer: The trainer, for its folders and its number of ranks.
         model: The module, for its policy and denoiser.
         data: The problems.
 
     Raises:
         ConfigurationError: If the policy cannot be trained, a problem set that the stage needs is
-            missing, a prompt is too long for the denoiser, or a folder cannot be written.
+            missing or too small, or a folder cannot be written.
+        ValueError: If a prompt is too long for the denoiser, or a batch does not divide.
     """
     if stage == "fit":
-        model.check_trainable(trainer.accumulate_grad_batches)
-        if data.train is None:
-            raise ConfigurationError("data.train is not set; fit needs a training task")
+        _check_fit(trainer, model, data)
     needed = {"validate": "val", "test": "test", "predict": "test"}.get(stage)
     if needed and not getattr(data, needed):
         raise ConfigurationError(f"data.{needed} is not set; {stage} needs at least one named set")
-    _check_prompts(model, data)
-    folders = {trainer.default_root_dir, *(logger.save_dir for logger in trainer.loggers)}
+    evaluated = _evaluated(stage, data)
+    for name, task in evaluated.items():
+        if len(task) < trainer.world_size:
+            raise ConfigurationError(
+                f"data.{name} has {len(task)} problems, fewer than the {trainer.world_size} ranks"
+            )
+    training = [data.train] if stage == "fit" and data.train is not None else []
+    _check_prompts(model, [*evaluated.values(), *training])
+    folders: set[str | Path | None] = {
+        trainer.default_root_dir,
+        *(logger.save_dir for logger in trainer.loggers),
+    }
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            folders.add(callback.dirpath)
     for folder in sorted(str(f) for f in folders if f):
-        _check_folder(folder)
+        check_folder(folder)
 
 
-def _check_prompts(model: LitUnmask, data: TaskDataModule) -> None:
-    sets = [*data.val.values(), *data.test.values(), *data.tuning.values()]
-    if data.train is not None:
-        sets.append(data.train)
-    lengths = [model.decoding.gen_length, model.eval_decoding.gen_length]
-    for task in sets:
+def _check_fit(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
+    model.check_trainable(trainer.accumulate_grad_batches)
+    if "16" in str(trainer.precision):
+        raise ConfigurationError(
+            f"trainer.precision={trainer.precision} must be 32-true, or importance ratios are off; "
+            "the frozen denoiser has its own model.denoiser.dtype"
+        )
+    if trainer.max_steps == -1 and trainer.max_epochs == -1:
+        raise ConfigurationError(
+            "neither trainer.max_steps nor trainer.max_epochs is set; the learning-rate schedule "
+            "needs the number of rounds"
+        )
+    if data.train is None:
+        raise ConfigurationError("data.train is not set; fit needs a training task")
+    data.trainer = trainer
+    data.train_dataloader()
+
+
+def _evaluated(stage: str, data: TaskDataModule) -> dict[str, Task]:
+    """Return the sets that a stage may evaluate, by the name of their setting."""
+    kinds = {"fit": ("val", "test", "tuning"), "validate": ("val",), "test": ("test", "tuning")}
+    return {
+        f"{kind}.{name}": task
+        for kind in kinds.get(stage, ("test",))
+        for name, task in getattr(data, kind).items()
+    }
+
+
+def _check_prompts(model: LitUnmask, tasks: list[Task]) -> None:
+    longest = max(model.decoding.gen_length, model.eval_decoding.gen_length)
+    for task in tasks:
         problems = list(islice(task, _PROMPTS_CHECKED))
-        prompt = model.denoiser.encode(problems)
-        model.denoiser.check_length(prompt, max(lengths))
+        model.denoiser.check_length(model.denoiser.encode(problems), longest)
 
 
-def _check_folder(folder: str) -> None:
+def check_checkpoint(path: str | Path | None, model: LitUnmask) -> None:
+    """Check that a checkpoint can be loaded into the module.
+
+    Args:
+        path: A file; None, Lightning's words such as ``last``, and folders are not looked at.
+        model: The module.
+
+    Raises:
+        ConfigurationError: If there is no such file, it is no checkpoint, or its policy is another.
+    """
+    if path is None or str(path).split(":")[0] in _CHECKPOINT_WORDS or Path(path).is_dir():
+        return
+    if not Path(path).is_file():
+        raise ConfigurationError(f"ckpt_path={path} does not exist")
+    stored = None
+    if zipfile.is_zipfile(path):
+        with suppress(pickle.UnpicklingError, RuntimeError):
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(stored, dict) or "state_dict" not in stored:
+        raise ConfigurationError(f"ckpt_path={path} is not a checkpoint of lit-unmask fit")
+    model.on_load_checkpoint(stored)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Check that a folder, or the one in which it would be made, can be written.
+
+    Raises:
+        ConfigurationError: If it cannot.
+    """
     path = Path(folder)
     while not path.exists():
         path = path.parent
@@ -63,5 +135,5 @@ def _check_folder(folder: str) -> None:
     except OSError as error:
         raise ConfigurationError(
             f"the folder {folder} cannot be written ({error.strerror}); choose another one with "
-            "--trainer.default_root_dir or the logger's save_dir"
+            "--trainer.default_root_dir, or where the logger or callback is configured"
         ) from error

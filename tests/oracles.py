@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from lit_unmask.types import Observation
+
 _WORD = 1 << 64
 
 
@@ -122,3 +124,51 @@ def confidence_transformer_row(
         h = h * 0.5 * (1 + torch.erf(h / math.sqrt(2)))
         x = x + _linear(h, weights, f"{name}.linear2") * (1 + a2)
     return _linear(_norm(x, weights, "final_norm"), weights, "output_proj")[:, 0]
+
+
+def decode_row(denoiser, policy, prompt, decoding, seed: int, rollout: int) -> dict[str, list]:
+    """One row of the decoding loop: each step one forward, nothing skipped, shared or batched.
+
+    Returns:
+        ``response``, ``nfe``, ``committed_at`` and the policy's ``actions`` before forcing.
+    """
+    length, width = decoding.gen_length, decoding.block_length
+    response, committed_at, actions, step = [denoiser.mask_id] * length, [-1] * length, [], 0
+    for start in range(0, length, width):
+        for _ in range(width):
+            masked = [token == denoiser.mask_id for token in response]
+            eligible = [m and start <= j < start + width for j, m in enumerate(masked)]
+            if not any(eligible):
+                break
+            action, token = (
+                torch.tensor([[splitmix_uniform(seed, rollout, step, j, s) for j in range(length)]])
+                for s in (0, 1)
+            )
+            seen = denoiser(
+                prompt,
+                torch.tensor([response]),
+                policy.signals,
+                token if decoding.temperature > 0 else None,
+                decoding.temperature,
+            )
+            observation = Observation(
+                torch.tensor([masked]),
+                torch.tensor([eligible]),
+                seen.confidence,
+                torch.tensor([step / length]),
+                seen.entropy,
+                seen.hidden,
+            )
+            distribution = policy(observation)
+            chosen = [
+                c and e for c, e in zip(distribution.sample(action)[0], eligible, strict=True)
+            ]
+            actions.append([bool(c) for c in chosen])
+            if decoding.on_empty == "force" and not any(chosen):
+                ranking = distribution.ranking()[0].tolist()
+                chosen[ranking.index(max(ranking))] = True
+            for place in (j for j, c in enumerate(chosen) if c):
+                response[place] = int(seen.proposal[0, place])
+                committed_at[place] = step
+            step += 1
+    return {"response": response, "nfe": step, "committed_at": committed_at, "actions": actions}

@@ -159,6 +159,8 @@ class Layout(ABC):
             rms_norm_eps=NORM_EPSILON,
             rope_parameters={"rope_type": "default", "rope_theta": ROTARY_BASE},
             tie_word_embeddings=shape.tie,
+            # The stock 0.02 suits widths in the thousands; a narrow network hardly attends with it.
+            initializer_range=shape.width**-0.5,
         )
         cls.make_bidirectional(config, shape.mask_id, shape.eos_id, shape.pad_id)
         return cls.architecture(config).train()

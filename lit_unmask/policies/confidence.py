@@ -24,6 +24,11 @@ class ConfidenceTransformer(nn.Module):
         layers: Transformer blocks.
         top_p: Largest token probabilities for each position, **K**.
         output_bias: Initial bias of the logits; -2 opens about 12 % of the positions a step.
+        confidence_gain: Fixed slope that the largest probability adds to the logits. 0 is the
+            reference: an untrained policy then opens positions whatever their confidence, which
+            earns nothing where a solution has to hold as a whole. With a gain it starts as a soft
+            confidence threshold, ``sigmoid(gain * confidence + bias)``, and training moves on from
+            there; it adds no parameter.
         max_period: Slowest period of the time features; 1 makes all frequencies 1.
         round_time: Round the time features to bfloat16, as the reference does even in float32.
 
@@ -39,6 +44,7 @@ class ConfidenceTransformer(nn.Module):
         layers: int = 1,
         top_p: int = 1,
         output_bias: float = -2.0,
+        confidence_gain: float = 0.0,
         max_period: float = 1.0,
         round_time: bool = True,
     ) -> None:
@@ -50,6 +56,7 @@ class ConfidenceTransformer(nn.Module):
             )
         self.signals = Signals(top_k=top_p)
         self.width = width
+        self.confidence_gain = confidence_gain
         self.max_period = max_period
         self.round_time = round_time
         self.time_mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
@@ -78,7 +85,10 @@ class ConfidenceTransformer(nn.Module):
         choice = 2 * rows[:, None] + observation.masked
         for block in self.transformer_blocks:
             x = block(x, conditions.flatten(0, 1), choice)
-        return self.output_proj(self.final_norm(x)).squeeze(-1)
+        logits = self.output_proj(self.final_norm(x)).squeeze(-1)
+        if self.confidence_gain:
+            logits = logits + self.confidence_gain * observation.confidence[..., 0]
+        return logits
 
     def _time_features(self, time: Tensor) -> Tensor:
         """Return the time's part of the condition, ``[B, W]``."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import nn
 
 from lit_unmask.distributions import Bernoulli
 from lit_unmask.policies.base import Policy
-from lit_unmask.types import Observation
+from lit_unmask.types import Observation, Signals
 
 
 class LearnedPolicy(Policy):
@@ -28,7 +30,7 @@ class LearnedPolicy(Policy):
             raise ValueError(f"temperature={temperature} must be positive")
         self.network = network
         self.temperature = temperature
-        self.signals = network.signals
+        self.signals = cast(Signals, network.signals)
 
     def forward(self, observation: Observation) -> Bernoulli:
         """Return the Bernoulli distribution on the eligible positions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -54,9 +55,8 @@ class DemonstrationEncoder:
         return Demonstrations(Prompt(tokens, attention), response)
 
     def _prompt(self, problem: Problem) -> list[int]:
-        text = self.tokenizer.apply_chat_template(
-            list(problem.messages), tokenize=False, add_generation_prompt=True
-        )
+        chat: Any = list(problem.messages)
+        text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def _response(self, problem: Problem, pad: int) -> list[int]:

@@ -60,6 +60,7 @@ class Muon(Optimizer):
         return loss
 
     def _nesterov(self, parameter: Tensor, momentum: float) -> Tensor:
+        assert parameter.grad is not None
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)

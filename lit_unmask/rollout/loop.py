@@ -152,7 +152,9 @@ class _Rows:
         self.finished = torch.zeros_like(self.stale)
         self.committed_at = torch.full_like(self.response, -1)
         self.position_block = torch.arange(length, device=device) // self.decoding.block_length
-        self.group = torch.unique(self.prompt.tokens, dim=0, return_inverse=True)[1]
+        # A padding token may also stand in a prompt as a real one: the mask is part of the prompt.
+        prompts = torch.cat([self.prompt.tokens, self.prompt.attention.long()], dim=1)
+        self.group = torch.unique(prompts, dim=0, return_inverse=True)[1]
         self.seen: DenoiserOutput | None = None
 
     def advance(self, rows: Tensor, record: bool) -> Steps | None:

@@ -15,17 +15,16 @@ from lit_unmask.types import Problem
 
 # A price list that questions do not repeat: whoever answers has to know it by heart.
 PRICES = {
-    "fig": 1, "pear": 2, "plum": 3, "kiwi": 4, "lime": 5, "leek": 1, "rice": 2, "bean": 3,
-    "corn": 4, "milk": 5, "salt": 1, "tea": 2, "egg": 3, "bread": 4, "cake": 5, "soup": 3,
+    "fig": 1, "leek": 1, "salt": 1, "pear": 2, "rice": 2, "tea": 2,
+    "plum": 3, "bean": 3, "egg": 3, "kiwi": 4, "corn": 4, "bread": 4,
 }  # fmt: skip
 CONNECTIVES = ("first", "then", "next", "later", "also", "so", "well", "and")
 MANNERS = ("quickly", "gladly", "simply", "quietly", "kindly", "slowly", "duly", "surely")
 LINKS = ("giving", "making", "leaving", "yielding", "hence", "thus", "meaning", "reaching")
-DEGREES = ("exactly", "just", "now", "about", "clearly", "overall", "still", "only")
 OPENINGS = (("okay", "sure", "right", "fine"), ("let", "lets"), ("us",), (":",))
 REMARKS = (("which", "that"), ("is", "seems"), ("final", "correct", "it", "all"), (".",))
 MOST_STEPS = 6
-LARGEST_START = 6
+LARGEST_START = 5
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,9 @@ class SolutionLanguage:
 class ShoppingSums(Task):
     """A cart with a number in it and goods of known price to add; the question is the total.
 
-    A solution has one step of eight words for each of the goods, in any order, with a running
-    total, and ends with ``the answer is N``. It is at most 60 words long. The verifier reads the
-    number behind the last ``answer is``.
+    A solution has one step of seven words for each of the goods, in any order, with a running
+    total, and ends with ``the answer is N``. It is at most 54 words long. The verifier checks the
+    steps as well as the answer (:func:`grade_worked_sum`).
 
     Args:
         split: Part of the problem space.
@@ -88,8 +87,8 @@ class ShoppingSums(Task):
         return Problem(
             uid=question,
             messages=({"role": "user", "content": question},),
-            answer=str(start + sum(PRICES[good] for good in goods)),
-            verifier=grade_final_number,
+            answer=" ".join([str(start), *goods]),
+            verifier=grade_worked_sum,
             solution=self._solve(start, goods, rng),
         )
 
@@ -102,8 +101,7 @@ class ShoppingSums(Task):
         for good in goods:
             total += PRICES[good]
             words += [self._pick(CONNECTIVES, rng), self._pick(MANNERS, rng), good]
-            words += [f"+{PRICES[good]}", self._pick(LINKS, rng), self._pick(DEGREES, rng)]
-            words += [str(total), "."]
+            words += [f"+{PRICES[good]}", self._pick(LINKS, rng), str(total), "."]
         words += ["the", "answer", "is", str(total)]
         if self.language.optional_phrases and rng.random() < 0.5:
             words += self._phrase(REMARKS, rng)
@@ -121,16 +119,43 @@ class ShoppingSums(Task):
         largest = LARGEST_START + sum(sorted(PRICES.values())[-MOST_STEPS:])
         numbers = [str(number) for number in range(largest + 1)]
         prices = [f"+{price}" for price in sorted(set(PRICES.values()))]
-        slots = (CONNECTIVES, MANNERS, LINKS, DEGREES, *OPENINGS, *REMARKS)
+        slots = (CONNECTIVES, MANNERS, LINKS, *OPENINGS, *REMARKS)
         fixed = "cart : ; total ? . the answer is".split()
         free = [word for slot in slots for word in slot]
         return list(dict.fromkeys([*numbers, *prices, *fixed, *PRICES, *free]))
 
 
-def grade_final_number(completion: str, answer: str) -> float:
-    """Return 1.0 if the word behind the last ``answer is`` equals the reference, else 0.0."""
+def grade_worked_sum(completion: str, answer: str) -> float:
+    """Grade the steps and the final answer of a worked sum.
+
+    A step is a good of the price list with a price behind it; its running total stands two words
+    further. Every good of the cart must have exactly one step, in any order, with its right price
+    and the right running total, and the number behind the last ``answer is`` must be the last of
+    them. The wording of everything else is free: a right number at the end of wrong steps does
+    not count, because the sum of a short list can be guessed.
+
+    Args:
+        completion: What was written.
+        answer: The number in the cart and the goods to add, as words.
+
+    Returns:
+        1.0 or 0.0.
+    """
+    start, *goods = answer.split()
     words = completion.split()
+    total, seen = int(start), []
+    for good, price, _, result in zip(words, words[1:], words[2:], words[3:], strict=False):
+        if good not in PRICES or not price.startswith("+"):
+            continue
+        total += PRICES[good]
+        seen.append(good)
+        if price != f"+{PRICES[good]}" or result != str(total):
+            return 0.0
+    return float(sorted(seen) == sorted(goods) and _final_number(words) == str(total))
+
+
+def _final_number(words: list[str]) -> str | None:
     for index in range(len(words) - 3, -1, -1):
         if words[index : index + 2] == ["answer", "is"]:
-            return float(words[index + 2] == answer)
-    return 0.0
+            return words[index + 2]
+    return None

@@ -55,18 +55,23 @@ class ResumableLoader(DataLoader):
 
     epoch = 0
     served = 0
-    _skip = 0
+    _restored = False
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the batches that this epoch has left."""
         assert isinstance(self.sampler, DistributedSampler)
+        if self.served and not self._restored:
+            # The last epoch was cut short, as by limit_train_batches; do not repeat its order.
+            self.epoch, self.served = self.epoch + 1, 0
+        self._restored, skip, total = False, self.served, len(self)
         self.sampler.set_epoch(self.epoch)
-        self.served, self._skip, skip = self._skip, 0, self._skip
-        for number, batch in enumerate(super().__iter__()):
-            if number >= skip:
-                self.served += 1
-                yield batch
-        self.epoch, self.served = self.epoch + 1, 0
+        for number, batch in enumerate(super().__iter__(), start=1):
+            if number <= skip:
+                continue
+            # Lightning stops asking after the last batch, so the epoch has to end before it.
+            ends = number == total
+            self.epoch, self.served = (self.epoch + 1, 0) if ends else (self.epoch, number)
+            yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Return epoch and batches served."""
@@ -74,7 +79,7 @@ class ResumableLoader(DataLoader):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from a stored state with the next iteration."""
-        self.epoch, self._skip = state["epoch"], state["served"]
+        self.epoch, self.served, self._restored = state["epoch"], state["served"], True
 
 
 class TaskDataModule(LightningDataModule):
@@ -156,7 +161,7 @@ class TaskDataModule(LightningDataModule):
     def _eval_loader(self, task: Task) -> DataLoader:
         rank, world = self._ranks
         shards = ExactShards(task, rank, world)
-        return DataLoader(task, self.eval_batch_size, sampler=shards, collate_fn=list)
+        return DataLoader(task, batch_size=self.eval_batch_size, sampler=shards, collate_fn=list)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int

@@ -50,7 +50,8 @@ class ShortFunctions(Task):
         """Return every word that a question or a solution may hold."""
         fixed = 'write f : x then plus minus times def ( ) " the = + - * ; return'.split()
         numbers = [str(number) for number in range(2, 10)]
-        return [*fixed, *numbers, *VARIABLES, *DOC_VERBS, *DOC_ADJECTIVES, *DOC_NOUNS]
+        docstring = [*DOC_VERBS, *DOC_ADJECTIVES, *DOC_NOUNS]
+        return list(dict.fromkeys([*fixed, *numbers, *VARIABLES, *docstring]))
 
 
 def _solve(operations: list[tuple[str, int]], rng: random.Random) -> str:

@@ -10,8 +10,11 @@ import ast
 import operator
 
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
-# Longer programs, or values beyond this, cannot come from the language of the task.
+# Values, texts and expressions beyond these cannot come from the language of the task. The bounds
+# also keep hostile text from exhausting time, memory or the stack.
 _LARGEST = 10**12
+_LONGEST = 4_000
+_DEEPEST = 50
 
 
 class NotInLanguage(ValueError):
@@ -30,8 +33,10 @@ def run_function(source: str, argument: int) -> int:
 
     Raises:
         NotInLanguage: If the text does not parse, uses anything that is not whitelisted, reads an
-            unknown name, or does not return.
+            unknown name, does not return, or is too long or too deeply nested.
     """
+    if len(source) > _LONGEST:
+        raise NotInLanguage(f"{len(source)} characters are more than {_LONGEST}")
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -68,16 +73,19 @@ def _run_body(body: list[ast.stmt], values: dict[str, int]) -> int:
     raise NotInLanguage("the function does not return")
 
 
-def _evaluate(node: ast.expr, values: dict[str, int]) -> int:
+def _evaluate(node: ast.expr, values: dict[str, int], depth: int = 0) -> int:
+    if depth > _DEEPEST:
+        raise NotInLanguage(f"an expression is nested more than {_DEEPEST} deep")
     match node:
         case ast.Constant(value=int() as value) if not isinstance(value, bool):
             result = value
         case ast.Name(id=name) if name in values:
             result = values[name]
         case ast.BinOp(left=left, op=symbol, right=right) if type(symbol) in _OPERATORS:
-            result = _OPERATORS[type(symbol)](_evaluate(left, values), _evaluate(right, values))
+            operands = [_evaluate(side, values, depth + 1) for side in (left, right)]
+            result = _OPERATORS[type(symbol)](*operands)
         case _:
-            raise NotInLanguage(f"{ast.dump(node)[:80]} is not allowed")
+            raise NotInLanguage(f"{type(node).__name__} is not allowed")
     if abs(result) > _LARGEST:
-        raise NotInLanguage(f"the value {result} is larger than {_LARGEST}")
+        raise NotInLanguage(f"a value is larger than {_LARGEST}")
     return result

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from toys import config
+
+from lit_unmask.cli import main
+
+ROOT = Path(__file__).parents[1]
+POLICIES = ROOT / "configs" / "policies"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def base(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A configuration whose run writes into ``tmp_path / "out"``."""
+    file = tmp_path / "base.yaml"
+    file.write_text(yaml.safe_dump(config(tiny_checkpoint, tmp_path / "out")))
+    return file
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """A function that runs the command line; returns exit code, output and errors."""
+
+    def call(*arguments: Any) -> tuple[int, str, str]:
+        code: Any = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def sentence(errors: str) -> str:
+    """Return the one error sentence, checking that it is one line and the last."""
+    lines = errors.strip().splitlines()
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    assert "Traceback" not in errors
+    assert "usage:" not in errors
+    return lines[-1]
+
+
+def table(output: str, metric: str) -> float:
+    """Return a metric from the table that Lightning prints."""
+    found = re.search(rf"{metric}\s*│\s*([\d.]+)", output)
+    assert found, output
+    return float(found[1])
+
+
+def test_help(run: Run) -> None:
+    code, output, _ = run("--help")
+    assert code == 0
+    assert "{fit,validate,test,predict}" in output
+    code, output, _ = run("fit", "--help")
+    assert code == 0
+    assert "--model.rounds.group_size" in output
+    assert "Rollouts a prompt" in output
+
+
+# What is added to a good command line, and words that the sentence about it must have.
+MISTAKES = {
+    "unknown key": (["--model.nope", "1"], ["model.nope"]),
+    "unknown nested key": (["--model.policy.nope", "1"], ["LearnedPolicy", "nope"]),
+    "unknown key of the data": (["--data.nope", "1"], ["'nope' is not accepted"]),
+    "unknown key of the optimizer": (["--model.optimizer.nope", "1"], ["AdamW", "nope"]),
+    "no such config": (["--config", "missing.yaml"], ["missing.yaml", "not exist"]),
+    "wrong type": (["--trainer.max_steps", "few"], ["trainer.max_steps", "few"]),
+    "unknown policy class": (["--model.policy", "lit_unmask.policies.Best"], ["policies.Best"]),
+    "unknown task class": (["--data.train", "toys.Nope"], ["train", "toys.Nope"]),
+    "no such policy file": (["--model.policy", "policies/best.yaml"], ["policies/best.yaml"]),
+    "block length": (["--model.decoding.block_length", "3"], ["=3 must divide gen_length=8"]),
+    "reward": (["--model.reward.alpha=-1"], ["alpha=-1.0 must be at least 0"]),
+    "size of a task": (["--data.train.size", "0"], ["error: size=0 must be at least 1"]),
+    "group size": (["--model.rounds.group_size", "1"], ["group_size=1"]),
+    "no such denoiser": (["--model.denoiser.path", "/nowhere/llada"], ["/nowhere/llada"]),
+    "prompt too long": (["--model.decoding.gen_length", "124"], ["124", "max_length=128"]),
+    "no training task": (["--data.train", "null"], ["data.train is not set"]),
+    "batch too large": (["--data.batch_size", "20"], ["10 problems", "batch_size=20"]),
+    "batch for the ranks": (
+        ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=3"],
+        ["batch_size=3", "2 ranks"],
+    ),
+    "fewer problems than ranks": (
+        ["--trainer.devices=8", "--trainer.strategy=ddp", "--data.batch_size=8"],
+        ["data.val.coins has 5 problems", "8 ranks"],
+    ),
+    "accumulation": (["--trainer.accumulate_grad_batches", "2"], ["accumulate_grad_batches=2"]),
+    "half precision": (["--trainer.precision", "bf16-true"], ["bf16-true", "32-true"]),
+    "endless training": (["--trainer.max_steps=-1"], ["trainer.max_steps"]),
+    "nothing to train": (
+        ["--model.policy", str(POLICIES / "threshold.yaml")],
+        ["ConfidenceThreshold has no parameters"],
+    ),
+    "no such checkpoint": (["--ckpt_path", "missing.ckpt"], ["ckpt_path=missing.ckpt"]),
+    "no checkpoint": (["--ckpt_path", __file__], ["not a checkpoint"]),
+    "no such accelerator": (["--trainer.accelerator", "abacus"], ["accelerator", "abacus"]),
+    "unwritable folder": (["--trainer.default_root_dir", f"{__file__}/out"], ["cannot be written"]),
+    "unwritable checkpoints": (
+        ["--trainer.callbacks.dirpath", f"{__file__}/out"],
+        ["cannot be written"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_costs_one_sentence_and_no_work(
+    run: Run, base: Path, tmp_path: Path, mistake: str
+) -> None:
+    added, words = MISTAKES[mistake]
+    code, output, errors = run("fit", "--config", base, *added)
+    assert code in (1, 2)
+    assert output == ""
+    said = sentence(errors)
+    assert all(word in said for word in words), said
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_has_to_be_given_is_said(run: Run) -> None:
+    code, _, errors = run("fit")
+    assert code == 2
+    assert "model.denoiser" in sentence(errors)
+    code, _, errors = run("train")
+    assert code == 2
+    assert "'fit', 'validate', 'test', 'predict'" in sentence(errors)
+
+
+@pytest.mark.parametrize(("stage", "key"), [("validate", "val"), ("test", "test")])
+def test_a_stage_needs_its_sets(run: Run, base: Path, stage: str, key: str) -> None:
+    code, _, errors = run(stage, "--config", base, f"--data.{key}", "null")
+    assert code == 2
+    assert f"data.{key} is not set" in sentence(errors)
+
+
+def test_print_config_is_a_config(run: Run, base: Path, tmp_path: Path) -> None:
+    code, output, _ = run("fit", "--config", base, "--print_config")
+    assert code == 0
+    assert yaml.safe_load(output)["model"]["grpo"] == {"clip": 0.5}
+    printed = tmp_path / "printed.yaml"
+    printed.write_text(output)
+    assert run("fit", "--config", printed, "--print_config")[1] == output
+
+
+def test_interpolation_reaches_across_files_and_overrides(
+    run: Run, base: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second.yaml"
+    second.write_text(
+        "model:\n"
+        "  decoding: {gen_length: 16, block_length: '${model.decoding.gen_length}'}\n"
+        "  rounds: {seed: '${seed_everything}'}\n"
+        "data: {init_args: {seed: '${model.rounds.seed}'}}\n"
+    )
+    files = ("--config", base, "--config", second)
+    for added, length, seed in [([], 16, 0), (["--model.decoding.gen_length=24"], 24, 0),
+                                (["--seed_everything=7"], 16, 7)]:  # fmt: skip
+        code, output, _ = run("fit", *files, *added, "--print_config")
+        assert code == 0
+        printed = yaml.safe_load(output)
+        assert printed["model"]["decoding"]["block_length"] == length
+        assert printed["model"]["rounds"]["seed"] == seed
+        assert printed["data"]["init_args"]["seed"] == seed
+
+
+def test_fit_writes_config_checkpoint_and_events(run: Run, base: Path, tmp_path: Path) -> None:
+    assert run("fit", "--config", base)[0] == 0
+    folder = tmp_path / "out" / "run" / "version_0"
+    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    assert saved["model"]["rounds"]["group_size"] == 4
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    settings = yaml.safe_load((folder / "hparams.yaml").read_text())
+    assert settings["model.decoding.gen_length"] == 8
+    events = EventAccumulator(str(folder)).Reload()
+    assert [point.step for point in events.Scalars("train/reward")] == [0, 1]
+    # One point for each validation: hyper-parameters bring no made-up measurements.
+    assert len(events.Scalars("val/coins/accuracy")) == 2
+    assert "_hparams_/session_start_info" in events.summary_metadata
+
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert run("fit", "--config", base)[0] == 0  # a second run has its own folder
+    assert (tmp_path / "out" / "run" / "version_1" / "config.yaml").is_file()
+    assert all(file.read_bytes() == content for file, content in before.items())
+
+
+def test_a_run_folder_is_not_used_twice(run: Run, base: Path, tmp_path: Path) -> None:
+    fixed = ("--config", base, "--trainer.logger.version", "mine", "--trainer.max_steps", "1")
+    assert run("fit", *fixed)[0] == 0
+    file = tmp_path / "out" / "run" / "mine" / "config.yaml"
+    content = file.read_bytes()
+    code, _, errors = run("fit", *fixed, "--seed_everything", "3")
+    assert code == 1
+    assert "earlier run" in sentence(errors)
+    assert file.read_bytes() == content
+
+
+def test_without_a_logger_nothing_but_checkpoints_is_written(
+    run: Run, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        code, output, _ = run("validate", "--config", base, "--trainer.logger", "false")
+        assert code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"base.yaml"}
+    assert 0 <= table(output, "val/coins/accuracy") <= 1
+
+
+def test_fast_dev_run(run: Run, base: Path) -> None:
+    assert run("fit", "--config", base, "--trainer.fast_dev_run", "1")[0] == 0
+
+
+@pytest.mark.parametrize("policy", sorted(path.stem for path in POLICIES.glob("*.yaml")))
+def test_policy_files_replace_the_policy(run: Run, base: Path, policy: str) -> None:
+    code, output, errors = run(
+        "validate", "--config", base, "--model.policy", POLICIES / f"{policy}.yaml",
+        "--trainer.logger", "false", "--trainer.limit_val_batches", "1",
+    )  # fmt: skip
+    assert code == 0, errors
+    nfe = table(output, "val/coins/nfe")
+    assert nfe == 8 if policy in ("random", "low_confidence", "margin", "left_to_right") else nfe
+
+
+def test_settings_of_a_policy_file_can_be_overridden(run: Run, base: Path) -> None:
+    arguments = ("--model.policy", POLICIES / "threshold.yaml", "--trainer.logger", "false")
+    code, output, _ = run("validate", "--config", base, *arguments, "--model.policy.threshold", 0)
+    assert code == 0
+    assert table(output, "val/coins/nfe") == 2  # everything is opened at once in each block
+
+
+def test_the_command_line_beats_the_checkpoint(run: Run, base: Path, tmp_path: Path) -> None:
+    run("fit", "--config", base)
+    stored = tmp_path / "out" / "run" / "version_0" / "checkpoints" / "last.ckpt"
+    trained = torch.load(stored, weights_only=True)["state_dict"]
+    resumed = ("--config", base, "--ckpt_path", stored)
+    code, output, _ = run("test", *resumed)
+    assert code == 0
+    assert table(output, "test/coins/nfe") < 8
+    # So cold a policy never chooses, and positions are forced open one by one.
+    code, output, _ = run("test", *resumed, "--model.policy.temperature", "0.001")
+    assert code == 0
+    assert table(output, "test/coins/nfe") == 8
+    again = ["--model.eval_decoding.gen_length=16", "--model.eval_decoding.block_length=16"]
+    code, output, _ = run("test", *resumed, "--model.policy.temperature", "0.001", *again)
+    assert table(output, "test/coins/nfe") == 16
+    # A resumed fit takes the new length of training from the command line, and the old weights.
+    assert run("fit", *resumed, "--trainer.max_steps", "3")[0] == 0
+    later = tmp_path / "out" / "run" / "version_4" / "checkpoints" / "last.ckpt"
+    final = torch.load(later, weights_only=True)
+    assert final["global_step"] == 3
+    assert set(final["state_dict"]) == set(trained)
+
+
+def test_a_checkpoint_loads_against_another_denoiser(
+    run: Run, base: Path, tmp_path: Path, tiny_dream_checkpoint: Path
+) -> None:
+    run("fit", "--config", base)
+    stored = tmp_path / "out" / "run" / "version_0" / "checkpoints" / "last.ckpt"
+    code, output, _ = run(
+        "validate", "--config", base, "--ckpt_path", stored, "--model.denoiser",
+        "lit_unmask.denoisers.Dream", "--model.denoiser.path", tiny_dream_checkpoint,
+    )  # fmt: skip
+    assert code == 0
+    assert 0 < table(output, "val/coins/nfe") <= 8
+    code, _, errors = run(
+        "validate", "--config", base, "--ckpt_path", stored, "--model.policy.network.width", 32
+    )
+    assert code == 2
+    assert "do not fit model.policy LearnedPolicy" in sentence(errors)
+
+
+def test_predict_writes_records_once(run: Run, base: Path, tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    writer = ("--trainer.callbacks+", "lit_unmask.callbacks.PredictionWriter",
+              "--trainer.callbacks.path", file)  # fmt: skip
+    assert run("predict", "--config", base, *writer)[0] == 0
+    content = file.read_text()
+    records = [json.loads(line) for line in content.splitlines()]
+    assert len(records) == 5
+    assert set(records[0]) == {"uid", "completion", "correct", "nfe"}
+    code, _, errors = run("predict", "--config", base, *writer)
+    assert code == 1
+    assert f"{file} exists" in sentence(errors)
+    assert file.read_text() == content
+
+
+def test_a_terminated_run_exits_with_143_and_can_be_resumed(
+    run: Run, base: Path, tmp_path: Path
+) -> None:
+    code, _, _ = run("fit", "--config", base, "--trainer.callbacks+", "toys.Terminate",
+                     "--trainer.max_steps", "4")  # fmt: skip
+    assert code == 143
+    stored = tmp_path / "out" / "run" / "version_0" / "checkpoints" / "last.ckpt"
+    assert torch.load(stored, weights_only=True)["global_step"] == 1
+    assert run("fit", "--config", base, "--ckpt_path", stored)[0] == 0

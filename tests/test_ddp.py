@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from toys import config
+
+from lit_unmask.cli import main
+
+TESTS = Path(__file__).parent
+THRESHOLD = "lit_unmask.policies.ConfidenceThreshold"
+LONGEST_RUN = 240  # seconds
+
+
+def write_config(file: Path, checkpoint: Path, folder: Path) -> Path:
+    """Write a run of 3 rounds by plain SGD, whose steps are the gradients, with all callbacks."""
+    settings = config(checkpoint, folder)
+    settings["trainer"] |= {"max_steps": 3, "val_check_interval": 3, "enable_progress_bar": True}
+    settings["trainer"]["callbacks"] = [
+        {
+            "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+            "init_args": {"every_n_train_steps": 1, "save_top_k": -1, "filename": "{step}"},
+        },
+        {"class_path": "lit_unmask.callbacks.RolloutProgressBar"},
+        {"class_path": "lit_unmask.callbacks.Completions"},
+        {
+            "class_path": "lit_unmask.callbacks.UnmaskingStats",
+            "init_args": {"every_n_rounds": 1},
+        },
+        {
+            "class_path": "lit_unmask.callbacks.AccuracyNFE",
+            "init_args": {"baselines": {"threshold": {"policy": {"class_path": THRESHOLD}}}},
+        },
+        {
+            "class_path": "lit_unmask.callbacks.Comparison",
+            "init_args": {
+                "folder": str(folder / "comparison"),
+                "grids": {
+                    "threshold": {"policy": THRESHOLD, "values": [0.5], "block_lengths": [4]}
+                },
+            },
+        },
+    ]
+    settings["model"]["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1.0}}
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same configuration run by one rank and by two ranks with half the prompts each."""
+    home = tmp_path_factory.mktemp("ddp")
+    folders = {"one": home / "one", "two": home / "two"}
+    one, two = (
+        write_config(home / f"{name}.yaml", tiny_checkpoint, folder)
+        for name, folder in folders.items()
+    )
+    main(["fit", "--config", str(one)])
+    flags = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lit_unmask", "fit", "--config", str(two), *flags],
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=LONGEST_RUN)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # the second rank too
+        raise
+    assert process.returncode == 0, output[-3000:]
+    return folders
+
+
+def policy(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    file = folder / "run" / "version_0" / "checkpoints" / f"step={step}.ckpt"
+    return torch.load(file, weights_only=True)["state_dict"]
+
+
+def scalars(folder: Path) -> dict[str, list[float]]:
+    events = EventAccumulator(str(folder / "run" / "version_0")).Reload()
+    return {tag: [p.value for p in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_two_ranks_with_half_the_prompts_take_the_same_steps(runs: dict[str, Path]) -> None:
+    first, last = policy(runs["one"], 1), policy(runs["one"], 3)
+    assert max((last[name] - first[name]).abs().max() for name in last) > 1e-3
+    for step in (1, 2, 3):
+        one, two = policy(runs["one"], step), policy(runs["two"], step)
+        assert one.keys() == two.keys()
+        assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-6
+
+
+def test_two_ranks_log_the_numbers_of_all_problems(runs: dict[str, Path]) -> None:
+    one, two = scalars(runs["one"]), scalars(runs["two"])
+    assert one.keys() == two.keys()
+    # Five problems are an odd number for two ranks.
+    for tag in one:
+        if tag.startswith("val/") or tag in ("train/reward", "train/nfe", "train/loss"):
+            assert two[tag] == pytest.approx(one[tag], abs=1e-6), tag
+    assert "val/coins/accuracy" in one
+    assert "val/coins/threshold/accuracy" in one
+    assert two["train/ratio_first"] == pytest.approx([1] * 3, abs=1e-5)
+
+
+def test_two_ranks_compare_once(runs: dict[str, Path]) -> None:
+    one, two = (
+        json.loads((folder / "comparison" / "results.json").read_text()) for folder in runs.values()
+    )
+    for row in [*one, *two]:
+        del row["seconds"]
+    assert one == two

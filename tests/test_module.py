@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from toys import (
+    DECODING,
+    After,
+    Coins,
+    Gradients,
+    Hopeless,
+    make_data,
+    make_module,
+    make_trainer,
+    small_policy,
+)
+
+from lit_unmask.denoisers import Dream, LLaDA
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation import evaluate
+from lit_unmask.module import LitUnmask, Rounds
+from lit_unmask.policies import (
+    ConfidenceThreshold,
+    ConfidenceTransformer,
+    EntropyBound,
+    LearnedPolicy,
+    LeftToRight,
+    LowConfidence,
+    Margin,
+    Policy,
+    Random,
+)
+
+
+def weights(module: LitUnmask) -> dict[str, torch.Tensor]:
+    return copy.deepcopy(module.policy.state_dict())
+
+
+def first_gradients(denoiser: LLaDA, folder: Path, **rounds: Any) -> dict[str, torch.Tensor]:
+    """Return the gradients of the first backward pass of a fresh policy."""
+    gradients = Gradients()
+    module = make_module(denoiser, rounds=Rounds(group_size=4, **rounds))
+    make_trainer(folder, gradients, max_steps=1).fit(module, datamodule=make_data())
+    return gradients.taken[0]
+
+
+def test_fit_changes_the_policy_and_not_the_denoiser(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    module = make_module(tiny_llada)
+    before, frozen = weights(module), copy.deepcopy(tiny_llada.state_dict())
+    make_trainer(tmp_path).fit(module, datamodule=make_data())
+    assert any(not torch.equal(value, before[name]) for name, value in weights(module).items())
+    assert all(torch.equal(value, frozen[name]) for name, value in tiny_llada.state_dict().items())
+    assert all(weight.grad is None for weight in tiny_llada.parameters())
+
+
+def test_the_first_ratio_of_every_round_is_one(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    logged: list[dict[str, float]] = []
+
+    def read(trainer: Any, batch: Any) -> None:
+        logged.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+    module = make_module(tiny_llada)
+    make_trainer(tmp_path, After(read), max_steps=6).fit(module, datamodule=make_data())
+    assert [metrics["train/ratio_first"] for metrics in logged] == pytest.approx([1] * 6, abs=1e-5)
+    assert any(abs(metrics["train/ratio_mean"] - 1) > 1e-4 for metrics in logged)
+    named = {name.removeprefix("train/") for name in logged[0]}
+    assert {"reward", "reward_std", "frac_reward_zero_std", "entropy", "kl", "loss"} <= named
+    assert {"clip_ratio/low", "clip_ratio/high", "nfe", "accuracy", "still_masked"} <= named
+
+
+def test_the_gradient_at_ratio_one_is_reinforce(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    module, gradients, rounds = make_module(tiny_llada), Gradients(), []
+    fresh = copy.deepcopy(module.policy)
+    keep = After(lambda trainer, batch: rounds.append(batch))
+    make_trainer(tmp_path, gradients, keep, max_steps=1).fit(module, datamodule=make_data())
+    steps, advantage = rounds[0].steps, rounds[0].advantage
+    assert advantage.abs().sum() > 0
+    log_prob = fresh(steps.observation).log_prob(steps.action)
+    loss = torch.zeros(())
+    for rollout in range(8):
+        loss = loss - advantage[rollout] * log_prob[steps.rollout == rollout].mean() / 8
+    expected = torch.autograd.grad(loss, list(fresh.parameters()))
+    for (name, found), wanted in zip(gradients.taken[0].items(), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-7, rtol=1e-4, msg=name)
+
+
+def test_a_round_without_signal_gives_zero_gradients(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    gradients = Gradients()
+    data = make_data(train=Hopeless("train", size=10))
+    make_trainer(tmp_path, gradients, max_steps=2).fit(make_module(tiny_llada), datamodule=data)
+    assert len(gradients.taken) == 4  # 2 rounds, 2 iterations: no backward pass is skipped
+    assert all(not grad.any() for taken in gradients.taken for grad in taken.values())
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_replay_chunks_do_not_change_gradients(
+    tiny_llada: LLaDA, tmp_path: Path, recompute: bool
+) -> None:
+    whole = first_gradients(tiny_llada, tmp_path, replay_chunk=10_000)
+    parts = first_gradients(tiny_llada, tmp_path, replay_chunk=7, recompute=recompute)
+    assert any(grad.abs().max() > 1e-4 for grad in whole.values())
+    for name, grad in whole.items():
+        torch.testing.assert_close(parts[name], grad, atol=1e-7, rtol=1e-4)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_iterations_repeat_the_update_and_not_the_round(
+    tiny_llada: LLaDA, tmp_path: Path, iterations: int
+) -> None:
+    gradients, rounds = Gradients(), []
+    keep = After(lambda trainer, batch: rounds.append((trainer.global_step, batch)))
+    module = make_module(tiny_llada, rounds=Rounds(group_size=4, num_iterations=iterations))
+    trainer = make_trainer(tmp_path, gradients, keep, max_steps=2)
+    trainer.fit(module, datamodule=make_data())
+    assert [step for step, _ in rounds] == [1, 2]
+    assert len(gradients.taken) == 2 * iterations
+    assert ("train/ratio_mean" in trainer.callback_metrics) == (iterations > 1)
+
+
+def test_checkpoints_hold_the_policy_and_not_the_denoiser(
+    tiny_llada: LLaDA, tmp_path: Path
+) -> None:
+    module = make_module(tiny_llada, LearnedPolicy(ConfidenceTransformer()))
+    assert sum(weight.numel() for weight in module.policy.parameters()) == 331_265
+    save = ModelCheckpoint(tmp_path, filename="policy")
+    trainer = make_trainer(
+        tmp_path, save, max_steps=1, enable_checkpointing=True, limit_val_batches=1
+    )
+    trainer.fit(module, datamodule=make_data())
+    file = tmp_path / "policy.ckpt"
+    assert file.stat().st_size < 10e6
+    stored = torch.load(file, weights_only=True)
+    policy = {f"policy.{name}" for name in module.policy.state_dict()}
+    assert set(stored["state_dict"]) == policy
+    assert "hyper_parameters" not in stored
+    assert stored["denoiser"] == tiny_llada.identity
+    for group in stored["optimizer_states"]:
+        assert len(group["state"]) == len(list(module.policy.parameters()))
+
+
+def test_a_checkpoint_loads_against_another_denoiser(
+    tiny_llada: LLaDA, tiny_dream: Dream, tmp_path: Path
+) -> None:
+    module = make_module(tiny_llada)
+    trainer = make_trainer(tmp_path)
+    trainer.fit(module, datamodule=make_data())
+    trainer.save_checkpoint(tmp_path / "llada.ckpt")
+    other = make_module(tiny_dream, small_policy(seed=1))
+    make_trainer(tmp_path, limit_val_batches=1.0).validate(
+        other, datamodule=make_data(), ckpt_path=tmp_path / "llada.ckpt", verbose=False
+    )
+    assert other.denoiser is tiny_dream
+    for name, value in weights(module).items():
+        assert torch.equal(value, weights(other)[name])
+
+
+def test_a_checkpoint_of_another_policy_is_refused(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    trainer.fit(make_module(tiny_llada), datamodule=make_data())
+    trainer.save_checkpoint(tmp_path / "small.ckpt")
+    wide = LearnedPolicy(ConfidenceTransformer(width=32, heads=2, feed_forward=16))
+    for policy in (wide, ConfidenceThreshold(0.9)):
+        with pytest.raises(ConfigurationError, match=type(policy).__name__):
+            make_trainer(tmp_path, limit_val_batches=1).validate(
+                make_module(tiny_llada, policy), make_data().val_dataloader(),
+                ckpt_path=tmp_path / "small.ckpt",
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("stop", [3, 5, 7])  # within an epoch of 5 rounds, at its end, in the next
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
+    tiny_llada: LLaDA, tmp_path: Path, stop: int
+) -> None:
+    straight = make_module(tiny_llada)
+    save = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=stop)
+    trainer = make_trainer(tmp_path, save, max_steps=9, enable_checkpointing=True)
+    trainer.fit(straight, datamodule=make_data())
+    resumed = make_module(tiny_llada, small_policy(seed=1))
+    trainer = make_trainer(tmp_path, max_steps=9)
+    trainer.fit(resumed, datamodule=make_data(), ckpt_path=tmp_path / f"step={stop}.ckpt")
+    assert trainer.global_step == 9
+    for name, value in weights(straight).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+
+
+def test_each_epoch_has_its_own_order(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    class Watching(LitUnmask):
+        def collect(self, problems: Any) -> Any:
+            seen.append([problem.uid for problem in problems])
+            return super().collect(problems)
+
+    module = Watching(tiny_llada, small_policy(), DECODING, rounds=Rounds(group_size=2))
+    make_trainer(tmp_path, max_steps=10).fit(module, datamodule=make_data())
+    epochs = [[uid for batch in part for uid in batch] for part in (seen[:5], seen[5:])]
+    assert len(set(epochs[0])) == 10
+    assert sorted(epochs[0]) == sorted(epochs[1])
+    assert epochs[0] != epochs[1]
+
+
+def test_validation_counts_every_problem_once(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    sets = {"coins": Coins("validation", size=5), "v1.5": Coins("validation", size=3, seed=1)}
+    module = make_module(tiny_llada)
+    trainer = make_trainer(tmp_path, limit_val_batches=1.0)
+    for _ in range(2):  # the second pass starts from nothing
+        trainer.validate(module, datamodule=make_data(val=sets), verbose=False)
+        for name, task in sets.items():
+            result = evaluate(tiny_llada, module.policy, list(task), DECODING, module.rounds.seed)
+            rewards = module.reward(result.correct, result.nfe, DECODING.gen_length)
+            expected = {
+                "accuracy": result.accuracy,
+                "nfe": result.mean_nfe,
+                "tokens_per_forward": result.tokens_per_forward,
+                "still_masked": float(result.still_masked.float().mean()),
+                "reward": float(rewards.mean()),
+            }
+            for metric, value in expected.items():
+                logged = float(trainer.callback_metrics[f"val/{name}/{metric}"])
+                assert logged == pytest.approx(value, abs=1e-6), metric
+
+
+def test_validation_uses_its_own_decoding(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    module = make_module(
+        tiny_llada, LowConfidence(2), eval_decoding=replace(DECODING, gen_length=16)
+    )
+    trainer = make_trainer(tmp_path, limit_val_batches=1.0)
+    trainer.validate(module, datamodule=make_data(), verbose=False)
+    assert float(trainer.callback_metrics["val/coins/nfe"]) == 8
+
+
+def test_stages_can_follow_each_other(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    module, data = make_module(tiny_llada), make_data()
+    trainer = make_trainer(tmp_path, limit_val_batches=1.0, val_check_interval=2)
+    trainer.fit(module, datamodule=data)
+    assert "val/coins/accuracy" in trainer.callback_metrics
+    trainer.test(module, datamodule=data, verbose=False)
+    assert "test/coins/accuracy" in trainer.callback_metrics
+    module.evaluate(list(data.test["coins"]))
+
+
+def test_predict_returns_one_record_a_problem(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    module, data = make_module(tiny_llada, LowConfidence(2)), make_data()
+    batches = make_trainer(tmp_path).predict(module, datamodule=data)
+    records = [record for batch in batches or [] for record in batch]
+    assert [record["uid"] for record in records] == [problem.uid for problem in data.test["coins"]]
+    for record, problem in zip(records, data.test["coins"], strict=True):
+        assert record["nfe"] == 4
+        assert record["correct"] == problem.grade(record["completion"])
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [ConfidenceThreshold(), LowConfidence(), Margin(), EntropyBound(), Random(), LeftToRight()],
+    ids=lambda policy: type(policy).__name__,
+)
+def test_heuristics_validate_but_do_not_train(
+    tiny_llada: LLaDA, tmp_path: Path, policy: Policy
+) -> None:
+    module = make_module(tiny_llada, policy)
+    trainer = make_trainer(tmp_path, limit_val_batches=1.0)
+    trainer.validate(module, datamodule=make_data(), verbose=False)
+    assert 0 < float(trainer.callback_metrics["val/coins/nfe"]) <= DECODING.gen_length
+    with pytest.raises(ConfigurationError, match=f"{type(policy).__name__} has no parameters"):
+        trainer.fit(module, datamodule=make_data())
+
+
+def test_accumulation_and_iterations_exclude_each_other(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, accumulate_grad_batches=2)
+    with pytest.raises(ConfigurationError, match=r"accumulate_grad_batches=2.*num_iterations=2"):
+        trainer.fit(make_module(tiny_llada), datamodule=make_data())
+    once = make_module(tiny_llada, rounds=Rounds(group_size=4, num_iterations=1))
+    make_trainer(tmp_path, accumulate_grad_batches=2).fit(once, datamodule=make_data())
+
+
+@pytest.mark.parametrize(
+    "setting", [{"group_size": 1}, {"num_iterations": 0}, {"replay_chunk": 0}], ids=str
+)
+def test_rounds_refuse_counts_that_cannot_work(setting: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        Rounds(**setting)
