@@ -17,6 +17,7 @@ from lit_unmask.callbacks.figures import frontier_figure
 from lit_unmask.callbacks.tensorboard import tensorboard
 from matplotlib.figure import Figure
 from rich import get_console
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lit_unmask.errors import ConfigurationError
@@ -106,7 +107,7 @@ class Comparison(Callback):
         learned = Contender(
             self.policy_name,
             "learned" if module.policy.has_parameters else "heuristic",
-            {"reward": repr(module.reward)},
+            {"alpha": module.reward.alpha},
             module.eval_decoding.block_length,
         )
         policy = Candidate(learned, module.policy, module.eval_decoding)
@@ -157,11 +158,12 @@ class Comparison(Callback):
 
 
 def _table(name: str, points: list[Point]) -> Table:
-    table = Table(title=f"{name}: {points[0].num_problems} held-out problems")
-    table.add_column("policy")
-    table.add_column("setting")
-    for column in ("block length", "accuracy", "95 % interval", "NFE", "tokens/forward", "seconds"):
-        table.add_column(column, justify="right")
+    title = f"{name}: {points[0].num_problems} held-out problems (BL: block length)"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("policy", no_wrap=True)
+    table.add_column("setting", no_wrap=True)
+    for column in ("BL", "accuracy", "95 % interval", "NFE", "tokens/fwd", "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
     for point in points:
         table.add_row(
             point.name,
