@@ -5,6 +5,7 @@ from lit_unmask.callbacks.comparison import Comparison
 from lit_unmask.callbacks.completions import Completions, PredictionWriter
 from lit_unmask.callbacks.progress import RolloutProgressBar
 from lit_unmask.callbacks.unmasking_stats import UnmaskingStats
+from lit_unmask.callbacks.warm_start import Teaching, WarmStart
 
 __all__ = [
     "AccuracyNFE",
@@ -13,5 +14,7 @@ __all__ = [
     "Completions",
     "PredictionWriter",
     "RolloutProgressBar",
+    "Teaching",
     "UnmaskingStats",
+    "WarmStart",
 ]

@@ -21,7 +21,7 @@ from lit_unmask.policies.base import Policy
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.ledger import Ledger
 from lit_unmask.rollout.randomness import ACTION, TOKEN, uniform
-from lit_unmask.types import DenoiserOutput, Observation, Prompt, Steps
+from lit_unmask.types import DenoiserOutput, Observation, Prompt, Signals, Steps
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def rollout(
     noise: Noise,
     record: bool = False,
     listener: Listener | None = None,
+    signals: Signals = Signals(),  # noqa: B008  (frozen)
 ) -> Rollout:
     """Decode a response for every prompt.
 
@@ -96,6 +97,8 @@ def rollout(
         noise: Key of the random numbers, with one rollout number a row.
         record: Whether to keep every step for a policy-gradient update.
         listener: Called after each round of steps.
+        signals: What recorded observations must hold beyond the needs of ``policy``, for another
+            policy that will learn from them.
 
     Returns:
         The finished rollouts.
@@ -109,7 +112,7 @@ def rollout(
             f"noise.rollout has shape {tuple(noise.rollout.shape)}, not ({len(prompt)},)"
         )
     denoiser.check_length(prompt, decoding.gen_length)
-    rows = _Rows(denoiser, policy, prompt, decoding, noise)
+    rows = _Rows(denoiser, policy, prompt, decoding, noise, policy.signals | signals)
     recorded: list[Steps] = []
     unfinished = torch.arange(len(prompt), device=prompt.tokens.device)
     while len(unfinished):
@@ -139,6 +142,7 @@ class _Rows:
     prompt: Prompt
     decoding: Decoding
     noise: Noise
+    signals: Signals
     ledger: Ledger = field(default_factory=Ledger)
 
     def __post_init__(self) -> None:
@@ -222,7 +226,7 @@ class _Rows:
         self.ledger.tokens += len(rows) * (prompt.tokens.shape[1] + length)
         self.ledger.padded_tokens += int((~prompt.attention).sum())
         return self.denoiser(
-            prompt, self.response[rows], self.policy.signals, draws, self.decoding.temperature
+            prompt, self.response[rows], self.signals, draws, self.decoding.temperature
         )
 
     def _remember(self, rows: Tensor, output: DenoiserOutput) -> None:

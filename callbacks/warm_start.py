@@ -1,0 +1,114 @@
+"""A cheap start for full diffusion: imitate a heuristic before the first round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lit_unmask.evaluation import encode_groups, grade, rollout_numbers
+from lit_unmask.imitation import imitation_loss, teach_without_blocks
+from lit_unmask.module import LitUnmask
+from lit_unmask.policies.base import Policy
+from lit_unmask.rollout import Noise, rollout
+from lit_unmask.types import Steps
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How the expert is imitated.
+
+    Attributes:
+        problems: Training problems that the expert solves; its correct answers are imitated.
+        epochs: Passes over its steps.
+        batch_size: Steps a gradient update.
+        learning_rate: Learning rate of Adam.
+    """
+
+    problems: int = 64
+    epochs: int = 10
+    batch_size: int = 256
+    learning_rate: float = 3e-3
+
+
+class WarmStart(Callback):
+    """Teaches the policy to imitate an expert before the first round.
+
+    A policy that has learned nothing rarely solves a problem in full diffusion, and without a
+    reward there is no gradient. Teacher forcing on the correct answers of a heuristic, which may
+    have blocks of its own, is the cheap way out (the offline warm start of later papers; expert
+    steering in arXiv 2512.09106 serves the same end). A resumed run is not taught again.
+
+    ```yaml
+    callbacks:
+      - class_path: lit_unmask.callbacks.WarmStart
+        init_args:
+          expert:
+            class_path: lit_unmask.policies.ConfidenceThreshold
+            init_args: {threshold: 0.9}
+          block_length: 2
+    ```
+
+    Args:
+        expert: Policy to imitate.
+        block_length: Block length of the expert.
+        teaching: Amount of imitation.
+    """
+
+    def __init__(
+        self,
+        expert: Policy,
+        block_length: int,
+        teaching: Teaching = Teaching(),
+    ) -> None:
+        self.expert, self.block_length, self.teaching = expert, block_length, teaching
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Teach on the first rank and hand the weights to the others."""
+        assert isinstance(pl_module, LitUnmask)
+        if trainer.global_step > 0:
+            return
+        if trainer.is_global_zero:
+            steps = self._demonstrate(trainer, pl_module)
+            loss = self._teach(pl_module, steps)
+            for logger in trainer.loggers:
+                logger.log_metrics({"imitation/loss": loss, "imitation/steps": len(steps)}, 0)
+        weights = trainer.strategy.broadcast(pl_module.policy.state_dict())
+        pl_module.policy.load_state_dict(weights)
+
+    @torch.no_grad()
+    def _demonstrate(self, trainer: Trainer, module: LitUnmask) -> Steps:
+        problems = list(islice(trainer.datamodule.train, self.teaching.problems))
+        decoding = replace(module.decoding, block_length=self.block_length)
+        result = rollout(
+            module.denoiser,
+            self.expert,
+            encode_groups(module.denoiser, problems, 1),
+            decoding,
+            Noise(module.rounds.seed, rollout_numbers(problems).to(module.device)),
+            record=True,
+            listener=module.notify,
+            signals=module.policy.signals,
+        )
+        correct = grade(problems, module.denoiser.decode(result.response)).to(module.device)
+        assert result.steps is not None
+        return teach_without_blocks(result.steps, correct)
+
+    def _teach(self, module: LitUnmask, steps: Steps) -> float:
+        """Imitate; returns the mean loss of the last epoch, in nats a step."""
+        settings, losses = self.teaching, [0.0]
+        optimizer = torch.optim.Adam(module.policy.parameters(), lr=settings.learning_rate)
+        generator = torch.Generator().manual_seed(module.rounds.seed)
+        for _ in range(settings.epochs):
+            order = torch.randperm(len(steps), generator=generator)
+            losses = []
+            for rows in order.split(settings.batch_size):
+                part = steps.select(rows.to(module.device))
+                loss = imitation_loss(module.policy(part.observation), part.action)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                losses.append(float(loss.detach()))
+        return sum(losses) / max(len(losses), 1)
