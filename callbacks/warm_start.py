@@ -7,6 +7,7 @@ from itertools import islice
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_unmask.evaluation import encode_groups, grade, rollout_numbers
 from lit_unmask.imitation import imitation_loss, teach_without_blocks
@@ -72,15 +73,22 @@ class WarmStart(Callback):
             return
         if trainer.is_global_zero:
             steps = self._demonstrate(trainer, pl_module)
-            loss = self._teach(pl_module, steps)
-            for logger in trainer.loggers:
-                logger.log_metrics({"imitation/loss": loss, "imitation/steps": len(steps)}, 0)
+            if not len(steps):
+                rank_zero_warn(
+                    f"{type(self.expert).__name__} with block_length={self.block_length} solved "
+                    "none of the problems; the policy starts untaught"
+                )
+            else:
+                loss = self._teach(pl_module, steps)
+                for logger in trainer.loggers:
+                    logger.log_metrics({"imitation/loss": loss, "imitation/steps": len(steps)}, 0)
         weights = trainer.strategy.broadcast(pl_module.policy.state_dict())
         pl_module.policy.load_state_dict(weights)
 
     @torch.no_grad()
     def _demonstrate(self, trainer: Trainer, module: LitUnmask) -> Steps:
-        problems = list(islice(trainer.datamodule.train, self.teaching.problems))
+        count = 2 if trainer.fast_dev_run else self.teaching.problems
+        problems = list(islice(trainer.datamodule.train, count))
         decoding = replace(module.decoding, block_length=self.block_length)
         result = rollout(
             module.denoiser,
@@ -98,9 +106,10 @@ class WarmStart(Callback):
 
     def _teach(self, module: LitUnmask, steps: Steps) -> float:
         """Imitate; returns the mean loss of the last epoch, in nats a step."""
-        settings, losses = self.teaching, [0.0]
+        settings = self.teaching
         optimizer = torch.optim.Adam(module.policy.parameters(), lr=settings.learning_rate)
         generator = torch.Generator().manual_seed(module.rounds.seed)
+        losses: list[float] = []
         for _ in range(settings.epochs):
             order = torch.randperm(len(steps), generator=generator)
             losses = []
@@ -111,4 +120,4 @@ class WarmStart(Callback):
                 loss.backward()
                 optimizer.step()
                 losses.append(float(loss.detach()))
-        return sum(losses) / max(len(losses), 1)
+        return sum(losses) / len(losses)
