@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from typing import Any, NoReturn
 
 from jsonargparse import set_parsing_settings
@@ -104,8 +105,18 @@ def _sentence(message: str) -> str:
     return " ".join(dict.fromkeys(telling or lines))
 
 
+# Warnings about Lightning's own code, or about what is meant to be so.
+_EXPECTED_WARNINGS = (
+    r".*isinstance\(treespec, LeafSpec\)",
+    r"You have overridden `on_after_batch_transfer`",
+    r".*does not have many workers",
+)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
+    for pattern in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", pattern)
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     settings: dict[str, Any] = {
         "subclass_mode_data": True,
