@@ -159,18 +159,16 @@ class Comparison(Callback):
 
 def _table(name: str, points: list[Point]) -> Table:
     title = f"{name}: {points[0].num_problems} held-out problems (BL: block length)"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0)
     table.add_column("policy", no_wrap=True)
-    table.add_column("setting", no_wrap=True)
-    for column in ("BL", "accuracy", "95 % interval", "NFE", "tokens/fwd", "seconds"):
+    for column in ("BL", "accuracy", "95 % interval", "NFE", "tok/fwd", "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     for point in points:
         table.add_row(
-            point.name,
-            ", ".join(f"{key}={value}" for key, value in point.params.items()),
+            f"{point.name} ({', '.join(f'{k} {v:g}' for k, v in point.params.items())})",
             str(point.block_length),
             f"{point.accuracy:.3f}",
-            f"{point.ci_low:.3f} to {point.ci_high:.3f}",
+            f"{point.ci_low:.3f}-{point.ci_high:.3f}",
             f"{point.nfe:.1f}",
             f"{point.tokens_per_forward:.2f}",
             f"{point.seconds:.1f}",

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "rollout": ["types", "distributions", "policies.base", "denoisers.base", "rollout"],
     "evaluation": ["types", "policies.base", "denoisers.base", "rollout"],
     "metrics": ["evaluation"],
+    "imitation": ["types", "distributions"],
     "frontier": ["evaluation"],
     "tuning": ["types", "policies.base", "rollout", "evaluation", "frontier"],
     "module": [
@@ -39,7 +40,7 @@ MAY_IMPORT = {
     ],
     "callbacks": [
         *("types", "errors", "policies", "rollout", "evaluation", "metrics", "frontier"),
-        *("tuning", "tasks", "module", "preflight", "callbacks"),
+        *("tuning", "tasks", "module", "preflight", "imitation", "callbacks"),
     ],
     "cli": ["types", "errors", "module", "preflight", "tasks", "callbacks"],
     "__main__": ["cli"],
