@@ -68,7 +68,7 @@ def test_fit_ends_with_a_comparison_of_the_best_checkpoint(
     expected = evaluate(tiny_llada, module.policy, list(data.test["coins"]), DECODING)
     assert rows[0]["accuracy"] == pytest.approx(expected.accuracy)
     assert rows[0]["nfe"] == pytest.approx(expected.mean_nfe)
-    assert rows[0]["params"] == {"reward": "MultiplicativeSpeed(alpha=1.0)"}
+    assert rows[0]["params"] == {"alpha": 1.0}
 
     trials = json.loads((folder / "tuning.json").read_text())
     assert len(trials) == 5
