@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench pretrain clean
+.PHONY: demo test lint pretrain clean
 
 # Trains a policy on the bundled tiny denoiser and compares it with tuned heuristics.
 demo: $(STAMP)
