@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint pretrain clean
+.PHONY: demo test lint bench pretrain clean
 
 # Trains a policy on the bundled tiny denoiser and compares it with tuned heuristics.
 demo: $(STAMP)
@@ -15,6 +15,11 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Compares the decoding loop with a plain lock-step one, over many cases.
+bench: $(STAMP)
+	$(BIN)/python benchmarks/rollout.py
 
 # Re-trains the bundled denoisers; the README says how long it takes.
 pretrain: $(STAMP)

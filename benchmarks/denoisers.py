@@ -27,7 +27,7 @@ from lit_unmask.policies import (
     Margin,
     Random,
 )
-from lit_unmask.rollout import Decoding
+from lit_unmask.rollout import Decoding, Scheduling
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.tuning import Candidate, HeuristicGrid, candidates
 from lit_unmask.types import Problem
@@ -64,7 +64,7 @@ class Runner:
         self, grids: dict[str, HeuristicGrid], problems: Sequence[Problem], most_nfe: float
     ) -> list[Candidate]:
         """Return, for each heuristic, the most accurate setting of at most ``most_nfe``."""
-        settings = list(candidates(grids, Decoding(64, 64, max_rows=128)))
+        settings = list(candidates(grids, Decoding(64, 64, scheduling=Scheduling(max_rows=128))))
         points = [
             (candidate, self.run(candidate, problems))
             for candidate in track(settings, description="tuning", transient=True)
@@ -102,7 +102,9 @@ def main() -> None:
     full = {name: HeuristicGrid(g.policy, g.values, [64]) for name, g in SLOW_GRIDS.items()}
     rows = [("one token a step, best block length", runner.run(one, test))]
     for name in ("low confidence", "random"):
-        candidate = next(candidates({name: full[name]}, Decoding(64, 64, max_rows=128)))
+        candidate = next(
+            candidates({name: full[name]}, Decoding(64, 64, scheduling=Scheduling(max_rows=128)))
+        )
         rows.append(("one token a step, full diffusion", runner.run(candidate, test)))
     threshold = {"threshold": SLOW_GRIDS["threshold"]}
     rows.append(

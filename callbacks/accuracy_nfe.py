@@ -15,6 +15,7 @@ from lit_unmask.metrics import RolloutMetrics
 from lit_unmask.module import LitUnmask
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding
+from lit_unmask.tasks.datamodule import attached_data
 from lit_unmask.types import Problem
 
 
@@ -83,7 +84,7 @@ class AccuracyNFE(Callback):
             except ValueError as error:
                 raise ConfigurationError(f"baseline {label}: {error}") from error
 
-    def on_validation_batch_end(
+    def on_validation_batch_end(  # type: ignore[override]
         self,
         trainer: Trainer,
         pl_module: LightningModule,
@@ -94,7 +95,7 @@ class AccuracyNFE(Callback):
     ) -> None:
         """Run the baselines on the batch, unless they have been run on the set before."""
         assert isinstance(pl_module, LitUnmask)
-        name = list(trainer.datamodule.val)[dataloader_idx]
+        name = list(attached_data(trainer).val)[dataloader_idx]
         if trainer.sanity_checking or name in self.reference:
             return
         for label, baseline in self.baselines.items():
@@ -109,7 +110,7 @@ class AccuracyNFE(Callback):
         """Log the baselines and draw the path."""
         if trainer.sanity_checking:
             return
-        for name in trainer.datamodule.val:
+        for name in attached_data(trainer).val:
             if name not in self.reference:
                 self.reference[name] = {
                     label: self._close(pl_module, name, label) for label in self.baselines
@@ -126,7 +127,7 @@ class AccuracyNFE(Callback):
         """Add this validation to the path and draw it."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        for name in trainer.datamodule.val:
+        for name in attached_data(trainer).val:
             logged = trainer.callback_metrics
             accuracy, nfe = (float(logged[f"val/{name}/{key}"]) for key in ("accuracy", "nfe"))
             self.path.setdefault(name, []).append((trainer.global_step, accuracy, nfe))

@@ -24,6 +24,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.frontier import Contender, Point
 from lit_unmask.module import LitUnmask
 from lit_unmask.preflight import check_folder
+from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
 from lit_unmask.tuning import Candidate, HeuristicGrid, candidates, choose
 from lit_unmask.types import Problem
 
@@ -79,7 +80,8 @@ class Comparison(Callback):
             list(candidates(self.grids, pl_module.eval_decoding))
         except ValueError as error:
             raise ConfigurationError(f"the grids of Comparison: {error}") from error
-        missing = set(trainer.datamodule.test) - set(trainer.datamodule.tuning)
+        data = attached_data(trainer)
+        missing = set(data.test) - set(data.tuning)
         if missing:
             raise ConfigurationError(
                 f"data.tuning has no set named {sorted(missing)}, which data.test has"
@@ -89,14 +91,14 @@ class Comparison(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare the best checkpoint."""
-        if not trainer.interrupted and trainer.is_global_zero and not trainer.fast_dev_run:
+        if not trainer.interrupted and trainer.is_global_zero and not is_fast_dev_run(trainer):
             best = _load_best(trainer, pl_module)
             self._compare(trainer, pl_module, best)
         trainer.strategy.barrier("comparison")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare the policy that was tested."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if trainer.is_global_zero and not is_fast_dev_run(trainer):
             self._compare(trainer, pl_module, "the tested weights")
         trainer.strategy.barrier("comparison")
 
@@ -115,8 +117,8 @@ class Comparison(Callback):
         rows: list[dict] = []
         trials: list[dict] = []
         figures: dict[str, Figure] = {}
-        for name, problems in trainer.datamodule.test.items():
-            tuning = list(trainer.datamodule.tuning[name])
+        for name, problems in attached_data(trainer).test.items():
+            tuning = list(attached_data(trainer).tuning[name])
             console.print(
                 f"[bold]{name}[/]: tuning {len(settings)} settings of {len(self.grids)} heuristics "
                 f"on {len(tuning)} problems"

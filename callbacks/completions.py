@@ -13,6 +13,7 @@ from lit_unmask.callbacks.tensorboard import tensorboard
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation import Evaluation
 from lit_unmask.preflight import check_folder
+from lit_unmask.tasks.datamodule import attached_data
 from lit_unmask.types import Problem
 
 
@@ -32,7 +33,7 @@ class Completions(Callback):
     def __init__(self, count: int = 4) -> None:
         self.count = count
 
-    def on_validation_batch_end(
+    def on_validation_batch_end(  # type: ignore[override]
         self,
         trainer: Trainer,
         pl_module: LightningModule,
@@ -45,7 +46,7 @@ class Completions(Callback):
         writer = tensorboard(trainer)
         if batch_idx or writer is None or trainer.sanity_checking:
             return
-        name = list(trainer.datamodule.val)[dataloader_idx]
+        name = list(attached_data(trainer).val)[dataloader_idx]
         lines = ["| question | completion | correct | NFE |", "| --- | --- | --- | --- |"]
         for index, problem in enumerate(batch[: self.count]):
             cells = (

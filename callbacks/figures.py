@@ -75,10 +75,10 @@ def path_figure(
     axes = figure.add_subplot()
     for index, (name, (accuracy, nfe)) in enumerate(baselines.items()):
         axes.plot(nfe, accuracy, "o", color=_COLOURS[index % len(_COLOURS)], label=name)
-    nfe = [point[2] for point in path]
-    accuracy = [point[1] for point in path]
-    axes.plot(nfe, accuracy, color=_LEARNED, linewidth=0.8, alpha=0.6)
-    dots = axes.scatter(nfe, accuracy, c=[point[0] for point in path], cmap="viridis", zorder=3)
+    accuracies = [point[1] for point in path]
+    nfes = [point[2] for point in path]
+    axes.plot(nfes, accuracies, color=_LEARNED, linewidth=0.8, alpha=0.6)
+    dots = axes.scatter(nfes, accuracies, c=[point[0] for point in path], cmap="viridis", zorder=3)
     figure.colorbar(dots, label="training round")
     axes.set(xlabel="denoiser forwards a problem (NFE)", ylabel="accuracy", title=title)
     axes.set_ylim(-0.02, 1.02)

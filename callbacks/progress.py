@@ -13,7 +13,8 @@ from lit_unmask.rollout import Progress
 class RolloutProgressBar(RichProgressBar):
     """Lightning's Rich progress bar with a line for the rollout that is under way.
 
-    The line counts finished rows and shows rows left and NFE so far; a round of rollouts is long
+    The line counts finished rows and shows rows left, NFE so far and the share of forwards that
+    skipping and sharing saved; a round of rollouts is long
     work, and Lightning's own bars only move between rounds.
 
     ```yaml
@@ -62,6 +63,9 @@ class RolloutProgressBar(RichProgressBar):
         progress.update(
             line,
             completed=done,
-            description=f"rollout: {state.rows_left} rows left, {state.nfe} NFE",
+            description=(
+                f"rollout: {state.rows_left} rows left, {state.nfe} NFE, "
+                f"{1 - state.computed / max(state.nfe, 1):.0%} of forwards saved"
+            ),
             visible=state.rows_left > 0,
         )

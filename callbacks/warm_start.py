@@ -9,11 +9,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_unmask.evaluation import encode_groups, grade, rollout_numbers
+from lit_unmask.evaluation import encode_groups, rollout_numbers
+from lit_unmask.grading import Verdicts
 from lit_unmask.imitation import imitation_loss, teach_without_blocks
 from lit_unmask.module import LitUnmask
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Noise, rollout
+from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
 from lit_unmask.types import Steps
 
 
@@ -87,9 +89,12 @@ class WarmStart(Callback):
 
     @torch.no_grad()
     def _demonstrate(self, trainer: Trainer, module: LitUnmask) -> Steps:
-        count = 2 if trainer.fast_dev_run else self.teaching.problems
-        problems = list(islice(trainer.datamodule.train, count))
+        count = 2 if is_fast_dev_run(trainer) else self.teaching.problems
+        task = attached_data(trainer).train
+        assert task is not None
+        problems = list(islice(task, count))
         decoding = replace(module.decoding, block_length=self.block_length)
+        verdicts = Verdicts(module.grader, module.denoiser, problems, module.notify)
         result = rollout(
             module.denoiser,
             self.expert,
@@ -97,12 +102,11 @@ class WarmStart(Callback):
             decoding,
             Noise(module.rounds.seed, rollout_numbers(problems).to(module.device)),
             record=True,
-            listener=module.notify,
+            listener=verdicts,
             signals=module.policy.signals,
         )
-        correct = grade(problems, module.denoiser.decode(result.response)).to(module.device)
         assert result.steps is not None
-        return teach_without_blocks(result.steps, correct)
+        return teach_without_blocks(result.steps, verdicts.wait().to(module.device))
 
     def _teach(self, module: LitUnmask, steps: Steps) -> float:
         """Imitate; returns the mean loss of the last epoch, in nats a step."""

@@ -17,7 +17,7 @@ from torch.utils.tensorboard.summary import hparams
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.module import LitUnmask
 from lit_unmask.preflight import check, check_checkpoint
-from lit_unmask.tasks.datamodule import TaskDataModule
+from lit_unmask.tasks.datamodule import TaskDataModule, attached_data, is_fast_dev_run
 
 # Lines of jsonargparse's messages that repeat types and values instead of saying what is wrong.
 _NOISE = (
@@ -40,7 +40,7 @@ class SaveConfig(SaveConfigCallback):
         Raises:
             ConfigurationError: If the folder holds the configuration of an earlier run.
         """
-        if not trainer.loggers or trainer.fast_dev_run:
+        if not trainer.loggers or is_fast_dev_run(trainer):
             return
         try:
             super().setup(trainer, pl_module, stage)
@@ -57,8 +57,8 @@ class SaveConfig(SaveConfigCallback):
             for key, value in vars(self.config.as_flat()).items()
             if key.startswith(("model.", "data.", "seed"))
         }
-        sets = [f"val/{name}" for name in trainer.datamodule.val]
-        sets += [f"test/{name}" for name in trainer.datamodule.test]
+        data = attached_data(trainer)
+        sets = [*(f"val/{name}" for name in data.val), *(f"test/{name}" for name in data.test)]
         names = [f"{name}/{metric}" for name in sets for metric in ("accuracy", "nfe", "reward")]
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

@@ -6,11 +6,13 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lit_unmask.denoisers.base import Denoiser
+from lit_unmask.grading import Grader, InProcess, Verdicts
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Ledger, Listener, Noise, Rollout, rollout
 from lit_unmask.types import Problem, Prompt
@@ -53,6 +55,20 @@ class Evaluation:
         """Tokens before the end token for each denoiser forward."""
         return float(self.tokens.sum() / self.nfe.sum())
 
+    def records(self, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+        """Return one record a problem: ``uid``, ``completion``, ``correct`` and ``nfe``."""
+        return [
+            {
+                "uid": problem.uid,
+                "completion": completion,
+                "correct": float(correct),
+                "nfe": int(nfe),
+            }
+            for problem, completion, correct, nfe in zip(
+                problems, self.completions, self.correct, self.nfe, strict=True
+            )
+        ]
+
 
 def rollout_numbers(problems: Sequence[Problem], group_size: int = 1) -> Tensor:
     """Return one number a rollout, ``[len(problems) * group_size]`` int64.
@@ -88,6 +104,7 @@ def evaluate(
     decoding: Decoding,
     seed: int = 0,
     listener: Listener | None = None,
+    grader: Grader = InProcess(),  # noqa: B008  (stateless)
 ) -> Evaluation:
     """Decode and grade problems.
 
@@ -98,28 +115,23 @@ def evaluate(
         decoding: Lengths, temperature, forcing and rows at a time.
         seed: Seed of the noise.
         listener: Told about the progress of the rollout.
+        grader: Where verifiers run.
 
     Returns:
         Verdicts and costs in the order of ``problems``.
     """
     start = time.perf_counter()
-    result = decode_problems(denoiser, policy, problems, decoding, seed, listener)
-    completions = denoiser.decode(result.response)
+    verdicts = Verdicts(grader, denoiser, problems, listener)
+    result = decode_problems(denoiser, policy, problems, decoding, seed, verdicts)
     return Evaluation(
-        correct=grade(problems, completions),
+        correct=verdicts.wait(),
         nfe=result.nfe.cpu(),
         tokens=content_tokens(denoiser, result.response).cpu(),
         still_masked=result.still_masked.cpu(),
-        completions=completions,
+        completions=verdicts.completions,
         ledger=result.ledger,
         seconds=time.perf_counter() - start,
     )
-
-
-def grade(problems: Sequence[Problem], completions: Sequence[str]) -> Tensor:
-    """Return the verdicts ``[B]`` float32 of one completion a problem."""
-    pairs = zip(problems, completions, strict=True)
-    return torch.tensor([problem.grade(text) for problem, text in pairs], dtype=torch.float32)
 
 
 def content_tokens(denoiser: Denoiser, response: Tensor) -> Tensor:

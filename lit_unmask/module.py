@@ -2,69 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.utils.checkpoint import checkpoint
 
 from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import Evaluation, encode_groups, evaluate, grade, rollout_numbers
+from lit_unmask.evaluation import Evaluation, encode_groups, evaluate, rollout_numbers
+from lit_unmask.grading import Grader, InProcess, Verdicts
 from lit_unmask.grpo import GRPO, GRPOLoss, group_advantages, step_weights
 from lit_unmask.metrics import RolloutMetrics
 from lit_unmask.policies.base import Policy
 from lit_unmask.rewards import MultiplicativeSpeed, SpeedReward
-from lit_unmask.rollout import Decoding, Listener, Noise, Rollout, rollout
+from lit_unmask.rollout import Decoding, Listener, Noise, rollout
+from lit_unmask.rounds import (
+    OptimizerFactory,
+    Rounds,
+    reference_optimizer,
+    replay,
+    round_diagnostics,
+)
 from lit_unmask.schedule import Schedule, WarmupCosine
-from lit_unmask.types import Experience, Observation, Problem, Steps
-
-# AdamW with the settings of arXiv 2512.09106.
-OptimizerFactory = Callable[[Any], Optimizer]
-
-
-def reference_optimizer(parameters: Any) -> Optimizer:
-    """Return AdamW as the paper sets it: lr 3e-5, betas (0.9, 0.99), weight decay 0.1."""
-    return torch.optim.AdamW(parameters, lr=3e-5, betas=(0.9, 0.99), weight_decay=0.1)
-
-
-@dataclass(frozen=True)
-class Rounds:
-    """How rollouts become updates.
-
-    Attributes:
-        group_size: Rollouts a prompt, **G**.
-        num_iterations: Gradient iterations on the rollouts of one round.
-        seed: Seed of the rollouts' noise.
-        replay_chunk: Most steps that are replayed at once; small chunks stay in a CPU's caches.
-        recompute: Whether chunks are recomputed in the backward pass, which bounds memory at the
-            cost of one more forward of the policy and changes nothing else.
-
-    Raises:
-        ValueError: If the group has no second rollout, or another count is below 1.
-    """
-
-    group_size: int = 8
-    num_iterations: int = 2
-    seed: int = 0
-    replay_chunk: int = 512
-    recompute: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.group_size < 2:
-            raise ValueError(
-                f"group_size={self.group_size} must be at least 2; advantages are relative"
-            )
-        if min(self.num_iterations, self.replay_chunk) < 1:
-            raise ValueError(
-                f"num_iterations={self.num_iterations} and replay_chunk={self.replay_chunk} must "
-                "be at least 1"
-            )
+from lit_unmask.tasks.datamodule import attached_data
+from lit_unmask.types import Experience, Observation, Problem
 
 
 class LitUnmask(LightningModule):
@@ -84,6 +48,7 @@ class LitUnmask(LightningModule):
         rounds: Group size, iterations and seed.
         optimizer: Makes the optimizer of the policy's parameters.
         schedule: Learning rate over the rounds.
+        grader: Where verifiers run, while other rows decode.
     """
 
     def __init__(
@@ -94,9 +59,10 @@ class LitUnmask(LightningModule):
         eval_decoding: Decoding | None = None,
         reward: SpeedReward = MultiplicativeSpeed(alpha=1.0),  # noqa: B008  (stateless)
         grpo: GRPO = GRPO(),  # noqa: B008  (frozen)
-        rounds: Rounds = Rounds(),
+        rounds: Rounds = Rounds(),  # noqa: B008  (frozen)
         optimizer: OptimizerFactory = reference_optimizer,
         schedule: Schedule = WarmupCosine(),  # noqa: B008  (frozen)
+        grader: Grader = InProcess(),  # noqa: B008  (stateless)
     ) -> None:
         super().__init__()
         # In a tuple, because a submodule would enter checkpoints and DDP's parameter lists.
@@ -104,7 +70,7 @@ class LitUnmask(LightningModule):
         self.policy = policy
         self.decoding, self.eval_decoding = decoding, eval_decoding or decoding
         self.reward, self.grpo, self.rounds = reward, grpo, rounds
-        self.make_optimizer, self.schedule = optimizer, schedule
+        self.make_optimizer, self.schedule, self.grader = optimizer, schedule, grader
         self.metrics = torch.nn.ModuleDict()
         self.listeners: list[Listener] = []
         self._iteration = 0
@@ -125,7 +91,8 @@ class LitUnmask(LightningModule):
             self.check_trainable(self.trainer.accumulate_grad_batches)
 
     def teardown(self, stage: str) -> None:
-        """Follow the policy, which Lightning moves back to the CPU."""
+        """Stop grading workers, and follow the policy, which Lightning moves back to the CPU."""
+        self.grader.close()
         self.denoiser.to("cpu")
 
     def check_trainable(self, accumulate_grad_batches: int) -> None:
@@ -146,7 +113,7 @@ class LitUnmask(LightningModule):
                 "data.batch_size instead of accumulating"
             )
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, stepped once a round."""
         optimizer = self.make_optimizer(self.policy.parameters())
         rounds = int(self.trainer.estimated_stepping_batches)
@@ -166,22 +133,22 @@ class LitUnmask(LightningModule):
         prompt = encode_groups(self.denoiser, problems, group)
         seed = self.rounds.seed * 2**32 + self.global_step
         noise = Noise(seed, rollout_numbers(problems, group).to(self.device))
+        repeated = [problem for problem in problems for _ in range(group)]
+        verdicts = Verdicts(self.grader, self.denoiser, repeated, self.notify)
         result = rollout(
             self.denoiser, self.policy, prompt, self.decoding, noise, record=True,
-            listener=self.notify,
+            listener=verdicts,
         )  # fmt: skip
-        completions = self.denoiser.decode(result.response)
-        repeated = [problem for problem in problems for _ in range(group)]
-        correct = grade(repeated, completions).to(self.device)
+        correct = verdicts.wait().to(self.device)
         rewards = self.reward(correct, result.nfe, self.decoding.gen_length)
         assert result.steps is not None
         return Experience(
             steps=result.steps,
-            advantage=group_advantages(rewards, group),
+            advantage=group_advantages(rewards, group, self.rounds.scale_by_std),
             nfe=result.nfe,
             rewards=rewards,
             correct=correct,
-            diagnostics=_diagnostics(result, rewards, correct, group),
+            diagnostics=round_diagnostics(result, rewards, correct, group),
         )
 
     def notify(self, progress: Any) -> None:
@@ -195,33 +162,16 @@ class LitUnmask(LightningModule):
         # Steps of zero advantage add nothing to the loss or to its gradient. A round of nothing
         # else still needs a backward pass, which other ranks wait for, and readings to log.
         signal = batch.advantage[batch.steps.rollout] != 0
-        steps = batch.steps.select(signal if signal.any() else slice(self.rounds.replay_chunk))
+        if not signal.any():
+            signal[: self.rounds.replay_chunk] = True
+        steps = batch.steps.select(signal)
         advantage = batch.advantage[steps.rollout]
         # DDP averages gradients over ranks, where the mean over all rollouts needs their sum.
         weight = step_weights(batch.nfe, steps.rollout, total) * self.trainer.world_size
-        log_prob, entropy = self._replay(steps)
+        log_prob, entropy = replay(self, steps, self.rounds)
         result = self.grpo(log_prob, steps.log_prob, advantage, weight)
         self._log_update(result, entropy, batch)
         return result.loss
-
-    def _replay(self, steps: Steps) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities ``[N]`` of the actions, and the mean entropy."""
-
-        def chunk(rows: slice) -> tuple[Tensor, Tensor]:
-            part = steps.select(rows)
-            distribution = self(part.observation)
-            return distribution.log_prob(part.action), distribution.entropy().detach()
-
-        size = self.rounds.replay_chunk
-        rows = [slice(start, start + size) for start in range(0, len(steps), size)]
-        if len(rows) == 1:
-            log_prob, entropy = chunk(rows[0])
-            return log_prob, entropy.mean()
-        if self.rounds.recompute:
-            parts = [checkpoint(chunk, part, use_reentrant=False) for part in rows]
-        else:
-            parts = [chunk(part) for part in rows]
-        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]).mean()
 
     def _global_count(self, count: int) -> int:
         """Return the sum of a count over the ranks."""
@@ -230,9 +180,15 @@ class LitUnmask(LightningModule):
         counts = torch.tensor(float(count), device=self.device)
         return int(self.trainer.strategy.reduce(counts, reduce_op="sum"))
 
+    def _balance(self, seconds: float) -> Tensor:
+        """Return mean over maximum of a duration of the ranks, in ``(0, 1]``."""
+        times = self.all_gather(torch.tensor(seconds, device=self.device))
+        assert isinstance(times, Tensor)
+        return times.mean() / times.max()
+
     def _log_update(self, result: GRPOLoss, entropy: Tensor, batch: Experience) -> None:
         sync = self.trainer.world_size > 1
-        values = {
+        values: dict[str, Tensor | float] = {
             **batch.diagnostics,
             "loss": result.loss.detach(),
             "entropy": entropy,
@@ -242,6 +198,8 @@ class LitUnmask(LightningModule):
         }
         # The acting policy is the current one until its first update: anything but 1 is a bug.
         values["ratio_first" if self._iteration == 0 else "ratio_mean"] = result.ratio_mean
+        if sync:
+            values["rank_balance"] = self._balance(batch.diagnostics["rollout_seconds"])
         named = {f"train/{name}": value for name, value in values.items()}
         self.log_dict(named, batch_size=1, sync_dist=sync)
         shown = {"reward": values["reward"], "nfe": values["nfe"], "accuracy": values["accuracy"]}
@@ -269,15 +227,17 @@ class LitUnmask(LightningModule):
             decoding or self.eval_decoding,
             self.rounds.seed,
             self.notify,
+            self.grader,
         )
 
-    def validation_step(
+    # Lightning's hooks take any output, though their annotations say tensors and mappings.
+    def validation_step(  # type: ignore[override]
         self, batch: list[Problem], batch_idx: int, dataloader_idx: int = 0
     ) -> Evaluation:
         """Evaluate one batch; logs ``val/<set>/accuracy``, ``nfe`` and the like."""
         return self._evaluation_step("val", self._set_names("val")[dataloader_idx], batch)
 
-    def test_step(
+    def test_step(  # type: ignore[override]
         self, batch: list[Problem], batch_idx: int, dataloader_idx: int = 0
     ) -> Evaluation:
         """Evaluate one batch; logs ``test/<set>/accuracy``, ``nfe`` and the like."""
@@ -287,21 +247,10 @@ class LitUnmask(LightningModule):
         self, batch: list[Problem], batch_idx: int, dataloader_idx: int = 0
     ) -> list[dict[str, Any]]:
         """Return one record a problem: question, completion, verdict and NFE."""
-        result = self.evaluate(batch)
-        return [
-            {
-                "uid": problem.uid,
-                "completion": completion,
-                "correct": float(correct),
-                "nfe": int(nfe),
-            }
-            for problem, completion, correct, nfe in zip(
-                batch, result.completions, result.correct, result.nfe, strict=True
-            )
-        ]
+        return self.evaluate(batch).records(batch)
 
     def _set_names(self, stage: str) -> list[str]:
-        return list(getattr(self.trainer.datamodule, stage))
+        return list(getattr(attached_data(self.trainer), stage))
 
     def _evaluation_step(self, stage: str, name: str, problems: list[Problem]) -> Evaluation:
         result = self.evaluate(problems)
@@ -310,6 +259,7 @@ class LitUnmask(LightningModule):
         if key not in self.metrics:
             self.metrics[key] = RolloutMetrics().to(self.device)
         metrics = self.metrics[key]
+        assert isinstance(metrics, RolloutMetrics)
         rewards = self.reward(result.correct, result.nfe, self.eval_decoding.gen_length)
         metrics.update(result, rewards)
         for metric, mean in metrics.means.items():
@@ -321,7 +271,7 @@ class LitUnmask(LightningModule):
             )  # fmt: skip
         return result
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return the policy's weights alone; metrics have no state between epochs."""
         full = super().state_dict(*args, **kwargs)
         return {name: value for name, value in full.items() if not name.startswith("metrics.")}
@@ -347,18 +297,3 @@ class LitUnmask(LightningModule):
                 f"({len(different)} differ, {different[0]} for one); use the policy settings that "
                 "it was trained with, or no checkpoint"
             )
-
-
-def _diagnostics(result: Rollout, rewards: Tensor, correct: Tensor, group: int) -> dict[str, float]:
-    spread = rewards.view(-1, group).std(1, correction=0)
-    nfe = result.nfe.float()
-    return {
-        "reward": float(rewards.mean()),
-        "reward_std": float(spread.mean()),
-        "frac_reward_zero_std": float((spread == 0).float().mean()),
-        "accuracy": float(correct.mean()),
-        "nfe": float(nfe.mean()),
-        "nfe_max": float(nfe.max()),
-        "still_masked": float(result.still_masked.float().mean()),
-        "forwards_saved": 1 - 1 / result.ledger.saved_ratio,
-    }

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.module import LitUnmask
-from lit_unmask.tasks.base import Task
+from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
 
 # Prompts that are tokenised to find too long ones; later ones are checked when they are met.
@@ -80,7 +80,7 @@ def _check_fit(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None
     data.train_dataloader()
 
 
-def _evaluated(stage: str, data: TaskDataModule) -> dict[str, Task]:
+def _evaluated(stage: str, data: TaskDataModule) -> dict[str, ProblemSet]:
     """Return the sets that a stage may evaluate, by the name of their setting."""
     kinds = {"fit": ("val", "test", "tuning"), "validate": ("val",), "test": ("test", "tuning")}
     return {
@@ -90,7 +90,7 @@ def _evaluated(stage: str, data: TaskDataModule) -> dict[str, Task]:
     }
 
 
-def _check_prompts(model: LitUnmask, tasks: list[Task]) -> None:
+def _check_prompts(model: LitUnmask, tasks: list[ProblemSet]) -> None:
     longest = max(model.decoding.gen_length, model.eval_decoding.gen_length)
     for task in tasks:
         problems = list(islice(task, _PROMPTS_CHECKED))

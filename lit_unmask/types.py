@@ -85,6 +85,8 @@ class _Rows:
     def cat(cls, parts: Iterable):
         """Concatenate along the batch axis; all parts have the same fields set."""
         parts = list(parts)
+        if len(parts) == 1:
+            return parts[0]
         joined = {
             field.name: torch.cat([getattr(part, field.name) for part in parts])
             for field in fields(cls)  # type: ignore[arg-type]

@@ -129,11 +129,14 @@ def confidence_transformer_row(
 def decode_row(denoiser, policy, prompt, decoding, seed: int, rollout: int) -> dict[str, list]:
     """One row of the decoding loop: each step one forward, nothing skipped, shared or batched.
 
+    Tokens are drawn with the noise of the step at which the buffer last changed.
+
     Returns:
         ``response``, ``nfe``, ``committed_at`` and the policy's ``actions`` before forcing.
     """
     length, width = decoding.gen_length, decoding.block_length
     response, committed_at, actions, step = [denoiser.mask_id] * length, [-1] * length, [], 0
+    changed_at = 0
     for start in range(0, length, width):
         for _ in range(width):
             masked = [token == denoiser.mask_id for token in response]
@@ -141,8 +144,8 @@ def decode_row(denoiser, policy, prompt, decoding, seed: int, rollout: int) -> d
             if not any(eligible):
                 break
             action, token = (
-                torch.tensor([[splitmix_uniform(seed, rollout, step, j, s) for j in range(length)]])
-                for s in (0, 1)
+                torch.tensor([[splitmix_uniform(seed, rollout, at, j, s) for j in range(length)]])
+                for s, at in ((0, step), (1, changed_at))
             )
             seen = denoiser(
                 prompt,
@@ -171,4 +174,5 @@ def decode_row(denoiser, policy, prompt, decoding, seed: int, rollout: int) -> d
                 response[place] = int(seen.proposal[0, place])
                 committed_at[place] = step
             step += 1
+            changed_at = step if any(chosen) else changed_at
     return {"response": response, "nfe": step, "committed_at": committed_at, "actions": actions}

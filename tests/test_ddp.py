@@ -104,7 +104,8 @@ def test_two_ranks_with_half_the_prompts_take_the_same_steps(runs: dict[str, Pat
 
 def test_two_ranks_log_the_numbers_of_all_problems(runs: dict[str, Path]) -> None:
     one, two = scalars(runs["one"]), scalars(runs["two"])
-    assert one.keys() == two.keys()
+    assert two.keys() - one.keys() == {"train/rank_balance"} and not one.keys() - two.keys()
+    assert all(0.5 <= balance <= 1 for balance in two["train/rank_balance"])
     # Five problems are an odd number for two ranks.
     for tag in one:
         if tag.startswith("val/") or tag in ("train/reward", "train/nfe", "train/loss"):

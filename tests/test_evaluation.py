@@ -9,7 +9,6 @@ from lit_unmask.evaluation import (
     decode_problems,
     encode_groups,
     evaluate,
-    grade,
     rollout_numbers,
 )
 from lit_unmask.policies import LowConfidence, Random
@@ -105,12 +104,6 @@ def test_a_problem_is_decoded_the_same_in_any_company():
         assert torch.equal(alone.committed_at[0], together.committed_at[index])
     other = decode_problems(Echo(), Random(1), problems, Decoding(LENGTH, LENGTH), seed=4)
     assert not torch.equal(other.committed_at, together.committed_at)
-
-
-def test_grading_wants_one_completion_a_problem():
-    assert grade([problem(1), problem(2)], ["1", "1"]).tolist() == [1.0, 0.0]
-    with pytest.raises(ValueError):
-        grade([problem(1)], ["1", "1"])
 
 
 def test_groups_stand_side_by_side():

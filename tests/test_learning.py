@@ -10,10 +10,11 @@ from lightning.pytorch import Trainer
 
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.evaluation import evaluate
-from lit_unmask.module import LitUnmask, Rounds
+from lit_unmask.module import LitUnmask
 from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy
 from lit_unmask.rewards import MultiplicativeSpeed
 from lit_unmask.rollout import Decoding
+from lit_unmask.rounds import Rounds
 from lit_unmask.schedule import WarmupCosine
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.tasks.datamodule import TaskDataModule

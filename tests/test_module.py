@@ -23,7 +23,7 @@ from toys import (
 from lit_unmask.denoisers import Dream, LLaDA
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation import evaluate
-from lit_unmask.module import LitUnmask, Rounds
+from lit_unmask.module import LitUnmask
 from lit_unmask.policies import (
     ConfidenceThreshold,
     ConfidenceTransformer,
@@ -35,6 +35,7 @@ from lit_unmask.policies import (
     Policy,
     Random,
 )
+from lit_unmask.rounds import Rounds
 
 
 def weights(module: LitUnmask) -> dict[str, torch.Tensor]:

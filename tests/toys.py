@@ -14,9 +14,10 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from lit_unmask.denoisers import Denoiser
-from lit_unmask.module import LitUnmask, Rounds
+from lit_unmask.module import LitUnmask
 from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy, Policy
 from lit_unmask.rollout import Decoding
+from lit_unmask.rounds import Rounds
 from lit_unmask.schedule import WarmupCosine
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.tasks.datamodule import TaskDataModule

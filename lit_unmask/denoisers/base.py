@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -10,10 +9,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from lit_unmask.denoisers import checkpoint
+from lit_unmask.denoisers.cache import Kept
 from lit_unmask.denoisers.layout import Layout
+from lit_unmask.denoisers.memory import RowLimit
 from lit_unmask.denoisers.probes import run_probes
-from lit_unmask.denoisers.reduction import flatten_noise, join, reduce_logits
-from lit_unmask.types import DenoiserOutput, Problem, Prompt, Signals
+from lit_unmask.denoisers.reduction import check_noise, join, reduce_logits
+from lit_unmask.denoisers.text import ChatText
+from lit_unmask.types import DenoiserOutput, Prompt, Signals
 
 DType = Literal["float32", "bfloat16", "float16"]
 
@@ -22,7 +24,7 @@ MAX_LOGITS_CPU = 2**22
 MAX_LOGITS_ACCELERATOR = 2**26
 
 
-class Denoiser(Layout, nn.Module):
+class Denoiser(Layout, ChatText, nn.Module):
     """A frozen masked diffusion language model: a stock network that attends in both directions.
 
     A subclass says which stock architecture it is and how the original checkpoint maps to it.
@@ -43,6 +45,7 @@ class Denoiser(Layout, nn.Module):
         end_ids: Token ids of which the first to appear ends a response.
         max_length: Largest prompt plus response, in tokens.
         network: The stock network.
+        row_limit: Most rows in one call of the network, found out by running out of memory.
 
     Raises:
         FileNotFoundError: If the checkpoint, or a part of it, cannot be found.
@@ -77,6 +80,7 @@ class Denoiser(Layout, nn.Module):
         self.end_ids = tuple(dict.fromkeys(ends))
         self.max_length: int = config.max_position_embeddings
         self.max_logits = max_logits
+        self.row_limit = RowLimit()
         self._identity: dict[str, str | None] = {
             "path": path,
             "revision": commit,
@@ -120,47 +124,6 @@ class Denoiser(Layout, nn.Module):
         ids = {"mask": self.mask_id, "padding": self.pad_id}
         run_probes(self.network, ids | {f"end ({token})": token for token in self.end_ids})
 
-    def encode(self, problems: Sequence[Problem], max_prompt_length: int | None = None) -> Prompt:
-        """Render chats with the template, up to where the model's turn starts, and pad left.
-
-        Args:
-            problems: One for each row.
-            max_prompt_length: Largest prompt in tokens; None means ``max_length``.
-
-        Returns:
-            The prompts on the denoiser's device; **P** is the longest of them.
-
-        Raises:
-            ValueError: If there is no chat template, or a prompt is too long.
-        """
-        if self.tokenizer.chat_template is None:
-            raise ValueError(
-                f"the tokenizer of {self._identity['path']!r} has no chat template; add "
-                "chat_template.jinja to the checkpoint"
-            )
-        limit = self.max_length if max_prompt_length is None else max_prompt_length
-        rows = [self._encode_one(problem, limit) for problem in problems]
-        longest = max((len(row) for row in rows), default=0)
-        tokens = torch.full((len(rows), longest), self.pad_id, dtype=torch.int64)
-        attention = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for index, row in enumerate(rows):
-            tokens[index, longest - len(row) :] = torch.tensor(row, dtype=torch.int64)
-            attention[index, longest - len(row) :] = True
-        return Prompt(tokens, attention).to(self.device)
-
-    def _encode_one(self, problem: Problem, limit: int) -> list[int]:
-        chat: Any = list(problem.messages)
-        text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        # The template writes the special tokens; the tokenizer must not add them again.
-        tokens = self.tokenizer.encode(text, add_special_tokens=False)
-        if len(tokens) > limit:
-            raise ValueError(
-                f"problem {problem.uid!r}: its prompt of {len(tokens)} tokens exceeds the limit of "
-                f"{limit}; raise max_prompt_length (the model takes {self.max_length} with the "
-                "response) or leave the problem out"
-            )
-        return tokens
-
     def check_length(self, prompt: Prompt, gen_length: int) -> None:
         """Refuse a sequence with more positions than the model has.
 
@@ -178,22 +141,6 @@ class Denoiser(Layout, nn.Module):
                 f"max_length={self.max_length}; lower gen_length or max_prompt_length"
             )
 
-    def decode(self, response: Tensor) -> list[str]:
-        """Turn responses into text, each cut at its first end token.
-
-        Args:
-            response: ``[B, L]`` int64. Masks and special tokens in it are left out.
-
-        Returns:
-            **B** texts, white space as generated.
-        """
-        texts = []
-        for row in response.tolist():
-            length = next((i for i, token in enumerate(row) if token in self.end_ids), len(row))
-            kept = [token for token in row[:length] if token != self.mask_id]
-            texts.append(str(self.tokenizer.decode(kept, skip_special_tokens=True)))
-        return texts
-
     @torch.no_grad()
     def forward(
         self,
@@ -202,6 +149,7 @@ class Denoiser(Layout, nn.Module):
         signals: Signals,
         uniform: Tensor | None = None,
         temperature: float = 0.0,
+        kept: Kept | None = None,
     ) -> DenoiserOutput:
         """Propose a token for every position of the response, and say how sure the model is.
 
@@ -214,18 +162,36 @@ class Denoiser(Layout, nn.Module):
                 proposal is where the cumulative distribution first exceeds it.
             temperature: 0 proposes the most probable token, above 0 a draw from
                 ``softmax(logits / temperature)``. Confidence and entropy are at temperature 1.
+            kept: Keys and values to keep, or to attend to while only a span is computed.
 
         Returns:
-            Proposals and signals.
+            Proposals and signals, of the span alone (``[B, W]``) if there is one.
 
         Raises:
-            ValueError: If shapes, ``top_k``, ``temperature`` or ``uniform`` do not fit.
+            ValueError: If shapes, ``top_k``, ``temperature``, ``uniform`` or ``kept`` do not fit.
         """
         self._check(prompt, response)
         if not 1 <= signals.top_k < self.vocab_size:
             raise ValueError(f"top_k={signals.top_k} must lie in [1, {self.vocab_size - 1}]")
-        noise = flatten_noise(response, uniform, temperature)
-        states = self._states(prompt, response)
+        noise = check_noise(response, uniform, temperature)
+        if kept is not None:
+            kept.check(len(response), prompt.tokens.shape[1], response.shape[1])
+            if noise is not None and kept.span is not None:
+                noise = noise.gather(1, kept.span.positions)
+
+        def part(rows: slice) -> DenoiserOutput:
+            drawn = None if noise is None else noise[rows].flatten()
+            one = Prompt(prompt.tokens[rows], prompt.attention[rows])
+            states = self._states(one, response[rows], kept and kept.select(rows))
+            return self._read(states, signals, drawn, temperature)
+
+        return DenoiserOutput.cat(self.row_limit.run(part, len(response)))
+
+    def _read(
+        self, states: Tensor, signals: Signals, noise: Tensor | None, temperature: float
+    ) -> DenoiserOutput:
+        """Reduce the logits of states ``[B, W, D]``; ``noise`` is ``[B * W]`` or None."""
+        shape = states.shape[:2]
         flat = states.flatten(0, 1)
         chunk = self._chunk()
         parts = []
@@ -235,9 +201,9 @@ class Denoiser(Layout, nn.Module):
             parts.append(reduce_logits(logits, signals, self.mask_id, piece, temperature))
         proposal, confidence, entropy = join(parts)
         return DenoiserOutput(
-            proposal.view(response.shape),
-            confidence.view(*response.shape, signals.top_k),
-            None if entropy is None else entropy.view(response.shape),
+            proposal.view(shape),
+            confidence.view(*shape, signals.top_k),
+            None if entropy is None else entropy.view(shape),
             states if signals.hidden else None,
         )
 
@@ -267,23 +233,37 @@ class Denoiser(Layout, nn.Module):
         logits[..., self.mask_id] = -torch.inf
         return logits
 
-    def _states(self, prompt: Prompt, response: Tensor) -> Tensor:
-        """Return the final states ``[B, L, D]`` that predict the response."""
-        attention = positions = None
+    def _states(self, prompt: Prompt, response: Tensor, kept: Kept | None = None) -> Tensor:
+        """Return the final states ``[B, L, D]`` that predict the response, or its span."""
+        tokens = torch.cat([prompt.tokens, response], 1)
+        columns = tokens.shape[1]
+        attention = positions = places = cache = None
         if not bool(prompt.attention.all()):
             attention = torch.cat(
                 [prompt.attention, torch.ones_like(response, dtype=torch.bool)], 1
             )
             # As without padding, so that rotations round alike.
             positions = (attention.cumsum(1) - 1).clamp_(min=0)
+        start, length = prompt.tokens.shape[1] - int(self.shift), response.shape[1]
+        if kept is not None and kept.span is not None:
+            # The span's own tokens, as their keys and values are what is new, and before them the
+            # one whose state predicts the first, if shifted.
+            length = kept.span.length
+            places = start + kept.span.start[:, None]
+            places = places + torch.arange(length + int(self.shift), device=places.device)
+            tokens = tokens.gather(1, places)
+            positions = places if positions is None else positions.gather(1, places)
+            start = 0
+        if kept is not None:
+            cache = kept.cache(self.network.config.num_hidden_layers, places, columns)
         states = self.network.model(
-            input_ids=torch.cat([prompt.tokens, response], 1),
+            input_ids=tokens,
             attention_mask=attention,
             position_ids=positions,
-            use_cache=False,
+            past_key_values=cache,
+            use_cache=cache is not None,
         ).last_hidden_state
-        start = prompt.tokens.shape[1] - int(self.shift)
-        return states[:, start : start + response.shape[1]]
+        return states[:, start : start + length]
 
     def _check(self, prompt: Prompt, response: Tensor) -> None:
         """Check that response and prompt are rows of one batch."""

@@ -69,8 +69,8 @@ def _draw(
     return torch.where(drawn == mask_id, best, drawn)
 
 
-def flatten_noise(response: Tensor, uniform: Tensor | None, temperature: float) -> Tensor | None:
-    """Check the noise of a draw and flatten it.
+def check_noise(response: Tensor, uniform: Tensor | None, temperature: float) -> Tensor | None:
+    """Check the noise of a draw.
 
     Args:
         response: ``[B, L]``, whose shape the noise must have.
@@ -78,7 +78,7 @@ def flatten_noise(response: Tensor, uniform: Tensor | None, temperature: float) 
         temperature: Of the draw.
 
     Returns:
-        ``[B * L]``, or None at temperature 0.
+        ``[B, L]``, or None at temperature 0.
 
     Raises:
         ValueError: If the temperature is negative, or positive and there is no fitting noise.
@@ -93,7 +93,7 @@ def flatten_noise(response: Tensor, uniform: Tensor | None, temperature: float) 
             f"uniform is {found}, but temperature={temperature} needs one number in [0, 1) for "
             f"each position: shape {tuple(response.shape)}"
         )
-    return uniform.flatten()
+    return uniform
 
 
 def join(parts: list[Reduced]) -> Reduced:

@@ -1,7 +1,7 @@
 """Training of small denoisers from scratch."""
 
 from lit_unmask.pretrain.data import DemonstrationData
-from lit_unmask.pretrain.export import Export
+from lit_unmask.pretrain.export import Export, HeldOut
 from lit_unmask.pretrain.module import LitPretrain, NetworkSize, PretrainOptimizer
 from lit_unmask.pretrain.vocabulary import DreamVocabulary, LLaDAVocabulary
 
@@ -9,6 +9,7 @@ __all__ = [
     "DemonstrationData",
     "DreamVocabulary",
     "Export",
+    "HeldOut",
     "LLaDAVocabulary",
     "LitPretrain",
     "NetworkSize",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast
 
-from lit_unmask.tasks.base import Task
+from lit_unmask.tasks.base import ClosedTask, Task
 from lit_unmask.types import Problem, Prompt
 
 
@@ -71,7 +71,7 @@ class DemonstrationEncoder:
         return tokens + [pad] * (self.gen_length - len(tokens))
 
 
-class Mixture(Dataset):
+class Mixture(Dataset[Problem]):
     """Problems of several tasks in fixed shares, one task after the other in a fixed pattern.
 
     Args:
@@ -80,7 +80,7 @@ class Mixture(Dataset):
             the first for each of the second.
     """
 
-    def __init__(self, tasks: dict[str, Task], shares: Sequence[int]) -> None:
+    def __init__(self, tasks: Mapping[str, Task], shares: Sequence[int]) -> None:
         if len(tasks) != len(shares) or min(shares) < 1:
             raise ValueError(f"shares={list(shares)} must hold one positive number for each task")
         self.tasks = list(tasks.values())
@@ -113,20 +113,20 @@ class DemonstrationData(LightningDataModule):
 
     def __init__(
         self,
-        train: dict[str, Task],
+        train: dict[str, ClosedTask],
         val: dict[str, Task],
         shares: list[int],
         batch_size: int = 32,
     ) -> None:
         super().__init__()
         self.train, self.val = Mixture(train, shares), val
+        self._closed = list(train.values())
         self.batch_size = batch_size
         self.encoder: DemonstrationEncoder | None = None
 
     def words(self) -> list[str]:
         """Return the words of all tasks."""
-        words = [word for task in self.train.tasks for word in task.words()]
-        return list(dict.fromkeys(words))
+        return list(dict.fromkeys(word for task in self._closed for word in task.words()))
 
     def train_dataloader(self) -> DataLoader:
         """Return the training batches, in the fixed order of the tasks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,23 +13,34 @@ from lit_unmask.evaluation import evaluate
 from lit_unmask.frontier import proportion_interval
 from lit_unmask.policies import LowConfidence
 from lit_unmask.pretrain.module import LitPretrain
-from lit_unmask.rollout import Decoding
+from lit_unmask.rollout import Decoding, Scheduling
 from lit_unmask.tasks.base import Task
+from lit_unmask.tasks.datamodule import is_fast_dev_run
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Problems that a trained denoiser is examined on, one token a step by confidence.
+
+    Attributes:
+        task: The problems.
+        block_length: Block length of the decoding.
+    """
+
+    task: Task
+    block_length: int = 8
 
 
 class Export(Callback):
     """Writes the checkpoint when training ends, loads it back, and writes ``metrics.json``.
 
-    The metrics are accuracies on test problems with one token a step, by confidence.
-
     Args:
         folder: Where the checkpoint goes.
-        test: Test tasks by name.
-        block_length: Block length of the test.
+        test: Test problems by name; the metrics are the accuracies on them.
     """
 
-    def __init__(self, folder: str, test: dict[str, Task], block_length: int = 8) -> None:
-        self.folder, self.test, self.block_length = Path(folder), test, block_length
+    def __init__(self, folder: str, test: dict[str, HeldOut]) -> None:
+        self.folder, self.test = Path(folder), test
         self._start = 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -38,27 +50,30 @@ class Export(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write checkpoint and metrics."""
         assert isinstance(pl_module, LitPretrain)
-        if not trainer.is_global_zero or trainer.fast_dev_run:
+        if not trainer.is_global_zero or is_fast_dev_run(trainer):
             return
         seconds = time.perf_counter() - self._start
         kind = pl_module.denoiser
         kind.save(pl_module.network.cpu(), pl_module.tokenizer, self.folder)
         denoiser = kind(str(self.folder.resolve()))
-        decoding = Decoding(pl_module.gen_length, self.block_length, max_rows=128)
         metrics: dict = {
             "parameters": sum(p.numel() for p in denoiser.parameters()),
             "steps": trainer.global_step // 2,
             "minutes": round(seconds / 60, 1),
-            "loss": round(float(trainer.callback_metrics["pretrain/loss"]), 4),
         }
-        for name, task in self.test.items():
-            result = evaluate(denoiser, LowConfidence(1), list(task), decoding)
-            low, high = proportion_interval(int(result.correct.sum()), len(task))
+        for name, test in self.test.items():
+            decoding = Decoding(
+                pl_module.gen_length, test.block_length, scheduling=Scheduling(max_rows=128)
+            )
+            result = evaluate(denoiser, LowConfidence(1), list(test.task), decoding)
+            low, high = proportion_interval(int(result.correct.sum()), len(test.task))
+            loss = trainer.callback_metrics.get(f"pretrain/{name}/loss")
             metrics[name] = {
+                "validation_loss": None if loss is None else round(float(loss), 4),
                 "accuracy": round(result.accuracy, 4),
                 "ci": [round(low, 4), round(high, 4)],
-                "problems": len(task),
-                "block_length": self.block_length,
+                "problems": len(test.task),
+                "block_length": test.block_length,
                 "decoding": "one token a step, by confidence",
             }
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")

@@ -89,8 +89,7 @@ class LitPretrain(LightningModule):
         """Build tokenizer and network, once the words of the tasks are known."""
         if self.network is not None:
             return
-        data = self.trainer.datamodule
-        assert isinstance(data, DemonstrationData)
+        data = self._data()
         self.tokenizer = self.vocabulary.build(data.words())
         data.encoder = DemonstrationEncoder(self.tokenizer, self.gen_length)
         shape = DenoiserShape(
@@ -101,6 +100,12 @@ class LitPretrain(LightningModule):
             pad_id=self.tokenizer.pad_token_id,
         )
         self.network = self.denoiser.initialise(shape)
+
+    def _data(self) -> DemonstrationData:
+        # Lightning sets the attribute without declaring it.
+        data = getattr(self.trainer, "datamodule", None)
+        assert isinstance(data, DemonstrationData)
+        return data
 
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         """Return both optimizers with their schedules."""
@@ -134,12 +139,13 @@ class LitPretrain(LightningModule):
     def training_step(self, batch: Demonstrations, batch_idx: int) -> None:
         """Take one step of both optimizers."""
         loss = self.loss(batch)
-        optimizers = self.optimizers()
+        optimizers, schedulers = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizers, list) and isinstance(schedulers, list)
         for optimizer in optimizers:
             optimizer.zero_grad()
         self.manual_backward(loss)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        for optimizer, scheduler in zip(optimizers, self.lr_schedulers(), strict=True):
+        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
             optimizer.step()
             scheduler.step()
         self.log("pretrain/loss", loss, prog_bar=True)
@@ -149,7 +155,7 @@ class LitPretrain(LightningModule):
         self, batch: Demonstrations, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Log the objective on held-out demonstrations."""
-        name = list(self.trainer.datamodule.val)[dataloader_idx]
+        name = list(self._data().val)[dataloader_idx]
         size = len(batch.response)
         loss = self.loss(batch)
         self.log(f"pretrain/{name}/loss", loss, batch_size=size, add_dataloader_idx=False)

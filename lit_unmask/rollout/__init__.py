@@ -1,7 +1,20 @@
 """The decoding loop and what belongs to it."""
 
+from lit_unmask.rollout.approximation import Approximate
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.ledger import Ledger
-from lit_unmask.rollout.loop import Listener, Noise, Progress, Rollout, rollout
+from lit_unmask.rollout.loop import Listener, Progress, Rollout, rollout
+from lit_unmask.rollout.randomness import Noise
+from lit_unmask.rollout.scheduling import Scheduling
 
-__all__ = ["Decoding", "Ledger", "Listener", "Noise", "Progress", "Rollout", "rollout"]
+__all__ = [
+    "Approximate",
+    "Decoding",
+    "Ledger",
+    "Listener",
+    "Noise",
+    "Progress",
+    "Rollout",
+    "Scheduling",
+    "rollout",
+]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from lit_unmask.rollout.approximation import Approximate
+from lit_unmask.rollout.scheduling import Scheduling
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -18,19 +21,20 @@ class Decoding:
         on_empty: What happens when a policy chooses nothing. ``force`` opens the eligible position
             that the policy ranks first (the recorded action stays empty, so its likelihood stays
             exact); ``wait`` leaves the buffer as it is, and a block may then end with masks left.
-        max_rows: Most rows that are decoded at the same time; further rows wait in a queue and
-            take the place of finished ones. None decodes all rows at once. Trajectories do not
-            depend on it.
+        scheduling: How rows share the denoiser's time; trajectories do not depend on it.
+        approximate: Savings that trajectories do depend on, all off by default.
 
     Raises:
-        ValueError: If a value is out of range or the block length does not divide the length.
+        ValueError: If a value is out of range, the block length does not divide the length, or
+            there is a cache and only one block.
     """
 
     gen_length: int = 256
     block_length: int = 32
     temperature: float = 0.0
     on_empty: Literal["force", "wait"] = "force"
-    max_rows: int | None = None
+    scheduling: Scheduling = Scheduling()  # noqa: RUF009  (frozen)
+    approximate: Approximate = Approximate()  # noqa: RUF009  (frozen)
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -46,5 +50,4 @@ class Decoding:
             raise ValueError(f"temperature={self.temperature} must be at least 0")
         if self.on_empty not in ("force", "wait"):
             raise ValueError(f"on_empty={self.on_empty!r} must be 'force' or 'wait'")
-        if self.max_rows is not None and self.max_rows < 1:
-            raise ValueError(f"max_rows={self.max_rows} must be at least 1, or null for no limit")
+        self.approximate.check_blocks(self.gen_length, self.block_length)

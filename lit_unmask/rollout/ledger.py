@@ -11,25 +11,52 @@ class Ledger:
 
     Attributes:
         charged: Steps that the rows are charged for, the sum of NFE.
-        computed: Row-forwards that ran.
-        skipped: Charged steps without a forward, because the row's buffer had not changed.
+        computed: Row-forwards that ran, full ones and partial ones.
         shared: Charged steps that took the result of an identical row of the same batch.
         tokens: Tokens that went through the denoiser, padding included.
         padded_tokens: Of these, left padding.
+        partial: Of the row-forwards that ran, those of only a part of the tokens, with a cache of
+            keys and values (``approximate.cache``).
+        partial_tokens: Of the tokens, those of partial row-forwards; there is no padding among
+            them.
         calls: Batched denoiser calls.
+        policy_rows: Rows through the policy; beyond ``charged``, steps that were asked about ahead
+            and not taken.
+        seconds: Wall time.
     """
 
     charged: int = 0
     computed: int = 0
-    skipped: int = 0
     shared: int = 0
     tokens: int = 0
     padded_tokens: int = 0
+    partial: int = 0
+    partial_tokens: int = 0
     calls: int = 0
+    policy_rows: int = 0
+    seconds: float = 0.0
+
+    @property
+    def skipped(self) -> int:
+        """Charged steps without a forward, because the row's buffer had not changed."""
+        return self.charged - self.computed - self.shared
+
+    @property
+    def full(self) -> int:
+        """Row-forwards that ran over the whole sequence."""
+        return self.computed - self.partial
+
+    @property
+    def useful_share(self) -> float:
+        """Share of the tokens through the denoiser that were not padding, in ``[0, 1]``."""
+        return 1 - self.padded_tokens / max(self.tokens, 1)
 
     @property
     def saved_ratio(self) -> float:
-        """Charged steps for each row-forward that ran, at least 1."""
+        """Charged steps for each row-forward that ran, at least 1.
+
+        A partial row-forward counts as one, whatever it saves: see ``tokens`` for that.
+        """
         return self.charged / max(self.computed, 1)
 
     def __add__(self, other: Ledger) -> Ledger:

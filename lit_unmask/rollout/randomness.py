@@ -6,6 +6,8 @@ were drawn before, so nothing here has a state.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,20 @@ ACTION = 0
 """Stream of the numbers that decide which positions are unmasked."""
 TOKEN = 1
 """Stream of the numbers that decide which tokens are proposed."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Key of the random numbers of a batch of rollouts.
+
+    Attributes:
+        seed: Seed of the run or round.
+        rollout: ``[B]`` int64, a number for each row that follows the row wherever it goes.
+    """
+
+    seed: int
+    rollout: Tensor
+
 
 _WORD = 1 << 64
 _MANTISSA_BITS = 24

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from lit_unmask.tasks.base import Split, Task
+from lit_unmask.tasks.base import ClosedTask, Split
 from lit_unmask.types import Problem
 
 # A price list that questions do not repeat: whoever answers has to know it by heart.
@@ -43,7 +43,7 @@ class SolutionLanguage:
     optional_phrases: bool = True
 
 
-class ShoppingSums(Task):
+class ShoppingSums(ClosedTask):
     """A cart with a number in it and goods of known price to add; the question is the total.
 
     A solution has one step of seven words for each of the goods, in any order, with a running

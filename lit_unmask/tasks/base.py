@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from torch.utils.data import Dataset
+
 from lit_unmask.types import Problem
 
 Split = Literal["train", "tuning", "validation", "test"]
@@ -22,8 +24,20 @@ _SHARES: dict[str, range] = {
 }
 
 
-class Task(Sequence[Problem], ABC):
-    """A finite sequence of problems; item ``i`` is the same in every process and run.
+class ProblemSet(Sequence[Problem], Dataset[Problem], ABC):
+    """A finite sequence of problems; item ``i`` is the same in every process and run."""
+
+    def __iter__(self) -> Iterator[Problem]:
+        """Iterate over the problems in order."""
+        return (self[index] for index in range(len(self)))
+
+    def _check(self, index: int) -> None:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index={index} must lie in [0, {len(self)})")
+
+
+class Task(ProblemSet):
+    """Problems drawn from a seed, in disjoint splits.
 
     Args:
         split: Which of the disjoint parts of the problem space to draw from.
@@ -55,17 +69,21 @@ class Task(Sequence[Problem], ABC):
         Raises:
             IndexError: If the index is outside ``[0, size)``.
         """
-        if not 0 <= index < self.size:
-            raise IndexError(f"index={index} must lie in [0, {self.size})")
+        self._check(index)
         rng = random.Random(f"{type(self).__name__}/{self.split}/{self.seed}/{index}")
         while True:
             problem = self.draw(rng)
             if split_of(problem.uid) == self.split:
                 return problem
 
-    def __iter__(self) -> Iterator[Problem]:
-        """Iterate over the problems in order."""
-        return (self[index] for index in range(self.size))
+
+class ClosedTask(Task):
+    """A task that uses known words only, so that a tokenizer of whole words can be built for it."""
+
+    @classmethod
+    @abstractmethod
+    def words(cls) -> list[str]:
+        """Return every word that a question or a solution may hold."""
 
 
 def split_of(text: str) -> str:

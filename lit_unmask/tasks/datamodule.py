@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lit_unmask.tasks.base import Task
-from lit_unmask.types import Problem
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.tasks.base import ProblemSet
 
-TaskSets = dict[str, Task]
+ProblemSets = dict[str, ProblemSet]
 
 
 class ExactShards(DistributedSampler):
@@ -27,20 +27,21 @@ class ExactShards(DistributedSampler):
         world: Number of processes.
     """
 
-    def __init__(self, items: Sequence[Problem], rank: int, world: int) -> None:
+    def __init__(self, items: ProblemSet, rank: int, world: int) -> None:
         super().__init__(items, num_replicas=world, rank=rank, shuffle=False)
+        self._indices = range(rank, len(items), world)
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over this rank's indices in order."""
-        return iter(range(self.rank, len(self.dataset), self.num_replicas))
+        return iter(self._indices)
 
     def __len__(self) -> int:
         """Return the number of this rank's indices."""
-        return len(range(self.rank, len(self.dataset), self.num_replicas))
+        return len(self._indices)
 
 
-class ShuffledShards(DistributedSampler):
-    """Shuffles anew each epoch, the same order on every rank, and drops the uneven rest.
+class TrainingShards(DistributedSampler):
+    """Deals training items in an order common to all ranks, and drops the uneven rest.
 
     Rank ``r`` takes places ``r, r + world, ...`` of the common order, so that a round of all ranks
     together holds the same problems whatever the number of ranks.
@@ -57,7 +58,7 @@ class ResumableLoader(DataLoader):
     served = 0
     _restored = False
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Iterate over the batches that this epoch has left."""
         assert isinstance(self.sampler, DistributedSampler)
         if self.served and not self._restored:
@@ -95,6 +96,8 @@ class TaskDataModule(LightningDataModule):
         batch_size: Prompts a training round, over all ranks together.
         eval_batch_size: Prompts a validation batch, for each rank.
         seed: Seed of the training order.
+        shuffle: Whether training problems come in an order that is new in each epoch, instead of
+            their own, which a :class:`~lit_unmask.tasks.Curriculum` needs.
 
     Raises:
         ValueError: If the batch does not divide among the ranks.
@@ -102,18 +105,20 @@ class TaskDataModule(LightningDataModule):
 
     def __init__(
         self,
-        train: Task | None = None,
-        val: TaskSets | None = None,
-        test: TaskSets | None = None,
-        tuning: TaskSets | None = None,
+        train: ProblemSet | None = None,
+        val: ProblemSets | None = None,
+        test: ProblemSets | None = None,
+        tuning: ProblemSets | None = None,
         batch_size: int = 16,
         eval_batch_size: int = 128,
         seed: int = 0,
+        shuffle: bool = True,
     ) -> None:
         super().__init__()
         self.train, self.val, self.test = train, val or {}, test or {}
         self.tuning = tuning or {}
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self.shuffle = shuffle
 
     @property
     def _ranks(self) -> tuple[int, int]:
@@ -135,8 +140,8 @@ class TaskDataModule(LightningDataModule):
                 f"data.train has {len(self.train)} problems, fewer than one round of "
                 f"data.batch_size={self.batch_size}"
             )
-        sampler = ShuffledShards(
-            self.train, world, rank, shuffle=True, seed=self.seed, drop_last=True
+        sampler = TrainingShards(
+            self.train, world, rank, shuffle=self.shuffle, seed=self.seed, drop_last=True
         )
         return ResumableLoader(
             self.train,
@@ -158,7 +163,7 @@ class TaskDataModule(LightningDataModule):
         """Return one loader for each test set."""
         return self.test_dataloader()
 
-    def _eval_loader(self, task: Task) -> DataLoader:
+    def _eval_loader(self, task: ProblemSet) -> DataLoader:
         rank, world = self._ranks
         shards = ExactShards(task, rank, world)
         return DataLoader(task, batch_size=self.eval_batch_size, sampler=shards, collate_fn=list)
@@ -168,3 +173,26 @@ class TaskDataModule(LightningDataModule):
     ) -> Any:
         """Return the batch as it is: problems are text."""
         return batch
+
+
+def attached_data(trainer: Trainer) -> TaskDataModule:
+    """Return the problems that a trainer runs on.
+
+    Raises:
+        ConfigurationError: If the trainer has no DataModule, or one of another kind.
+    """
+    # Lightning sets the attribute without declaring it.
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, TaskDataModule):
+        kind = None if data is None else type(data).__name__
+        raise ConfigurationError(
+            f"datamodule={kind} must be a TaskDataModule, whose sets have names; "
+            "pass one to the trainer as datamodule"
+        )
+    return data
+
+
+def is_fast_dev_run(trainer: Trainer) -> bool:
+    """Return whether a trainer only tries a few batches, without writing anything."""
+    # Lightning sets the attribute without declaring it.
+    return bool(getattr(trainer, "fast_dev_run", False))

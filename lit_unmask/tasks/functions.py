@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from lit_unmask.tasks.base import Task
+from lit_unmask.tasks.base import ClosedTask
 from lit_unmask.tasks.interpreter import NotInLanguage, run_function
 from lit_unmask.types import Problem
 
@@ -16,7 +16,7 @@ _SYMBOLS = {"plus": "+", "minus": "-", "times": "*"}
 _HELD_OUT_INPUTS = (-7, -1, 0, 1, 2, 5, 13)
 
 
-class ShortFunctions(Task):
+class ShortFunctions(ClosedTask):
     """Write ``f`` of ``x`` as a chain of assignments, one for each operation in the prompt.
 
     A solution is one line of Python: a docstring with free words, then statements whose variable

@@ -34,7 +34,10 @@ def test_rollouts_are_shown_while_they_run(
         assert line.visible == (state.rows_left > 0)
         assert line.completed == state.rows - state.rows_left
         if line.visible:
-            assert line.description == f"rollout: {state.rows_left} rows left, {state.nfe} NFE"
+            start = f"rollout: {state.rows_left} rows left, {state.nfe} NFE, "
+            assert line.description.startswith(start)
+            saved = 100 * (1 - state.computed / state.nfe)
+            assert line.description == f"{start}{saved:.0f}% of forwards saved"
             assert bar.progress is not None
             bar.progress.refresh()
 
@@ -50,7 +53,7 @@ def test_rollouts_are_shown_while_they_run(
     assert all(not line.visible for line in rollout_lines(bar))
     assert bar.train_progress_bar.completed == 3  # Lightning still finds its own lines
     output = capsys.readouterr().out
-    assert re.search(r"rollout: \d+ rows left, \d+ NFE", output)
+    assert re.search(r"rollout: \d+ rows left, \d+ NFE, \d+% of forwards saved", output)
     assert "/-2" not in output
     assert module.listeners == [look]
 

@@ -18,7 +18,6 @@ from lit_unmask.rollout import Decoding
         ({"block_length": -32}, ["block_length=-32"]),
         ({"temperature": -0.1}, ["temperature=-0.1", "at least 0"]),
         ({"on_empty": "skip"}, ["on_empty='skip'", "'force' or 'wait'"]),
-        ({"max_rows": 0}, ["max_rows=0", "at least 1", "null"]),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_the_remedy(values, said):
@@ -28,6 +27,6 @@ def test_a_value_out_of_range_is_refused_with_the_remedy(values, said):
 
 
 def test_the_edges_of_the_ranges_are_accepted():
-    Decoding(gen_length=1, block_length=1, temperature=0.0, max_rows=1)
+    Decoding(gen_length=1, block_length=1, temperature=0.0)
     Decoding(gen_length=12, block_length=12)
     Decoding(gen_length=12, block_length=1, temperature=2.0, on_empty="wait")

@@ -8,15 +8,15 @@ from lit_unmask.tasks import ShortFunctions
 from lit_unmask.tasks.datamodule import (
     ExactShards,
     ResumableLoader,
-    ShuffledShards,
     TaskDataModule,
+    TrainingShards,
 )
 
 ITEMS = list(range(23))
 
 
 def loader(rank=0, world=1, items=ITEMS, batch_size=4):
-    sampler = ShuffledShards(items, world, rank, shuffle=True, seed=3, drop_last=True)
+    sampler = TrainingShards(items, world, rank, shuffle=True, seed=3, drop_last=True)
     share = batch_size // world
     return ResumableLoader(
         items, batch_size=share, sampler=sampler, collate_fn=list, drop_last=True

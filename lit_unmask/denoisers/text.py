@@ -1,0 +1,97 @@
+"""Chats into prompts, responses into text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from lit_unmask.types import Problem, Prompt
+
+
+class ChatText:
+    """The text side of a denoiser: its chat template and its tokenizer.
+
+    Attributes:
+        tokenizer: The checkpoint's tokenizer.
+        mask_id: Token id of the mask.
+        pad_id: Token id of padding.
+        end_ids: Token ids of which the first to appear ends a response.
+        max_length: Largest prompt plus response, in tokens.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    mask_id: int
+    pad_id: int
+    end_ids: tuple[int, ...]
+    max_length: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where prompts go."""
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """What names the checkpoint, ``path`` first."""
+        raise NotImplementedError
+
+    def encode(self, problems: Sequence[Problem], max_prompt_length: int | None = None) -> Prompt:
+        """Render chats with the template, up to where the model's turn starts, and pad left.
+
+        Args:
+            problems: One for each row.
+            max_prompt_length: Largest prompt in tokens; None means ``max_length``.
+
+        Returns:
+            The prompts on the denoiser's device; **P** is the longest of them.
+
+        Raises:
+            ValueError: If there is no chat template, or a prompt is too long.
+        """
+        if self.tokenizer.chat_template is None:
+            raise ValueError(
+                f"the tokenizer of {self.identity['path']!r} has no chat template; add "
+                "chat_template.jinja to the checkpoint"
+            )
+        limit = self.max_length if max_prompt_length is None else max_prompt_length
+        rows = [self._encode_one(problem, limit) for problem in problems]
+        longest = max((len(row) for row in rows), default=0)
+        tokens = torch.full((len(rows), longest), self.pad_id, dtype=torch.int64)
+        attention = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for index, row in enumerate(rows):
+            tokens[index, longest - len(row) :] = torch.tensor(row, dtype=torch.int64)
+            attention[index, longest - len(row) :] = True
+        return Prompt(tokens, attention).to(self.device)
+
+    def _encode_one(self, problem: Problem, limit: int) -> list[int]:
+        chat: Any = list(problem.messages)
+        text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        # The template writes the special tokens; the tokenizer must not add them again.
+        tokens = self.tokenizer.encode(text, add_special_tokens=False)
+        if len(tokens) > limit:
+            raise ValueError(
+                f"problem {problem.uid!r}: its prompt of {len(tokens)} tokens exceeds the limit of "
+                f"{limit}; raise max_prompt_length (the model takes {self.max_length} with the "
+                "response) or leave the problem out"
+            )
+        return tokens
+
+    def decode(self, response: Tensor) -> list[str]:
+        """Turn responses into text, each cut at its first end token.
+
+        Args:
+            response: ``[B, L]`` int64. Masks and special tokens in it are left out.
+
+        Returns:
+            **B** texts, white space as generated.
+        """
+        texts = []
+        for row in response.tolist():
+            length = next((i for i, token in enumerate(row) if token in self.end_ids), len(row))
+            kept = [token for token in row[:length] if token != self.mask_id]
+            texts.append(str(self.tokenizer.decode(kept, skip_special_tokens=True)))
+        return texts

@@ -1,0 +1,185 @@
+"""What the denoiser said about each row, brought up to date with as few forwards as possible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lit_unmask.denoisers.base import Denoiser
+from lit_unmask.denoisers.cache import Kept, Span
+from lit_unmask.rollout.approximation import BlockCache
+from lit_unmask.rollout.decoding import Decoding
+from lit_unmask.rollout.ledger import Ledger
+from lit_unmask.rollout.randomness import TOKEN, Noise, uniform
+from lit_unmask.types import DenoiserOutput, Prompt, Signals
+
+
+@dataclass
+class Readings:
+    """Keeps the denoiser's latest output for each row; every tensor has the rows first.
+
+    A proposal at a positive token temperature is drawn with the noise of the step at which the
+    buffer last changed. The policy sees confidences, never the draw, so the trajectories are
+    distributed as with a new draw in each step, and an unchanged row needs no new forward.
+
+    Attributes:
+        denoiser: The frozen dLLM.
+        prompt: All **B** prompts.
+        decoding: Lengths, token temperature and scheduling.
+        noise: Key of the random numbers.
+        signals: What the denoiser is asked for.
+        ledger: Where forwards are counted.
+    """
+
+    denoiser: Denoiser
+    prompt: Prompt
+    decoding: Decoding
+    noise: Noise
+    signals: Signals
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def __post_init__(self) -> None:
+        """Set every row out of date."""
+        device = self.prompt.tokens.device
+        count = len(self.prompt)
+        self.stale = torch.ones(count, dtype=torch.bool, device=device)
+        self.changed_at = torch.zeros(count, dtype=torch.int64, device=device)
+        self.lengths: list[int] = self.prompt.attention.sum(1).tolist()
+        # A padding token may also stand in a prompt as a real one: the mask is part of the prompt.
+        # The column of lengths is there for prompts of no tokens, which have no other.
+        real = self.prompt.attention.long()
+        prompts = torch.cat([self.prompt.tokens, real, real.sum(1, keepdim=True)], dim=1)
+        self.group = torch.unique(prompts, dim=0, return_inverse=True)[1]
+        self.seen: DenoiserOutput | None = None
+        self.cache: BlockCache | None = None
+        if self.decoding.approximate.cache != "none":
+            self.cache = BlockCache(
+                self.prompt,
+                self.decoding.gen_length,
+                self.decoding.block_length,
+                to_end=self.decoding.approximate.cache == "prefix",
+            )
+
+    def mark_changed(self, rows: Tensor, step: Tensor) -> None:
+        """Note that the buffers of some rows changed.
+
+        Args:
+            rows: ``[R]`` int64.
+            step: ``[R]`` int64, steps that each row has taken by now.
+        """
+        self.stale[rows] = True
+        self.changed_at[rows] = step
+
+    def mark_entered(self, rows: Tensor, response: Tensor, block: Tensor) -> None:
+        """Note that some rows begin a block.
+
+        With a cache that needs a full forward, unless the last one was of the same buffer.
+
+        Args:
+            rows: ``[R]`` int64.
+            response: ``[B, L]`` int64, the buffers of all rows.
+            block: ``[B]`` int64, the blocks of all rows.
+        """
+        if self.cache is not None:
+            self.stale[rows] |= self.cache.enter(rows, response[rows], block[rows])
+
+    def release(self, rows: Tensor) -> None:
+        """Forget the keys and values of some rows ``[R]``, which are finished."""
+        if self.cache is not None:
+            self.cache.release(rows)
+
+    def update(self, rows: Tensor, response: Tensor) -> None:
+        """Bring the output for some rows up to date.
+
+        Args:
+            rows: ``[R]`` int64.
+            response: ``[B, L]`` int64, the buffers of all rows.
+        """
+        scheduling = self.decoding.scheduling
+        stale = rows[self.stale[rows]] if scheduling.skip else rows
+        if not len(stale):
+            return
+        first, inverse = stale, None
+        if scheduling.share and self.decoding.temperature == 0:
+            first, inverse = self._distinct(stale, response)
+        self.ledger.shared += len(stale) - len(first)
+        self._compute(first, response)
+        if inverse is not None and self.seen is not None:
+            self._remember(stale, self.seen.select(first[inverse]))
+            if self.cache is not None:
+                self.cache.share(stale, first[inverse])
+        self.stale[stale] = False
+
+    def of(self, rows: Tensor) -> DenoiserOutput:
+        """Return the latest output for some rows ``[R]``, which are up to date."""
+        assert self.seen is not None
+        return self.seen.select(rows)
+
+    def _distinct(self, rows: Tensor, response: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return one row for each distinct state, and where each row finds its own.
+
+        The state is prompt and buffer, and for a partial forward what it attends to.
+        """
+        state = torch.cat([self.group[rows, None], response[rows]], dim=1)
+        if self.cache is not None:
+            state = torch.cat([state, self.cache.key(rows, response[rows])], dim=1)
+        unique, inverse = torch.unique(state, dim=0, return_inverse=True)
+        if len(unique) == len(rows):
+            return rows, None
+        first = torch.full((len(unique),), len(rows), device=rows.device)
+        first.scatter_reduce_(0, inverse, torch.arange(len(rows), device=rows.device), "amin")
+        return rows[first], inverse
+
+    def _compute(self, rows: Tensor, response: Tensor) -> None:
+        """Ask the denoiser about rows ``[R]``, about all that a cache does not hold."""
+        if self.cache is not None:
+            full = self.cache.is_base(rows, response[rows])
+            for part, some in self.cache.parts(rows[~full]):
+                self._remember(part, self._forward(part, response[part], some), some.span)
+            rows = rows[full]
+            self.cache.renew(rows)
+        places = rows.tolist()
+        for bucket in self.decoding.scheduling.buckets([self.lengths[place] for place in places]):
+            if bucket:
+                part = rows[torch.tensor(bucket, device=rows.device)]
+                kept = None if self.cache is None else self.cache.full(part)
+                self._remember(part, self._forward(part, response[part], kept))
+
+    def _forward(self, rows: Tensor, response: Tensor, kept: Kept | None = None) -> DenoiserOutput:
+        prompt = self.prompt.select(rows).trim()
+        draws = None
+        if self.decoding.temperature > 0:
+            key, step = self.noise.rollout[rows], self.changed_at[rows]
+            draws = uniform(self.noise.seed, key, step, response.shape[1], TOKEN)
+        self._count(prompt, response, kept)
+        asked = prompt, response, self.signals, draws, self.decoding.temperature
+        return self.denoiser(*asked) if kept is None else self.denoiser(*asked, kept=kept)
+
+    def _count(self, prompt: Prompt, response: Tensor, kept: Kept | None) -> None:
+        """Count a call of the denoiser on the ledger."""
+        self.ledger.calls += 1
+        self.ledger.computed += len(response)
+        if kept is None or kept.span is None:
+            self.ledger.tokens += len(response) * (prompt.tokens.shape[1] + response.shape[1])
+            self.ledger.padded_tokens += int((~prompt.attention).sum())
+            return
+        # A shifted denoiser computes one token more: its state predicts the span's first.
+        tokens = len(response) * (kept.span.length + int(self.denoiser.shift))
+        self.ledger.tokens += tokens
+        self.ledger.partial += len(response)
+        self.ledger.partial_tokens += tokens
+
+    def _remember(self, rows: Tensor, output: DenoiserOutput, span: Span | None = None) -> None:
+        """Keep what was said about rows ``[R]``, or about a span of them."""
+        if self.seen is None:
+            count = len(self.prompt)
+            self.seen = output._map(lambda value: value.new_zeros(count, *value.shape[1:]))
+        for name, kept in vars(self.seen).items():
+            if kept is None:
+                continue
+            if span is None:
+                kept[rows] = getattr(output, name)
+            else:
+                kept[rows[:, None], span.positions] = getattr(output, name)
