@@ -90,6 +90,21 @@ def test_the_gradient_at_ratio_one_is_reinforce(tiny_llada: LLaDA, tmp_path: Pat
         torch.testing.assert_close(found, wanted, atol=1e-7, rtol=1e-4, msg=name)
 
 
+def test_advantages_may_be_measured_in_their_groups_spread(tiny_llada: LLaDA) -> None:
+    problems = list(make_data().train)
+    plain, scaled = (
+        make_module(tiny_llada, rounds=Rounds(group_size=4, scale_by_std=scale)).collect(problems)
+        for scale in (False, True)
+    )
+    assert torch.equal(plain.rewards, scaled.rewards)
+    spread = plain.rewards.view(-1, 4).std(1, correction=0).repeat_interleave(4)
+    mixed = spread > 0
+    assert mixed.any()
+    torch.testing.assert_close(scaled.advantage[mixed], (plain.advantage / spread)[mixed])
+    assert not torch.allclose(scaled.advantage, plain.advantage)
+    assert (scaled.advantage[~mixed] == 0).all()
+
+
 def test_a_round_without_signal_gives_zero_gradients(tiny_llada: LLaDA, tmp_path: Path) -> None:
     gradients = Gradients()
     data = make_data(train=Hopeless("train", size=10))
