@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from importlib.resources import files
 
 import pytest
@@ -27,10 +26,7 @@ def test_a_bundled_checkpoint_is_small_and_in_the_original_layout(name, kind, mo
 
 @pytest.mark.parametrize(("name", "kind", "model_type"), BUNDLED)
 def test_a_bundled_denoiser_knows_every_word_of_the_tasks(name, kind, model_type) -> None:
-    start = time.perf_counter()
-    denoiser = kind(name)
-    assert time.perf_counter() - start < 5  # a second on an idle machine
-    known = denoiser.tokenizer.get_vocab()
+    known = kind(name).tokenizer.get_vocab()
     assert not [word for word in ShoppingSums.words() if word not in known]
 
 
