@@ -107,7 +107,7 @@ class Verdicts:
         self._grader, self._denoiser, self._problems = grader, denoiser, problems
         self._listener = listener
         self._texts = [""] * len(problems)
-        self._futures: list[Future[float] | None] = [None] * len(problems)
+        self._futures: dict[int, Future[float]] = {}
 
     def __call__(self, progress: Progress) -> None:
         """Send newly finished rows to the grader."""
@@ -128,9 +128,8 @@ class Verdicts:
         """Return the verdicts ``[B]`` float32 of a finished rollout, once they are all there.
 
         Raises:
+            KeyError: If a row has not finished.
             Exception: What a verifier raised.
         """
-        return torch.tensor(
-            [future.result() for future in self._futures if future is not None],
-            dtype=torch.float32,
-        )
+        rows = range(len(self._problems))
+        return torch.tensor([self._futures[row].result() for row in rows], dtype=torch.float32)

@@ -90,6 +90,8 @@ def test_rows_are_graded_once_each_when_they_finish():
     response = torch.tensor([[3], [4], [0]])
     first = Progress(3, 1, 0, 0, torch.tensor([1, 0]), response.clone())
     verdicts(first)
+    with pytest.raises(KeyError):
+        verdicts.wait()
     response[2] = 6
     second = Progress(3, 0, 0, 0, torch.tensor([2]), response)
     verdicts(second)
