@@ -159,9 +159,10 @@ class LitUnmask(LightningModule):
     def training_step(self, batch: Experience, batch_idx: int) -> Tensor:
         """Return the GRPO loss of the recorded steps under the current policy."""
         total = self._global_count(len(batch.nfe))
-        # Steps of zero advantage add nothing to the loss or to its gradient. A round of nothing
-        # else still needs a backward pass, which other ranks wait for, and readings to log.
+        # Steps of zero advantage only have an entropy to add to the loss. A round of nothing else
+        # still needs a backward pass, which other ranks wait for, and readings to log.
         signal = batch.advantage[batch.steps.rollout] != 0
+        signal |= self.rounds.entropy_weight > 0
         if not signal.any():
             signal[: self.rounds.replay_chunk] = True
         steps = batch.steps.select(signal)
@@ -170,8 +171,8 @@ class LitUnmask(LightningModule):
         weight = step_weights(batch.nfe, steps.rollout, total) * self.trainer.world_size
         log_prob, entropy = replay(self, steps, self.rounds)
         result = self.grpo(log_prob, steps.log_prob, advantage, weight)
-        self._log_update(result, entropy, batch)
-        return result.loss
+        self._log_update(result, entropy.detach().mean(), batch)
+        return result.loss - self.rounds.entropy_weight * (weight * entropy).sum()
 
     def _global_count(self, count: int) -> int:
         """Return the sum of a count over the ranks."""

@@ -34,6 +34,9 @@ class Rounds:
         scale_by_std: Whether advantages are divided by the standard deviation of their group
             (arXiv 2402.03300), which makes the price of a forward count as much in groups of
             equally correct rollouts as correctness does in mixed ones. arXiv 2512.09106 does not.
+        entropy_weight: Weight of the mean entropy of a step, in reward a nat, added to the
+            objective. It keeps a policy exploring that imitation or a lucky round made too sure
+            of itself; 0 is the objective of arXiv 2512.09106.
         seed: Seed of the rollouts' noise.
         replay_chunk: Most steps that are replayed at once; small chunks stay in a CPU's caches.
         recompute: Whether chunks are recomputed in the backward pass, which bounds memory at the
@@ -46,6 +49,7 @@ class Rounds:
     group_size: int = 8
     num_iterations: int = 2
     scale_by_std: bool = False
+    entropy_weight: float = 0.0
     seed: int = 0
     replay_chunk: int = 512
     recompute: bool = False
@@ -61,15 +65,21 @@ class Rounds:
                 f"num_iterations={self.num_iterations} and replay_chunk={self.replay_chunk} must "
                 "be at least 1"
             )
+        if self.entropy_weight < 0:
+            raise ValueError(
+                f"entropy_weight={self.entropy_weight} must be at least 0; a negative one would "
+                "reward a policy for giving up exploration"
+            )
 
 
 def replay(
     policy: Callable[[Observation], UnmaskDistribution], steps: Steps, rounds: Rounds
 ) -> tuple[Tensor, Tensor]:
-    """Return log-probabilities ``[N]`` of the recorded actions, and the mean entropy in nats.
+    """Return log-probabilities ``[N]`` of the recorded actions, and entropies ``[N]`` in nats.
 
     Args:
-        policy: The current policy; gradients of the log-probabilities reach its weights.
+        policy: The current policy; gradients of the log-probabilities reach its weights, those
+            of the entropies only where the objective has an entropy term.
         steps: What was observed and done.
         rounds: Sets the size of the chunks, and whether they are recomputed.
     """
@@ -77,17 +87,19 @@ def replay(
     def chunk(rows: Tensor) -> tuple[Tensor, Tensor]:
         part = steps.select(rows)
         distribution = policy(part.observation)
-        return distribution.log_prob(part.action), distribution.entropy().detach()
+        entropy = distribution.entropy()
+        if not rounds.entropy_weight:
+            entropy = entropy.detach()
+        return distribution.log_prob(part.action), entropy
 
     rows = torch.arange(len(steps), device=steps.rollout.device).split(rounds.replay_chunk)
     if len(rows) == 1:
-        log_prob, entropy = chunk(rows[0])
-        return log_prob, entropy.mean()
+        return chunk(rows[0])
     if rounds.recompute:
         parts = [checkpoint(chunk, part, use_reentrant=False) for part in rows]
     else:
         parts = [chunk(part) for part in rows]
-    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]).mean()
+    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
 
 def round_diagnostics(

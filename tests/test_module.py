@@ -74,17 +74,24 @@ def test_the_first_ratio_of_every_round_is_one(tiny_llada: LLaDA, tmp_path: Path
     assert {"clip_ratio/low", "clip_ratio/high", "nfe", "accuracy", "still_masked"} <= named
 
 
-def test_the_gradient_at_ratio_one_is_reinforce(tiny_llada: LLaDA, tmp_path: Path) -> None:
-    module, gradients, rounds = make_module(tiny_llada), Gradients(), []
+@pytest.mark.parametrize("entropy_weight", [0.0, 0.05])
+def test_the_gradient_at_ratio_one_is_reinforce(
+    tiny_llada: LLaDA, tmp_path: Path, entropy_weight: float
+) -> None:
+    settings = Rounds(group_size=4, entropy_weight=entropy_weight)
+    module, gradients, rounds = make_module(tiny_llada, rounds=settings), Gradients(), []
     fresh = copy.deepcopy(module.policy)
     keep = After(lambda trainer, batch: rounds.append(batch))
     make_trainer(tmp_path, gradients, keep, max_steps=1).fit(module, datamodule=make_data())
     steps, advantage = rounds[0].steps, rounds[0].advantage
     assert advantage.abs().sum() > 0
-    log_prob = fresh(steps.observation).log_prob(steps.action)
+    distribution = fresh(steps.observation)
+    log_prob, entropy = distribution.log_prob(steps.action), distribution.entropy()
     loss = torch.zeros(())
     for rollout in range(8):
-        loss = loss - advantage[rollout] * log_prob[steps.rollout == rollout].mean() / 8
+        mine = steps.rollout == rollout
+        gain = advantage[rollout] * log_prob[mine].mean() + entropy_weight * entropy[mine].mean()
+        loss = loss - gain / 8
     expected = torch.autograd.grad(loss, list(fresh.parameters()))
     for (name, found), wanted in zip(gradients.taken[0].items(), expected, strict=True):
         torch.testing.assert_close(found, wanted, atol=1e-7, rtol=1e-4, msg=name)
@@ -103,6 +110,17 @@ def test_advantages_may_be_measured_in_their_groups_spread(tiny_llada: LLaDA) ->
     torch.testing.assert_close(scaled.advantage[mixed], (plain.advantage / spread)[mixed])
     assert not torch.allclose(scaled.advantage, plain.advantage)
     assert (scaled.advantage[~mixed] == 0).all()
+
+
+def test_an_entropy_weight_keeps_actions_random(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    entropies = {}
+    for weight in (0.0, 0.5):
+        settings = Rounds(group_size=4, entropy_weight=weight)
+        module = make_module(tiny_llada, rounds=settings)
+        trainer = make_trainer(tmp_path, max_steps=8)
+        trainer.fit(module, datamodule=make_data(train=Hopeless("train", size=40)))
+        entropies[weight] = float(trainer.callback_metrics["train/entropy"])
+    assert entropies[0.5] > entropies[0.0] + 0.1
 
 
 def test_a_round_without_signal_gives_zero_gradients(tiny_llada: LLaDA, tmp_path: Path) -> None:
@@ -295,8 +313,10 @@ def test_accumulation_and_iterations_exclude_each_other(tiny_llada: LLaDA, tmp_p
 
 
 @pytest.mark.parametrize(
-    "setting", [{"group_size": 1}, {"num_iterations": 0}, {"replay_chunk": 0}], ids=str
+    "setting",
+    [{"group_size": 1}, {"num_iterations": 0}, {"replay_chunk": 0}, {"entropy_weight": -0.1}],
+    ids=str,
 )
-def test_rounds_refuse_counts_that_cannot_work(setting: dict[str, int]) -> None:
+def test_rounds_refuse_values_that_cannot_work(setting: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(setting))):
         Rounds(**setting)
