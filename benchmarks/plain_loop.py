@@ -19,8 +19,8 @@ from torch import Tensor
 from lit_unmask.denoisers import Denoiser
 from lit_unmask.distributions import UnmaskDistribution
 from lit_unmask.policies import Policy
+from lit_unmask.randomness import ACTION, TOKEN, uniform
 from lit_unmask.rollout import Decoding, Noise
-from lit_unmask.rollout.randomness import ACTION, TOKEN, uniform
 from lit_unmask.types import DenoiserOutput, Observation, Prompt, Signals
 
 

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from lit_unmask.distributions import UnmaskDistribution
 from lit_unmask.policies import Policy
+from lit_unmask.randomness import ACTION, uniform
 from lit_unmask.rollout import Noise
-from lit_unmask.rollout.randomness import ACTION, uniform
 from lit_unmask.types import Observation
 
 _UNIFORM_BITS = 24

@@ -88,6 +88,19 @@ class UnmaskDistribution(ABC):
     def probability(self) -> Tensor:
         """Return each position's marginal probability of being opened, ``[B, L]`` in [0, 1]."""
 
+    def forced(self, action: Tensor) -> Tensor:
+        """Return the action, with the first-ranked eligible position in rows where it is empty.
+
+        Args:
+            action: ``[B, L]`` bool.
+
+        Returns:
+            ``[B, L]`` bool, empty only in rows where nothing is eligible.
+        """
+        best = self.ranking().argmax(1, keepdim=True)
+        first = torch.zeros_like(action).scatter_(1, best, True) & self.eligible
+        return torch.where(action.any(1, keepdim=True), action, first)
+
 
 class Bernoulli(UnmaskDistribution):
     """Independent Bernoulli draws on the eligible positions.

@@ -55,7 +55,7 @@ def entropy_bound(entropy: list, eligible: list, gamma: float) -> list[bool]:
 
 
 def splitmix_uniform(seed: int, rollout: int, step: int, position: int, stream: int) -> float:
-    """One number of ``lit_unmask.rollout.randomness`` in Python's unbounded integers."""
+    """One number of ``lit_unmask.randomness`` in Python's unbounded integers."""
 
     def mix(word: int) -> int:
         word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % _WORD

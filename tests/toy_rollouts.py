@@ -13,8 +13,8 @@ from lit_unmask.policies import (
     Margin,
     Random,
 )
+from lit_unmask.randomness import uniform
 from lit_unmask.rollout import Noise, rollout
-from lit_unmask.rollout.randomness import uniform
 from lit_unmask.types import DenoiserOutput, Prompt
 
 LENGTH, VOCABULARY, MASK = 8, 7, 0

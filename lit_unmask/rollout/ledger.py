@@ -12,7 +12,7 @@ class Ledger:
     Attributes:
         charged: Steps that the rows are charged for, the sum of NFE.
         computed: Row-forwards that ran, full ones and partial ones.
-        shared: Charged steps that took the result of an identical row of the same batch.
+        shared: Charged steps that took the result of an identical row.
         tokens: Tokens that went through the denoiser, padding included.
         padded_tokens: Of these, left padding.
         partial: Of the row-forwards that ran, those of only a part of the tokens, with a cache of

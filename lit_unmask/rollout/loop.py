@@ -18,9 +18,9 @@ from torch import Tensor
 
 from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.policies.base import Policy
+from lit_unmask.randomness import Noise
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.ledger import Ledger
-from lit_unmask.rollout.randomness import Noise
 from lit_unmask.rollout.readings import Readings
 from lit_unmask.rollout.rows import Rows
 from lit_unmask.types import Prompt, Signals, Steps

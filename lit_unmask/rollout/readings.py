@@ -9,10 +9,10 @@ from torch import Tensor
 
 from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.denoisers.cache import Kept, Span
+from lit_unmask.randomness import TOKEN, Noise, uniform
 from lit_unmask.rollout.approximation import BlockCache
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.ledger import Ledger
-from lit_unmask.rollout.randomness import TOKEN, Noise, uniform
 from lit_unmask.types import DenoiserOutput, Prompt, Signals
 
 
@@ -45,6 +45,7 @@ class Readings:
         device = self.prompt.tokens.device
         count = len(self.prompt)
         self.stale = torch.ones(count, dtype=torch.bool, device=device)
+        self.untouched = self.stale.clone()
         self.changed_at = torch.zeros(count, dtype=torch.int64, device=device)
         self.lengths: list[int] = self.prompt.attention.sum(1).tolist()
         # A padding token may also stand in a prompt as a real one: the mask is part of the prompt.
@@ -70,6 +71,7 @@ class Readings:
             step: ``[R]`` int64, steps that each row has taken by now.
         """
         self.stale[rows] = True
+        self.untouched[rows] = False
         self.changed_at[rows] = step
 
     def mark_entered(self, rows: Tensor, response: Tensor, block: Tensor) -> None:
@@ -103,6 +105,7 @@ class Readings:
             return
         first, inverse = stale, None
         if scheduling.share and self.decoding.temperature == 0:
+            stale = self._with_waiting(stale)
             first, inverse = self._distinct(stale, response)
         self.ledger.shared += len(stale) - len(first)
         self._compute(first, response)
@@ -116,6 +119,18 @@ class Readings:
         """Return the latest output for some rows ``[R]``, which are up to date."""
         assert self.seen is not None
         return self.seen.select(rows)
+
+    def _with_waiting(self, rows: Tensor) -> Tensor:
+        """Return rows ``[R]`` and those in the queue that will begin in the state of one of them.
+
+        A group that does not run all at once so has one first forward all the same.
+        """
+        first = rows[self.untouched[rows]]
+        if not len(first) or self.cache is not None or not self.decoding.scheduling.skip:
+            return rows
+        waiting = self.untouched & self.stale & torch.isin(self.group, self.group[first])
+        waiting[rows] = False
+        return torch.cat([rows, waiting.nonzero().squeeze(1)])
 
     def _distinct(self, rows: Tensor, response: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return one row for each distinct state, and where each row finds its own.

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lit_unmask.distributions import UnmaskDistribution
 from lit_unmask.policies.base import Policy
+from lit_unmask.randomness import ACTION, uniform
 from lit_unmask.rollout.approximation import ended
-from lit_unmask.rollout.randomness import ACTION, uniform
 from lit_unmask.rollout.readings import Readings
 from lit_unmask.types import Observation, Steps
 
@@ -146,9 +146,7 @@ class Rows:
         """Return what is committed: the action, or the first-ranked position if it is empty."""
         if self.decoding.on_empty == "wait":
             return action
-        best = distribution.ranking().argmax(1, keepdim=True)
-        forced = torch.zeros_like(action).scatter_(1, best, True)
-        return torch.where(action.any(1, keepdim=True), action, forced)
+        return distribution.forced(action)
 
     def _count(self, rows: Tensor, steps: Tensor, policy_rows: int) -> None:
         """Charge each row for its steps ``[R]``."""

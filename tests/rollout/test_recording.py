@@ -22,7 +22,7 @@ def test_every_charged_step_is_computed_skipped_or_shared(policy, decoding):
 def test_a_row_that_waits_is_not_computed_again():
     result = decode(
         learned(),
-        Decoding(LENGTH, LENGTH, on_empty="wait", scheduling=Scheduling(max_rows=1)),
+        Decoding(LENGTH, LENGTH, on_empty="wait", scheduling=Scheduling(share=False, max_rows=1)),
         record=True,
     )
     steps = result.steps
@@ -47,6 +47,19 @@ def test_identical_prompts_share_their_first_forward_and_stay_exact():
         slow = oracles.decode_row(ToyDenoiser(), Random(2), one, decoding, SEED, row)
         assert result.response[row].tolist() == slow["response"]
         assert result.committed_at[row].tolist() == slow["committed_at"]
+
+
+@pytest.mark.parametrize("max_rows", [1, 2, 3, None])
+def test_rows_in_the_queue_share_the_first_forward_of_their_group(max_rows):
+    group = make_prompts().select(torch.tensor([1, 2])).repeat(4)
+    decoding = Decoding(LENGTH, LENGTH, scheduling=Scheduling(max_rows=max_rows))
+    alone = Decoding(LENGTH, LENGTH, scheduling=Scheduling(share=False, max_rows=max_rows))
+    noise = Noise(SEED, torch.arange(8))
+    shared, single = (rollout(ToyDenoiser(), Random(1), group, d, noise) for d in (decoding, alone))
+    assert torch.equal(shared.committed_at, single.committed_at)
+    assert torch.equal(shared.response, single.response)
+    assert shared.ledger.shared >= 6
+    assert shared.ledger.computed + shared.ledger.shared == single.ledger.computed
 
 
 def test_rows_that_never_part_cost_one_row():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from lit_unmask.rollout.randomness import ACTION, TOKEN, uniform
+from lit_unmask.randomness import ACTION, TOKEN, uniform
 
 
 def index(*values):
