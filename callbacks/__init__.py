@@ -3,18 +3,32 @@
 from lit_unmask.callbacks.accuracy_nfe import AccuracyNFE, Baseline
 from lit_unmask.callbacks.comparison import Comparison
 from lit_unmask.callbacks.completions import Completions, PredictionWriter
+from lit_unmask.callbacks.frontier import Frontier, FrontierOptions
+from lit_unmask.callbacks.inspection import Inspection
+from lit_unmask.callbacks.layout import ScalarLayout
 from lit_unmask.callbacks.progress import RolloutProgressBar
+from lit_unmask.callbacks.trajectories import Trajectories, TrajectoryText
+from lit_unmask.callbacks.transfer import Cell, TransferOptions, TransferTest
 from lit_unmask.callbacks.unmasking_stats import UnmaskingStats
 from lit_unmask.callbacks.warm_start import Teaching, WarmStart
 
 __all__ = [
     "AccuracyNFE",
     "Baseline",
+    "Cell",
     "Comparison",
     "Completions",
+    "Frontier",
+    "FrontierOptions",
+    "Inspection",
     "PredictionWriter",
     "RolloutProgressBar",
+    "ScalarLayout",
     "Teaching",
+    "Trajectories",
+    "TrajectoryText",
+    "TransferOptions",
+    "TransferTest",
     "UnmaskingStats",
     "WarmStart",
 ]

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Bernoulli": "distributions",
+    "Choice": "policies",
     "ConfidenceThreshold": "policies",
     "ConfidenceTransformer": "policies",
     "Decoding": "rollout",
@@ -25,7 +26,9 @@ _HOMES = {
     "Policy": "policies",
     "Problem": "types",
     "evaluate": "evaluation",
-    "rollout": "rollout",
+    "load_policy": "sharing",
+    "push_to_hub": "sharing",
+    "save_policy": "sharing",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

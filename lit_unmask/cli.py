@@ -9,11 +9,13 @@ from typing import Any, NoReturn
 
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch.utils.tensorboard.summary import hparams
 
+from lit_unmask.callbacks import Trajectories
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.module import LitUnmask
 from lit_unmask.preflight import check, check_checkpoint
@@ -82,6 +84,21 @@ class SentenceParser(LightningArgumentParser):
 class UnmaskCLI(LightningCLI):
     """LightningCLI with checks before any work and the command line above the checkpoint."""
 
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        """Give ``predict`` its option ``--trajectories``."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument(
+                "--trajectories",
+                type=str | None,
+                help="HTML page to write, on which to watch the policy and the confidence "
+                "threshold decode the first problems side by side; its data goes to a .json file "
+                "beside it",
+            )
+        return parser
+
     def _parse_ckpt_path(self) -> None:
         """Keep the command line's settings: a checkpoint stores weights and trainer state only."""
 
@@ -89,11 +106,25 @@ class UnmaskCLI(LightningCLI):
         """Build trainer, model and data; a setting that cannot work ends with one sentence."""
         try:
             super().instantiate_classes()
+            self._add_trajectories()
             if self.subcommand is not None:
                 check(self.subcommand, self.trainer, self.model, self.datamodule)
                 check_checkpoint(self.config[self.subcommand].get("ckpt_path"), self.model)
         except (ValueError, OSError, RuntimeError, MisconfigurationException) as error:
             self.parser.error(str(error) or type(error).__name__)
+
+    def _add_trajectories(self) -> None:
+        """Add the callback that ``--trajectories`` asks for."""
+        path = self._get(self.config_init, "trajectories")
+        if path is None:
+            return
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        added = Trajectories(path)
+        callbacks.append(added)
+        if not any(isinstance(callback, BasePredictionWriter) for callback in callbacks):
+            # Nobody keeps the predictions, which may be many.
+            self.trainer.limit_predict_batches = 1
+            self.datamodule.eval_batch_size = min(self.datamodule.eval_batch_size, added.count)
 
 
 def _sentence(message: str) -> str:

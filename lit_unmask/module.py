@@ -27,6 +27,7 @@ from lit_unmask.rounds import (
     round_diagnostics,
 )
 from lit_unmask.schedule import Schedule, WarmupCosine
+from lit_unmask.sharing.training import checkpoint_entry
 from lit_unmask.tasks.datamodule import attached_data
 from lit_unmask.types import Experience, Observation, Problem
 
@@ -116,8 +117,7 @@ class LitUnmask(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, stepped once a round."""
         optimizer = self.make_optimizer(self.policy.parameters())
-        rounds = int(self.trainer.estimated_stepping_batches)
-        schedule = self.schedule.build(optimizer, rounds)
+        schedule = self.schedule.build(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -171,13 +171,12 @@ class LitUnmask(LightningModule):
         weight = step_weights(batch.nfe, steps.rollout, total) * self.trainer.world_size
         log_prob, entropy = replay(self, steps, self.rounds)
         result = self.grpo(log_prob, steps.log_prob, advantage, weight)
+        self._moved = result.kl
         self._log_update(result, entropy.detach().mean(), batch)
         return result.loss - self.rounds.entropy_weight * (weight * entropy).sum()
 
     def _global_count(self, count: int) -> int:
         """Return the sum of a count over the ranks."""
-        if self.trainer.world_size == 1:
-            return count
         counts = torch.tensor(float(count), device=self.device)
         return int(self.trainer.strategy.reduce(counts, reduce_op="sum"))
 
@@ -194,6 +193,7 @@ class LitUnmask(LightningModule):
             "loss": result.loss.detach(),
             "entropy": entropy,
             "kl": result.kl,
+            "iterations": self._iteration + 1.0,
             "clip_ratio/low": result.clip_low,
             "clip_ratio/high": result.clip_high,
         }
@@ -201,18 +201,21 @@ class LitUnmask(LightningModule):
         values["ratio_first" if self._iteration == 0 else "ratio_mean"] = result.ratio_mean
         if sync:
             values["rank_balance"] = self._balance(batch.diagnostics["rollout_seconds"])
-        named = {f"train/{name}": value for name, value in values.items()}
-        self.log_dict(named, batch_size=1, sync_dist=sync)
+        self.log_dict({f"train/{n}": v for n, v in values.items()}, batch_size=1, sync_dist=sync)
         shown = {"reward": values["reward"], "nfe": values["nfe"], "accuracy": values["accuracy"]}
         self.log_dict(shown, batch_size=1, prog_bar=True, logger=False, sync_dist=sync)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
-        """Repeat the update ``num_iterations`` times on the experience of the round."""
+        """Repeat the update on the experience of the round, up to ``num_iterations`` times."""
         for iteration in range(self.rounds.num_iterations):
             self._iteration = iteration
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+            # The mean over ranks, so that all of them stop together.
+            moved = self.trainer.strategy.reduce(self._moved, reduce_op="mean")
+            if self.rounds.is_far(float(moved)):
+                break
 
     def evaluate(
         self,
@@ -222,14 +225,9 @@ class LitUnmask(LightningModule):
     ) -> Evaluation:
         """Decode and grade problems with the module's policy, or with another one."""
         return evaluate(
-            self.denoiser,
-            policy or self.policy,
-            problems,
-            decoding or self.eval_decoding,
-            self.rounds.seed,
-            self.notify,
-            self.grader,
-        )
+            self.denoiser, policy or self.policy, problems, decoding or self.eval_decoding,
+            self.rounds.seed, self.notify, self.grader,
+        )  # fmt: skip
 
     # Lightning's hooks take any output, though their annotations say tensors and mappings.
     def validation_step(  # type: ignore[override]
@@ -278,8 +276,10 @@ class LitUnmask(LightningModule):
         return {name: value for name, value in full.items() if not name.startswith("metrics.")}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note which denoiser the policy was trained with."""
+        """Note what the policy is, and which denoiser and settings it was trained with."""
+        trained_with = self.denoiser.identity, self.decoding, self.reward, self.rounds.seed
         checkpoint["denoiser"] = self.denoiser.identity
+        checkpoint["policy"] = checkpoint_entry(self.policy, *trained_with)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the stored policy is one like ours; the denoiser may be another.

@@ -30,7 +30,11 @@ class Rounds:
 
     Attributes:
         group_size: Rollouts a prompt, **G**.
-        num_iterations: Gradient iterations on the rollouts of one round.
+        num_iterations: Gradient iterations on the rollouts of one round, at most.
+        target_kl: No further iteration follows one whose replay found the policy further than
+            this from the one that acted, in nats a step; None always takes ``num_iterations``.
+            Rounds whose gradients agree move the policy far in one iteration, and others hardly
+            move it in several, so a target keeps the pace of learning alike.
         scale_by_std: Whether advantages are divided by the standard deviation of their group
             (arXiv 2402.03300), which makes the price of a forward count as much in groups of
             equally correct rollouts as correctness does in mixed ones. arXiv 2512.09106 does not.
@@ -48,6 +52,7 @@ class Rounds:
 
     group_size: int = 8
     num_iterations: int = 2
+    target_kl: float | None = None
     scale_by_std: bool = False
     entropy_weight: float = 0.0
     seed: int = 0
@@ -65,11 +70,17 @@ class Rounds:
                 f"num_iterations={self.num_iterations} and replay_chunk={self.replay_chunk} must "
                 "be at least 1"
             )
+        if self.target_kl is not None and not self.target_kl > 0:
+            raise ValueError(f"target_kl={self.target_kl} must be positive, or null for no target")
         if self.entropy_weight < 0:
             raise ValueError(
                 f"entropy_weight={self.entropy_weight} must be at least 0; a negative one would "
                 "reward a policy for giving up exploration"
             )
+
+    def is_far(self, moved: float) -> bool:
+        """Return whether a policy that has moved so far, in nats a step, takes no more updates."""
+        return self.target_kl is not None and moved > self.target_kl
 
 
 def replay(

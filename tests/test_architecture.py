@@ -21,12 +21,16 @@ MAY_IMPORT = {
     "bundled": [],
     "randomness": [],
     "distributions": ["types"],
-    "policies": ["types", "distributions", "policies"],
+    "policies": ["types", "distributions", "randomness", "policies"],
+    "sharing": [
+        *("errors", "policies", "rewards", "rollout", "fingerprints", "report.reading"),
+        "sharing",
+    ],
     "denoisers": ["types", "denoisers"],
     "tasks": ["types", "errors", "tasks"],
     "rollout": [
-        *("types", "randomness", "distributions", "policies.base", "denoisers.base"),
-        *("denoisers.cache", "rollout"),
+        *("types", "distributions", "randomness", "policies.base"),
+        *("denoisers.base", "denoisers.cache", "rollout"),
     ],
     "grading": ["types", "denoisers.base", "rollout"],
     "evaluation": ["types", "policies.base", "denoisers.base", "rollout", "grading"],
@@ -38,11 +42,29 @@ MAY_IMPORT = {
     "rounds": ["types", "distributions", "rollout"],
     "imitation": ["types", "distributions"],
     "frontier": ["evaluation"],
+    "trace": ["types", "policies.base", "denoisers.base", "rollout", "evaluation"],
+    "inspection": ["trace"],
+    "trajectories": [
+        *("types", "policies.base", "denoisers.base", "rollout", "grading", "evaluation", "trace"),
+        "files",
+    ],
+    "viewer": ["files", "trajectories", "viewer"],
+    "jsonl": ["errors"],
+    "files": [],
+    "store": ["errors", "files", "jsonl"],
+    "statistics": [],
+    "report": ["errors", "files", "jsonl", "store", "statistics", "report"],
+    "fingerprints": ["types", "jsonl", "policies.base", "denoisers.base"],
+    "evaluation_set": ["types", "errors", "denoisers.base", "fingerprints", "store", "tuning"],
+    "sweep": [
+        *("types", "errors", "policies.base", "denoisers.base", "rollout", "grading"),
+        *("evaluation", "evaluation_set", "fingerprints", "frontier", "store", "tuning"),
+    ],
     "tuning": ["types", "policies.base", "rollout", "evaluation", "frontier"],
     "module": [
         *("types", "errors", "distributions", "policies", "denoisers", "rollout", "grpo"),
         *("rewards", "schedule", "grading", "evaluation", "metrics", "frontier", "tuning"),
-        *("rounds", "tasks"),
+        *("rounds", "tasks", "sharing.training"),
     ],
     "preflight": ["types", "errors", "module", "tasks"],
     "pretrain": [
@@ -52,6 +74,8 @@ MAY_IMPORT = {
     "callbacks": [
         *("types", "errors", "policies", "rollout", "grading", "evaluation", "metrics"),
         *("frontier", "tuning", "tasks", "module", "preflight", "imitation", "callbacks"),
+        *("denoisers.base", "store", "evaluation_set", "sweep", "trace", "inspection"),
+        *("trajectories", "viewer", "files", "sharing"),
     ],
     "cli": ["types", "errors", "module", "preflight", "tasks", "callbacks"],
     "__main__": ["cli"],
@@ -63,12 +87,14 @@ ONLY_IN = {
     "pytorch_lightning": [],
     "transformers": ["denoisers", "pretrain"],
     "tokenizers": ["denoisers", "pretrain"],
-    "huggingface_hub": ["denoisers"],
-    "safetensors": ["denoisers", "pretrain"],
-    "jsonargparse": ["cli", "pretrain", "preflight"],
+    "huggingface_hub": ["denoisers", "sharing.hub", "sharing.card"],
+    "safetensors": ["denoisers", "pretrain", "sharing.saved"],
+    "jsonargparse": ["cli", "pretrain", "preflight", "sharing.export"],
     "torchmetrics": ["metrics"],
-    "scipy": ["frontier"],
-    "matplotlib": ["callbacks"],
+    "filelock": ["store"],
+    "scipy": ["frontier", "inspection", "statistics"],
+    "matplotlib": ["callbacks", "report.figures"],
+    "jinja2": ["report.documents"],
     "rich": ["callbacks", "cli"],
 }
 TORCH_ALONE = ["grpo", "rewards"]
@@ -177,6 +203,22 @@ def test_the_package_is_imported_without_torch_or_lightning():
 def test_the_formulas_load_neither_lightning_nor_transformers():
     modules = loaded_by("import lit_unmask.grpo, lit_unmask.rewards, lit_unmask.distributions")[1]
     assert "torch" in modules and not modules & {"lightning", "transformers", "scipy"}
+
+
+def test_a_policy_loads_and_selects_with_little_more_than_torch(tmp_path):
+    code = f"""
+import torch
+from lit_unmask import load_policy, save_policy
+from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy
+save_policy(LearnedPolicy(ConfidenceTransformer(16, 2, 16)), {str(tmp_path / "policy")!r})
+masked = torch.ones(1, 8, dtype=torch.bool)
+policy = load_policy({str(tmp_path / "policy")!r})
+print(policy.select(torch.rand(1, 8), masked, masked, 0, 8).shape)
+"""
+    printed, modules = loaded_by(code)
+    assert printed == "torch.Size([1, 8])\n"
+    heavy = {"lightning", "transformers", "scipy", "torchmetrics", "jsonargparse", "omegaconf"}
+    assert not modules & (heavy | {"huggingface_hub", "tokenizers", "matplotlib"})
 
 
 def test_every_public_name_exists():

@@ -112,6 +112,20 @@ def test_advantages_may_be_measured_in_their_groups_spread(tiny_llada: LLaDA) ->
     assert (scaled.advantage[~mixed] == 0).all()
 
 
+@pytest.mark.parametrize(("target", "updates"), [(1e-9, 2), (1e9, 6), (None, 6)])
+def test_iterations_end_once_the_policy_has_moved_far_enough(
+    tiny_llada: LLaDA, tmp_path: Path, target: float | None, updates: int
+) -> None:
+    gradients = Gradients()
+    settings = Rounds(group_size=4, num_iterations=6, target_kl=target)
+    module = make_module(tiny_llada, rounds=settings)
+    trainer = make_trainer(tmp_path, gradients, max_steps=1)
+    trainer.fit(module, datamodule=make_data())
+    # The first replay sees the acting policy itself: one more is needed to see that it moved.
+    assert len(gradients.taken) == updates
+    assert float(trainer.callback_metrics["train/iterations"]) == updates
+
+
 def test_an_entropy_weight_keeps_actions_random(tiny_llada: LLaDA, tmp_path: Path) -> None:
     entropies = {}
     for weight in (0.0, 0.5):
@@ -314,7 +328,10 @@ def test_accumulation_and_iterations_exclude_each_other(tiny_llada: LLaDA, tmp_p
 
 @pytest.mark.parametrize(
     "setting",
-    [{"group_size": 1}, {"num_iterations": 0}, {"replay_chunk": 0}, {"entropy_weight": -0.1}],
+    [
+        *({"group_size": 1}, {"num_iterations": 0}, {"replay_chunk": 0}),
+        *({"entropy_weight": -0.1}, {"target_kl": 0.0}),
+    ],
     ids=str,
 )
 def test_rounds_refuse_values_that_cannot_work(setting: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Policies: what decides which positions to unmask. A heuristic is a policy without parameters."""
 
 from lit_unmask.policies.base import Policy
+from lit_unmask.policies.choice import Choice
 from lit_unmask.policies.confidence import ConfidenceTransformer
 from lit_unmask.policies.heuristics import (
     ConfidenceThreshold,
@@ -13,6 +14,7 @@ from lit_unmask.policies.heuristics import (
 from lit_unmask.policies.learned import LearnedPolicy
 
 __all__ = [
+    "Choice",
     "ConfidenceThreshold",
     "ConfidenceTransformer",
     "EntropyBound",

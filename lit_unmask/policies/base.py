@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from lit_unmask.distributions import UnmaskDistribution
+from lit_unmask.policies.choice import Choice, check_signals, observe, steps_taken
 from lit_unmask.types import Observation, Signals
 
 
@@ -29,3 +32,41 @@ class Policy(nn.Module, ABC):
     def has_parameters(self) -> bool:
         """Whether there is anything to train or to store."""
         return any(True for _ in self.parameters())
+
+    @torch.no_grad()
+    def select(
+        self,
+        confidence: Tensor,
+        masked: Tensor,
+        eligible: Tensor,
+        step: int | Tensor,
+        length: int,
+        choice: Choice = Choice(),  # noqa: B008  (frozen)
+    ) -> Tensor:
+        """Choose the positions to commit in one step of a decoding loop of your own.
+
+        All tensors cover the generation region alone, on the policy's device.
+
+        Args:
+            confidence: ``[B, L]`` or ``[B, L, K]`` float, the largest token probabilities of each
+                position, descending; the softmax is over the full vocabulary, without the mask
+                token, at temperature 1. ``policy.signals.top_k`` says how many are looked at.
+            masked: ``[B, L]`` bool, positions that still hold the mask token.
+            eligible: ``[B, L]`` bool, positions of the current block; those that are not masked
+                are left out.
+            step: Steps taken so far, from 0: one number for all rows, or ``[B]`` int.
+            length: Generation length **L**.
+            choice: Drawing or not, the noise, forcing, and signals beyond confidences.
+
+        Returns:
+            ``[B, L]`` bool, within ``masked`` and ``eligible``. By default it is drawn, and not
+            empty in any row where a position is eligible.
+
+        Raises:
+            ValueError: If a shape does not fit, or a signal that the policy looks at is missing.
+        """
+        observation = observe(choice, confidence, masked, eligible)
+        check_signals(type(self).__name__, self.signals, observation)
+        steps = steps_taken(step, length, masked)
+        distribution = self(replace(observation, time=steps.float() / length))
+        return choice.take(distribution, steps)

@@ -55,7 +55,9 @@ class ConfidenceTransformer(nn.Module):
                 f"be at least 1 and max_period={max_period} positive"
             )
         self.signals = Signals(top_k=top_p)
-        self.width = width
+        self.width, self.heads = width, heads
+        self.feed_forward, self.layers = feed_forward, layers
+        self.top_p, self.output_bias = top_p, output_bias
         self.confidence_gain = confidence_gain
         self.max_period = max_period
         self.round_time = round_time

@@ -1,0 +1,164 @@
+"""Where the time of a training round goes: denoiser, policy, grading, bookkeeping, update.
+
+    python benchmarks/training_round.py --config configs/demo.yaml --rounds 12
+
+Trains for some rounds from the configuration's warm start, without validation, and prints each
+part's share of the wall time of a round after the first one. Writes training_round.json to the
+folder ``--out``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lit_unmask.callbacks import WarmStart
+
+from lit_unmask.cli import main as lit_unmask
+from lit_unmask.grading import Grader
+from lit_unmask.module import LitUnmask
+from lit_unmask.types import Problem
+
+PARTS = ("denoiser", "policy", "grading", "bookkeeping", "update", "logging and data")
+
+
+class TimedGrader(Grader):
+    """Adds up the seconds that another grader keeps this process waiting."""
+
+    def __init__(self, inner: Grader) -> None:
+        self.inner, self.seconds = inner, 0.0
+
+    def submit(self, problem: Problem, completion: str) -> Future[float]:
+        start = time.perf_counter()
+        future = self.inner.submit(problem, completion)
+        self.seconds += time.perf_counter() - start
+        return future
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class Profile(Callback):
+    """Times the parts of each round and writes their means over all but the first.
+
+    Args:
+        file: Where the result goes.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = Path(file)
+        self.rounds: list[dict[str, float]] = []
+        self.seconds = dict.fromkeys(("denoiser", "policy", "collect"), 0.0)
+        self.collecting = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, LitUnmask)
+        pl_module.grader = self.grader = TimedGrader(pl_module.grader)
+        self.watch("denoiser", pl_module.denoiser)
+        self.watch("policy", pl_module.policy)
+        collect = pl_module.collect
+
+        def timed(problems: Sequence[Problem]) -> Any:
+            start, self.collecting = time.perf_counter(), True
+            experience = collect(problems)
+            self.seconds["collect"], self.collecting = time.perf_counter() - start, False
+            self.update_began = time.perf_counter()
+            return experience
+
+        pl_module.collect = timed
+
+    def watch(self, part: str, module: torch.nn.Module) -> None:
+        """Add up the seconds that a module's forward takes within rollouts."""
+
+        def begin(*_: object) -> None:
+            self.since = time.perf_counter()
+
+        def end(*_: object) -> None:
+            if self.collecting:
+                self.seconds[part] += time.perf_counter() - self.since
+
+        module.register_forward_pre_hook(begin)
+        module.register_forward_hook(end)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.start_round()
+
+    def start_round(self) -> None:
+        self.began, self.grader.seconds = time.perf_counter(), 0.0
+        self.seconds = dict.fromkeys(self.seconds, 0.0)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        now, spent = time.perf_counter(), self.seconds
+        inside = spent["denoiser"], spent["policy"], self.grader.seconds
+        update = now - self.update_began
+        whole = now - self.began
+        rest = whole - spent["collect"] - update
+        values = (*inside, spent["collect"] - sum(inside), update, rest)
+        self.rounds.append(dict(zip(PARTS, values, strict=True)))
+        self.start_round()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        kept = self.rounds[1:]
+        seconds = {part: sum(each[part] for each in kept) / len(kept) for part in PARTS}
+        total = sum(seconds.values())
+        print(f"{total:.2f} s a round, mean of {len(kept)}, {torch.get_num_threads()} threads")
+        for part, value in seconds.items():
+            print(f"{part:<18}{value:8.3f} s{value / total:8.1%}")
+        result = {
+            "seconds_a_round": total,
+            "rounds": len(kept),
+            "threads": torch.get_num_threads(),
+            "shares": {part: value / total for part, value in seconds.items()},
+        }
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.file.with_suffix(".tmp")
+        partial.write_text(json.dumps(result, indent=1) + "\n")
+        os.replace(partial, self.file)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default="configs/demo.yaml")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args(arguments)
+    if options.rounds < 2:
+        parser.error(f"--rounds={options.rounds} must be at least 2; the first is not counted")
+    lit_unmask(
+        [
+            *("fit", "--config", options.config),
+            f"--trainer.callbacks={json.dumps(callbacks(options))}",
+            f"--trainer.max_steps={options.rounds}",
+            "--trainer.limit_val_batches=0",
+            "--trainer.logger=false",
+            "--trainer.enable_checkpointing=false",
+        ]
+    )
+
+
+def callbacks(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the configuration's warm start, if it has one, and the profile."""
+    name = f"{WarmStart.__module__.rpartition('.')[0]}.{WarmStart.__name__}"
+    configured = yaml.safe_load(Path(options.config).read_text())["trainer"]["callbacks"]
+    warm = [callback for callback in configured if callback["class_path"] == name]
+    file = str(options.out / "training_round.json")
+    return [*warm, {"class_path": f"{__name__}.Profile", "init_args": {"file": file}}]
+
+
+if __name__ == "__main__":
+    # Under its own name, because the configuration names the callback's class.
+    from training_round import main
+
+    main()

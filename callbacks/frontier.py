@@ -1,0 +1,267 @@
+"""Every policy and heuristic on every problem set, into a results store."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lit_unmask.callbacks.ranks import TrainerRanks
+from rich import get_console
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation_set import EvaluationSet
+from lit_unmask.frontier import Point
+from lit_unmask.module import LitUnmask
+from lit_unmask.policies.base import Policy
+from lit_unmask.preflight import check_checkpoint, check_folder
+from lit_unmask.sharing import load_policy
+from lit_unmask.store import Store
+from lit_unmask.sweep import Sweep, learned_candidate, on_fronts, summarise
+from lit_unmask.tasks.base import ProblemSet
+from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
+from lit_unmask.tuning import Candidate, HeuristicGrid, candidates
+
+
+@dataclass(frozen=True)
+class FrontierOptions:
+    """What a frontier covers.
+
+    Attributes:
+        policy_name: What to call the module's own policy; None leaves it out.
+        block_lengths: Block lengths of the learned policies; None means that of the module's
+            ``eval_decoding``.
+        seeds: Seeds of the noise. At temperature 0 a deterministic heuristic gives the same
+            numbers with every seed.
+        test_all: Whether every setting is run on the test problems, instead of those on a front
+            of the tuning problems.
+        validate: Whether ``lit-unmask validate`` reports on ``data.val``, as ``test`` does on
+            ``data.test``.
+        chunk: Problems that a rank computes before they are stored.
+    """
+
+    policy_name: str | None = "policy"
+    block_lengths: list[int] | None = None
+    seeds: list[int] = field(default_factory=lambda: [0])
+    test_all: bool = False
+    validate: bool = False
+    chunk: int = 64
+
+
+class Frontier(Callback):
+    """Evaluates policies and heuristics over their settings when ``test`` ends, into a store.
+
+    On the tuning set of each test set's name, every setting of every heuristic is run, over its
+    parameter and the block length, and the learned policies. Settings on the Pareto front of
+    their heuristic (of all its settings, or of those in full diffusion) and the learned policies
+    are then run on the test set. All of them see the same problems and the same noise.
+
+    Every outcome goes to the store (:class:`lit_unmask.store.Store`) as soon as its chunk is
+    computed, and none that is there is computed again: an interrupted sweep continues where it
+    was, and a sweep with further settings computes those alone. A problem that a set holds twice
+    counts once. With several ranks each takes its share of the problems.
+
+    ```yaml
+    callbacks:
+      - class_path: lit_unmask.callbacks.Frontier
+        init_args:
+          folder: runs/frontier/store
+          checkpoints: {seed 1: runs/seed1.ckpt}
+          options: {block_lengths: [32, 64]}
+          grids:
+            threshold:
+              policy: lit_unmask.policies.ConfidenceThreshold
+              values: [0.3, 0.5, 0.7, 0.9]
+              block_lengths: [8, 16, 64]
+    ```
+
+    Args:
+        grids: Heuristics by name.
+        folder: The store.
+        checkpoints: Further policies by name: checkpoints of policies like the module's, or
+            folders of saved policies of any kind (``lit-unmask-export``).
+        options: What the frontier covers.
+    """
+
+    def __init__(
+        self,
+        grids: dict[str, HeuristicGrid],
+        folder: str = "runs/frontier/store",
+        checkpoints: dict[str, str] | None = None,
+        options: FrontierOptions = FrontierOptions(),
+    ) -> None:
+        self.grids, self.folder, self.options = grids, Path(folder), options
+        self.checkpoints = checkpoints or {}
+        self._stored: dict[str, Policy] = {}
+        self._pairs: list[tuple[EvaluationSet, EvaluationSet]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check settings, checkpoints, problem sets and the folder before any work starts."""
+        if stage not in self._stages():
+            return
+        assert isinstance(pl_module, LitUnmask)
+        if not self.options.seeds or self.options.chunk < 1:
+            raise ConfigurationError(
+                f"options of Frontier: seeds={self.options.seeds} must not be empty and "
+                f"chunk={self.options.chunk} must be at least 1"
+            )
+        self._stored = {
+            name: _load(name, path, pl_module) for name, path in self.checkpoints.items()
+        }
+        names = [*self.grids, *(name for name, _ in self._learned_policies(pl_module))]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ConfigurationError(
+                f"Frontier has several policies named {repeated}; rename a grid, a checkpoint or "
+                "options.policy_name"
+            )
+        try:
+            self._heuristics(pl_module), self._learned(pl_module)
+        except ValueError as error:
+            raise ConfigurationError(f"the settings of Frontier: {error}") from error
+        self._pairs = [
+            (
+                EvaluationSet.of(name, "tuning", pl_module.denoiser, tuning),
+                EvaluationSet.of(name, "test", pl_module.denoiser, reported),
+            )
+            for name, tuning, reported in self._sets(trainer, stage)
+        ]
+        for problems in itertools.chain(*self._pairs):
+            problems.check(pl_module.eval_decoding.gen_length)
+        check_folder(self.folder)
+        Store(self.folder)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Run what the store lacks and print the test results."""
+        self._measure(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Do the same after ``validate``, if asked to."""
+        if self.options.validate and trainer.state.fn == TrainerFn.VALIDATING:
+            self._measure(trainer, pl_module)
+
+    def _stages(self) -> tuple[str, ...]:
+        return ("test", "validate") if self.options.validate else ("test",)
+
+    def _measure(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, LitUnmask)
+        if is_fast_dev_run(trainer):
+            return
+        ranks = TrainerRanks(trainer)
+        sweep = Sweep(self.folder, ranks, module.grader, module.notify, self.options.chunk)
+        for tuning, test in self._pairs:
+            tested = self._run_set(sweep, module, tuning, test)
+            if trainer.is_global_zero:
+                get_console().print(_table(test.dataset, tested))
+        if trainer.is_global_zero:
+            get_console().print(
+                f"store:  {self.folder} ({sweep.counts})\nreport: lit-unmask-report {self.folder}"
+            )
+
+    def _run_set(
+        self, sweep: Sweep, module: LitUnmask, tuning: EvaluationSet, test: EvaluationSet
+    ) -> list[Point]:
+        """Tune on one set and return the points of the other."""
+        learned, heuristics = self._learned(module), self._heuristics(module)
+        self._run_all(sweep, tuning, learned)
+        points = self._run_all(sweep, tuning, heuristics)
+        if not self.options.test_all:
+            heuristics = on_fronts(list(zip(heuristics, points, strict=True)))
+        return self._run_all(sweep, test, [*learned, *heuristics])
+
+    def _run_all(
+        self, sweep: Sweep, problems: EvaluationSet, chosen: list[Candidate]
+    ) -> list[Point]:
+        """Run candidates on a set, with a line to the console for each name."""
+        points = []
+        for name in dict.fromkeys(candidate.contender.name for candidate in chosen):
+            mine = [candidate for candidate in chosen if candidate.contender.name == name]
+            before = sweep.computed
+            for candidate in mine:
+                seeds = {
+                    seed: sweep.outcomes(problems, candidate, seed) for seed in self.options.seeds
+                }
+                points.append(summarise(candidate.contender, seeds))
+            if sweep.ranks.rank == 0:
+                get_console().print(
+                    f"[bold]{problems.dataset}[/], {problems.stage}: {name}, "
+                    f"settings: {len(mine)}, problems: {len(problems.problems)}, "
+                    f"outcomes computed: {sweep.computed - before}"
+                )
+        return points
+
+    def _sets(self, trainer: Trainer, stage: str) -> Iterator[tuple[str, ProblemSet, ProblemSet]]:
+        """Iterate over the names of the sets, what is tuned on and what is reported on.
+
+        Raises:
+            ConfigurationError: If there is no tuning set for one of them.
+        """
+        data = attached_data(trainer)
+        reported = data.test if stage == "test" else data.val
+        missing = sorted(set(reported) - set(data.tuning))
+        if missing:
+            raise ConfigurationError(
+                f"data.tuning has no set named {missing}, on which Frontier would tune heuristics"
+            )
+        for name, problems in reported.items():
+            label = name if stage == "test" else f"{name} (validation)"
+            yield label, data.tuning[name], problems
+
+    def _heuristics(self, module: LitUnmask) -> list[Candidate]:
+        return list(candidates(self.grids, module.eval_decoding))
+
+    def _learned_policies(self, module: LitUnmask) -> list[tuple[str, Policy]]:
+        own = self.options.policy_name
+        return [*([] if own is None else [(own, module.policy)]), *self._stored.items()]
+
+    def _learned(self, module: LitUnmask) -> list[Candidate]:
+        decoding = module.eval_decoding
+        return [
+            learned_candidate(name, policy.to(module.device), replace(decoding, block_length=block))
+            for name, policy in self._learned_policies(module)
+            for block in self.options.block_lengths or [decoding.block_length]
+        ]
+
+
+def _load(name: str, path: str, module: LitUnmask) -> Policy:
+    """Return a saved policy, or a copy of the module's policy with the weights of a checkpoint.
+
+    Raises:
+        ConfigurationError: If there is nothing of the kind, or its weights do not fit.
+    """
+    if Path(path).is_dir():
+        return load_policy(path)
+    try:
+        check_checkpoint(path, module)
+        stored = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(f"checkpoint {name!r} of Frontier: {error}") from error
+    policy = copy.deepcopy(module.policy)
+    policy.load_state_dict({key.removeprefix("policy."): value for key, value in stored.items()})
+    return policy.eval()
+
+
+def _table(name: str, points: list[Point]) -> Table:
+    title = f"{name}: {points[0].num_problems} test problems (BL: block length)"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0)
+    table.add_column("policy", no_wrap=True)
+    for column in ("BL", "accuracy", "95 % interval", "NFE"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for point in points:
+        settings = ", ".join(f"{key} {value}" for key, value in point.params.items())
+        table.add_row(
+            f"{point.name}{f' ({settings})' if settings else ''}",
+            str(point.block_length),
+            f"{point.accuracy:.3f}",
+            f"{point.ci_low:.3f}-{point.ci_high:.3f}",
+            f"{point.nfe:.1f}",
+            style="bold" if point.kind == "learned" else None,
+        )
+    return table

@@ -1,0 +1,134 @@
+"""A heat map of how a policy does under other conditions, beside tuned heuristics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import CenteredNorm, Normalize
+from matplotlib.figure import Figure
+
+from lit_unmask.frontier import Point
+
+
+@dataclass(frozen=True)
+class TransferRow:
+    """A policy and the tuned heuristic under one condition.
+
+    Attributes:
+        cell: Name of the condition.
+        denoiser: Name of the denoiser.
+        task: Class name of the task.
+        gen_length: Generation length in tokens.
+        policy: The policy's point.
+        heuristic: Point on the same problems of the heuristic that is closest: on the tuning
+            problems it reaches the policy's accuracy in the fewest forwards.
+        best: The same of the heuristic that was most accurate on the tuning problems.
+    """
+
+    cell: str
+    denoiser: str
+    task: str
+    gen_length: int
+    policy: Point
+    heuristic: Point
+    best: Point
+
+    @property
+    def gain(self) -> float:
+        """Accuracy of the policy minus that of the closest heuristic."""
+        return self.policy.accuracy - self.heuristic.accuracy
+
+    @property
+    def gap(self) -> float:
+        """Accuracy of the policy minus that of the most accurate heuristic."""
+        return self.policy.accuracy - self.best.accuracy
+
+    @property
+    def cost(self) -> float:
+        """Forwards of the policy divided by those of the closest heuristic."""
+        return self.policy.nfe / self.heuristic.nfe
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the fields as a JSON-ready dictionary."""
+        return vars(self) | {
+            "policy": self.policy.as_row(),
+            "heuristic": self.heuristic.as_row(),
+            "best": self.best.as_row(),
+            "accuracy_difference": self.gain,
+            "accuracy_difference_to_best": self.gap,
+            "nfe_ratio": self.cost,
+        }
+
+
+def transfer_figure(rows: Sequence[TransferRow], title: str = "") -> Figure:
+    """Draw accuracy and NFE of the policy in each cell, and their distance from the heuristic.
+
+    Args:
+        rows: One row a cell.
+        title: Title of the figure.
+    """
+    figure = Figure(figsize=(11, 1.6 + 0.9 * len(rows)), layout="constrained")
+    columns = figure.subplots(1, 5, sharey=True)
+    accuracy, nfe = ([getattr(row.policy, name) for row in rows] for name in ("accuracy", "nfe"))
+    _column(columns[0], "accuracy", accuracy, [f"{value:.3f}" for value in accuracy])
+    _column(
+        *(columns[1], "forwards (NFE)", nfe, [f"{value:.1f}" for value in nfe]),
+        *("cividis_r", Normalize(0, max(row.gen_length for row in rows))),
+    )
+    # Purple is better than the heuristic and orange worse, in every column.
+    gains, costs = [row.gain for row in rows], [math.log2(row.cost) for row in rows]
+    gaps = [row.gap for row in rows]
+    difference = CenteredNorm(halfrange=max(0.1, *map(abs, gains + gaps)))
+    _column(
+        *(columns[2], "accuracy minus\nclosest heuristic's", gains),
+        *([f"{value:+.3f}" for value in gains], "PuOr", difference),
+    )
+    _column(
+        *(columns[3], "NFE divided by\nclosest heuristic's", costs),
+        *([f"{row.cost:.2f}" for row in rows], "PuOr_r"),
+        CenteredNorm(halfrange=max(0.5, *map(abs, costs))),
+    )
+    _column(
+        *(columns[4], "accuracy minus most\naccurate heuristic's", gaps),
+        *([f"{value:+.3f}" for value in gaps], "PuOr", difference),
+    )
+    columns[0].set_yticks(range(len(rows)), [_label(row) for row in rows], fontsize=8)
+    figure.suptitle(title)
+    return figure
+
+
+def _column(
+    axes: Axes,
+    title: str,
+    values: Sequence[float],
+    texts: Sequence[str],
+    colours: str = "cividis",
+    scale: Normalize | None = None,
+) -> None:
+    """Draw one measure of all cells, with its numbers."""
+    scale = scale or Normalize(0, 1)
+    axes.imshow([[value] for value in values], cmap=colours, norm=scale, aspect="auto")
+    axes.set_title(title, fontsize=10)
+    axes.set_xticks([])
+    for place, (value, text) in enumerate(zip(values, texts, strict=True)):
+        red, green, blue, _ = colormaps[colours](float(scale(value)))
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        axes.text(0, place, text, ha="center", va="center", color="white" if dark else "black")
+
+
+def _label(row: TransferRow) -> str:
+    return (
+        f"{row.cell}\n{row.denoiser}, {row.task}, L {row.gen_length}, "
+        f"BL {row.policy.block_length}\nclosest: {_said(row.heuristic)}\n"
+        f"most accurate: {_said(row.best)}"
+    )
+
+
+def _said(point: Point) -> str:
+    settings = ", ".join(f"{value:g}" for value in point.params.values())
+    return f"{point.name} {settings}, BL {point.block_length}"

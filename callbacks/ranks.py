@@ -1,0 +1,38 @@
+"""The processes of a trainer, sharing a sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from lit_unmask.sweep import Ranks
+
+
+class TrainerRanks(Ranks):
+    """Shares a sweep among the ranks of a trainer, and heeds the signals that it was sent.
+
+    Args:
+        trainer: The trainer; its processes have been started.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.rank, self.world = trainer.global_rank, trainer.world_size
+
+    def broadcast(self, value: Any, source: int = 0) -> Any:
+        """Return the value that the rank ``source`` has; all of them call it."""
+        return self.trainer.strategy.broadcast(value, source)
+
+    def should_stop(self) -> bool:
+        """Return whether a scheduler has asked this process to end."""
+        return self.trainer.received_sigterm
+
+    def stop(self) -> None:
+        """End the run as Lightning does between two batches.
+
+        Raises:
+            SIGTERMException: Always.
+        """
+        raise SIGTERMException

@@ -1,0 +1,292 @@
+"""The policy under other denoisers, tasks and lengths, beside the tuned heuristic of each."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lit_unmask.callbacks.heatmap import TransferRow, transfer_figure
+from lit_unmask.callbacks.ranks import TrainerRanks
+from lit_unmask.callbacks.tensorboard import tensorboard
+from rich import get_console
+
+from lit_unmask.denoisers.base import Denoiser
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation_set import EvaluationSet
+from lit_unmask.files import replace_file
+from lit_unmask.frontier import Point
+from lit_unmask.module import LitUnmask
+from lit_unmask.preflight import check_folder
+from lit_unmask.rollout import Decoding
+from lit_unmask.store import Store
+from lit_unmask.sweep import Sweep, best_setting, learned_candidate, most_accurate, summarise
+from lit_unmask.tasks.base import ProblemSet
+from lit_unmask.tasks.datamodule import is_fast_dev_run
+from lit_unmask.tuning import Candidate, HeuristicGrid, candidates
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One condition under which the policy is tested.
+
+    Attributes:
+        test: Problems to report on.
+        tuning: Other problems, on which the cell's heuristic is chosen.
+        denoiser: The frozen dLLM; None means the module's.
+        gen_length: Generation length in tokens; None means the module's.
+        block_length: Block length of the policy; None means the module's, where full diffusion
+            stays full diffusion at another length.
+        grids: Heuristics of the cell by name; None means those of the callback.
+    """
+
+    test: ProblemSet
+    tuning: ProblemSet
+    denoiser: Denoiser | None = None
+    gen_length: int | None = None
+    block_length: int | None = None
+    grids: dict[str, HeuristicGrid] | None = None
+
+    def decoding(self, own: Decoding) -> Decoding:
+        """Return how the policy is decoded, given how the module decodes."""
+        length = self.gen_length or own.gen_length
+        kept = length if own.block_length == own.gen_length else own.block_length
+        return replace(own, gen_length=length, block_length=self.block_length or kept)
+
+
+@dataclass(frozen=True)
+class TransferOptions:
+    """When and how cells are tested.
+
+    Attributes:
+        every_n_validations: Validations of ``fit`` between two tests; 0 tests when ``test`` ends
+            alone.
+        policy_name: What to call the policy in the store.
+        seed: Seed of the noise.
+        chunk: Problems that a rank computes before they are stored.
+    """
+
+    every_n_validations: int = 0
+    policy_name: str = "policy"
+    seed: int = 0
+    chunk: int = 64
+
+
+class TransferTest(Callback):
+    """Tests the policy on other denoisers, tasks, lengths and block lengths: one *cell* each.
+
+    In each cell the policy runs beside heuristics that were tuned there. Of all settings, on the
+    cell's tuning problems, the *closest* is the one of fewest forwards whose accuracy reaches the
+    policy's interval, else the most accurate one. As that says little where the policy fails, the
+    most accurate setting is there too. All are run on the cell's test problems with the same
+    noise. Outcomes go to ``store`` in the folder, so that heuristics are run once and not at every
+    test of a training run.
+
+    Logs ``transfer/<cell>/accuracy`` and ``nfe``, the same of ``transfer/<cell>/heuristic/`` (the
+    closest) and ``transfer/<cell>/best/`` (the most accurate), draws the heat map
+    ``transfer/cells`` into TensorBoard, and writes it with its numbers to ``transfer.png`` and
+    ``transfer.json`` in the folder.
+
+    ```yaml
+    callbacks:
+      - class_path: lit_unmask.callbacks.TransferTest
+        init_args:
+          folder: runs/transfer
+          options: {every_n_validations: 5}
+          grids:
+            threshold:
+              policy: lit_unmask.policies.ConfidenceThreshold
+              values: [0.5, 0.7, 0.9]
+              block_lengths: [8, 64]
+          cells:
+            tiny-dream:
+              denoiser:
+                class_path: lit_unmask.denoisers.Dream
+                init_args: {path: tiny-dream}
+              tuning:
+                class_path: lit_unmask.tasks.ShoppingSums
+                init_args: {split: tuning, size: 64}
+              test:
+                class_path: lit_unmask.tasks.ShoppingSums
+                init_args: {split: test, size: 200}
+    ```
+
+    Args:
+        cells: Conditions by name.
+        grids: Heuristics by name, for cells without their own.
+        folder: Where results go.
+        options: When and how cells are tested.
+    """
+
+    def __init__(
+        self,
+        cells: dict[str, Cell],
+        grids: dict[str, HeuristicGrid],
+        folder: str = "runs/transfer",
+        options: TransferOptions = TransferOptions(),
+    ) -> None:
+        self.cells, self.grids = cells, grids
+        self.folder, self.options = Path(folder), options
+        self.validations = 0
+        self._sets: dict[str, tuple[EvaluationSet, EvaluationSet]] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many validations there were, so that a resumed run keeps the interval."""
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue to count."""
+        self.validations = state_dict["validations"]
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check every cell and the folder before any work starts."""
+        if stage != "test" and not (stage == "fit" and self.options.every_n_validations):
+            return
+        assert isinstance(pl_module, LitUnmask)
+        if not self.cells or self.options.every_n_validations < 0:
+            raise ConfigurationError(
+                f"TransferTest needs at least one cell, and options.every_n_validations="
+                f"{self.options.every_n_validations} must not be negative"
+            )
+        for name, cell in self.cells.items():
+            try:
+                self._sets[name] = self._check(name, cell, pl_module)
+            except ValueError as error:
+                raise ConfigurationError(f"cell {name!r} of TransferTest: {error}") from error
+        check_folder(self.folder)
+        Store(self.folder / "store")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Test the cells at every n-th validation of a training run."""
+        every = self.options.every_n_validations
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not every:
+            return
+        self.validations += 1
+        if self.validations % every == 0:
+            self._measure(trainer, pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Test the cells with the policy that was tested."""
+        self._measure(trainer, pl_module)
+
+    def _check(
+        self, name: str, cell: Cell, module: LitUnmask
+    ) -> tuple[EvaluationSet, EvaluationSet]:
+        """Return the cell's tuning and test sets.
+
+        Raises:
+            ValueError: If something in the cell does not fit together.
+        """
+        decoding = cell.decoding(module.eval_decoding)
+        if not list(candidates(self._grids(cell), decoding)):
+            raise ConfigurationError("there is no heuristic to compare with; give grids")
+        denoiser = cell.denoiser or module.denoiser
+        if module.policy.signals.hidden and denoiser.width != module.denoiser.width:
+            raise ConfigurationError(
+                f"the policy reads hidden states of width {module.denoiser.width}, and those of "
+                f"{denoiser.identity['path']!r} have {denoiser.width}; only a policy that sees "
+                "confidences carries over"
+            )
+        sets = (
+            EvaluationSet.of(name, "tuning", denoiser, cell.tuning),
+            EvaluationSet.of(name, "test", denoiser, cell.test),
+        )
+        for problems in sets:
+            problems.check(decoding.gen_length)
+        return sets
+
+    def _grids(self, cell: Cell) -> dict[str, HeuristicGrid]:
+        return self.grids if cell.grids is None else cell.grids
+
+    def _measure(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, LitUnmask)
+        if is_fast_dev_run(trainer):
+            return
+        sweep = Sweep(
+            self.folder / "store",
+            TrainerRanks(trainer),
+            module.grader,
+            module.notify,
+            self.options.chunk,
+        )
+        rows = [self._run(sweep, module, name, cell) for name, cell in self.cells.items()]
+        if trainer.is_global_zero:
+            self._log(trainer, rows)
+            get_console().print(
+                f"transfer: {self.folder}/transfer.png, {self.folder}/transfer.json\n"
+                f"store:    {sweep.folder} ({sweep.counts})"
+            )
+
+    def _run(self, sweep: Sweep, module: LitUnmask, name: str, cell: Cell) -> TransferRow:
+        """Test one cell; its denoiser is on the module's device for that time only."""
+        tuning, test = self._sets[name]
+        own = cell.decoding(module.eval_decoding)
+        policy = learned_candidate(self._policy_name(module), module.policy, own)
+        tuning.denoiser.to(module.device)
+
+        def point(problems: EvaluationSet, candidate: Candidate) -> Point:
+            outcomes = sweep.outcomes(problems, candidate, self.options.seed)
+            return summarise(candidate.contender, {self.options.seed: outcomes})
+
+        target = point(tuning, policy)
+        settings = list(candidates(self._grids(cell), own))
+        points = [point(tuning, setting) for setting in settings]
+        row = TransferRow(
+            name,
+            Path(str(tuning.denoiser.identity["path"])).name,
+            type(cell.test).__name__,
+            own.gen_length,
+            point(test, policy),
+            point(test, best_setting(settings, points, target)),
+            point(test, most_accurate(settings, points)),
+        )
+        if tuning.denoiser is not module.denoiser:
+            tuning.denoiser.to("cpu")
+        if sweep.ranks.rank == 0:
+            get_console().print(
+                f"[bold]transfer, {name}[/]: {_said(row.policy)}; closest "
+                f"{_said(row.heuristic)}; most accurate {_said(row.best)}"
+            )
+        return row
+
+    def _policy_name(self, module: LitUnmask) -> str:
+        """Return the name of the policy; in training with its round, as its weights change."""
+        name = self.options.policy_name
+        if module.trainer.state.fn != TrainerFn.FITTING:
+            return name
+        return f"{name}, round {module.global_step}"
+
+    def _log(self, trainer: Trainer, rows: Sequence[TransferRow]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # A test of a checkpoint does not know the round that it is of.
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        number = trainer.global_step if fitting else None
+        title = f"transfer, round {number}" if fitting else "transfer"
+        figure = transfer_figure(rows, title)
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=120)
+        replace_file(self.folder / "transfer.png", image.getvalue())
+        table = [{"round": number, **row.as_row()} for row in rows]
+        replace_file(self.folder / "transfer.json", json.dumps(table, indent=1).encode())
+        values = {}
+        for row in rows:
+            sides = (("", row.policy), ("heuristic/", row.heuristic), ("best/", row.best))
+            for prefix, point in sides:
+                values[f"transfer/{row.cell}/{prefix}accuracy"] = point.accuracy
+                values[f"transfer/{row.cell}/{prefix}nfe"] = point.nfe
+        for logger in trainer.loggers:
+            logger.log_metrics(values, trainer.global_step)
+        writer = tensorboard(trainer)
+        if writer is not None:
+            writer.add_figure("transfer/cells", figure, trainer.global_step)
+
+
+def _said(point: Point) -> str:
+    settings = ", ".join(f"{key} {value:g}" for key, value in point.params.items())
+    name = f"{point.name}{f' ({settings})' if settings else ''}"
+    return f"{name} BL {point.block_length} {point.accuracy:.3f} @ {point.nfe:.1f}"

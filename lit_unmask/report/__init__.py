@@ -1,0 +1,1 @@
+"""Turns results stores into tables, figures and one self-contained page; decodes nothing."""

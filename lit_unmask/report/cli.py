@@ -1,0 +1,176 @@
+"""Command line of ``lit-unmask-report``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.files import replace_file
+from lit_unmask.report.analysis import Analysis, Options, analyse
+from lit_unmask.report.claims import claims
+from lit_unmask.report.documents import (
+    MARK,
+    Document,
+    Picture,
+    Section,
+    csv_text,
+    html,
+    markdown,
+)
+from lit_unmask.report.figures import (
+    comparisons_picture,
+    frontier_picture,
+    overview_picture,
+    styles,
+)
+from lit_unmask.report.provenance import Provenance, provenance_table
+from lit_unmask.report.reading import read
+from lit_unmask.statistics import RESAMPLES
+
+_DESCRIPTION = """\
+Turn results stores into report.md, report.html (one self-contained page), results.csv (one row a
+run) and figures. Nothing is decoded. Learned policies are compared with every heuristic on the same
+problems; the heuristics' settings are those that the tuning runs prefer. Names of learned policies
+such as policy/seed-0 and policy/seed-1 are training seeds of one policy.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write a report; a mistake that a user can mend ends with one sentence and status 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
+    command = shlex.join(["lit-unmask-report", *given])
+    provenance = Provenance(
+        stores=[str(store) for store in options.stores],
+        commands=[*options.command, command],
+        options=Options(tuple(options.subject), options.resamples, options.seed),
+    )
+    out = options.out or options.stores[0].resolve().parent / "report"
+    try:
+        files = report(options.stores, provenance, options.title)
+        write(out, files)
+    except ConfigurationError as error:
+        print(f"lit-unmask-report: {error}", file=sys.stderr)
+        sys.exit(2)
+    for name in files:
+        print(out / name)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("lit-unmask-report", description=_DESCRIPTION)
+    parser.add_argument("stores", nargs="+", type=Path, metavar="STORE", help="a results store")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR",
+        help="where to write; an earlier report there is replaced (default: report, beside the "
+        "first store)",
+    )  # fmt: skip
+    parser.add_argument("--title", default="Accuracy against forwards", help="title of the report")
+    parser.add_argument(
+        "--subject", action="append", default=[], metavar="NAME",
+        help="policy or heuristic to compare with all others, instead of the learned policies; "
+        "may be given several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "--command", action="append", default=[], metavar="TEXT",
+        help="command that made a store, to be shown with the results; may be given several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resamples", type=_positive, default=RESAMPLES,
+        help="bootstrap resamples (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{value} must be at least 1")
+    return value
+
+
+def report(stores: Sequence[Path], provenance: Provenance, title: str) -> dict[str, bytes]:
+    """Return the files of a report by name.
+
+    Args:
+        stores: Folders of results stores.
+        provenance: What made the report.
+        title: Its title.
+
+    Raises:
+        ConfigurationError: If the stores cannot be reported together.
+    """
+    analyses = analyse(read(stores), provenance.options)
+    datasets = [analysis.dataset for analysis in analyses]
+    looks, names = styles(datasets), _file_names([dataset.name for dataset in datasets])
+    together = sum(len(analysis.comparisons) for analysis in analyses)
+    sections = []
+    for analysis, name in zip(analyses, names, strict=True):
+        pictures = [
+            frontier_picture(analysis.dataset, looks, f"frontier-{name}.png"),
+            comparisons_picture(analysis, f"comparisons-{name}.png"),
+        ]
+        found = [picture for picture in pictures if picture is not None]
+        sections.append(Section(analysis, claims(analysis, together), found))
+    overview = overview_picture(datasets, looks, "frontiers.png") if len(datasets) > 1 else None
+    document = Document(title, sections, overview, provenance_table(analyses, provenance))
+    return _files(document, analyses)
+
+
+def _files(document: Document, analyses: Sequence[Analysis]) -> dict[str, bytes]:
+    pictures: list[Picture] = [p for section in document.sections for p in section.pictures]
+    if document.overview is not None:
+        pictures.append(document.overview)
+    return {
+        "report.md": markdown(document).encode(),
+        "report.html": html(document).encode(),
+        "results.csv": csv_text(analyses).encode(),
+        **{picture.name: picture.png for picture in pictures},
+    }
+
+
+def _file_names(names: Sequence[str]) -> list[str]:
+    """Return names of datasets as parts of file names, all different."""
+    found: list[str] = []
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.").lower() or "dataset"
+        while plain in found:
+            plain += "-2"
+        found.append(plain)
+    return found
+
+
+def write(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files, each in one step.
+
+    Raises:
+        ConfigurationError: If the folder cannot be written to, or holds a ``report.md`` of somebody
+            else.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_own(folder / "report.md")
+        for name, content in files.items():
+            replace_file(folder / name, content)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--out {folder}: {error.strerror or error}; choose another folder"
+        ) from error
+
+
+def _check_own(path: Path) -> None:
+    if path.exists() and not path.read_bytes().startswith(MARK.encode()):
+        raise ConfigurationError(
+            f"{path} was not made by lit-unmask-report and would be overwritten; choose another "
+            "folder for --out"
+        )
+
+
+if __name__ == "__main__":
+    main()

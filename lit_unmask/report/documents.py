@@ -1,0 +1,181 @@
+"""A report as Markdown, CSV and HTML."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lit_unmask.report.analysis import Analysis
+from lit_unmask.report.claims import Claims
+from lit_unmask.report.reading import Setting
+from lit_unmask.report.tables import Table, tables, tuning_table
+
+# First line of a Markdown report, which tells it from a file of somebody else.
+MARK = "<!-- Made by lit-unmask-report; changes are overwritten. -->"
+_MARKDOWN_SIGNS = str.maketrans(
+    {**{sign: f"\\{sign}" for sign in "\\`*|[]"}, "<": "&lt;", "&": "&amp;", "\n": " ", "\r": " "}
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure in the formats that documents need.
+
+    Attributes:
+        name: File name of the PNG.
+        title: What it shows.
+        text: How to read it.
+        png: The PNG.
+        svg: The same as SVG.
+    """
+
+    name: str
+    title: str
+    text: str
+    png: bytes
+    svg: bytes
+
+    @property
+    def uri(self) -> str:
+        """The SVG as a data URI."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Everything about one dataset, ready to be written.
+
+    Attributes:
+        analysis: Its numbers.
+        claims: Its sentences.
+        pictures: Its figures.
+    """
+
+    analysis: Analysis
+    claims: Claims
+    pictures: list[Picture]
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+        return self.analysis.dataset.name
+
+    @property
+    def tables(self) -> list[Table]:
+        """Tables on the test problems."""
+        return tables(self.analysis)
+
+    @property
+    def tuning(self) -> Table:
+        """Table on the tuning problems."""
+        return tuning_table(self.analysis)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report.
+
+    Attributes:
+        title: Its title.
+        sections: One a dataset.
+        overview: Figure of all datasets, if there are several.
+        provenance: Where the numbers come from.
+    """
+
+    title: str
+    sections: Sequence[Section]
+    overview: Picture | None
+    provenance: Table
+
+
+def html(document: Document) -> str:
+    """Return one page without external files and scripts; every text is escaped."""
+    environment = Environment(
+        loader=PackageLoader("lit_unmask.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.jinja").render(document=document)
+
+
+def markdown(document: Document) -> str:
+    """Return the report as Markdown that refers to the PNG files beside it."""
+    parts = [f"{MARK}\n# {_escaped(document.title)}"]
+    if document.overview is not None:
+        parts.append(_image(document.overview))
+    for section in document.sections:
+        parts.append(f"## {_escaped(section.name)}")
+        parts.append("### What can be claimed\n\n" + _list(section.claims.supported))
+        parts.append("### What cannot\n\n" + _list(section.claims.limits))
+        parts += [_image(picture) for picture in section.pictures]
+        parts += [_markdown_table(table, "###") for table in section.tables]
+    parts.append(_markdown_table(document.provenance, "##"))
+    return "\n\n".join(parts) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_MARKDOWN_SIGNS)
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {_escaped(sentence)}" for sentence in sentences)
+
+
+def _image(picture: Picture) -> str:
+    return f"![{_escaped(picture.title)}]({picture.name})\n\n{_escaped(picture.text)}"
+
+
+def _markdown_table(table: Table, heading: str) -> str:
+    rule = ["---" if i < table.names else "---:" for i in range(len(table.columns))]
+    rows = [
+        [f"**{cell}**" if i in table.strong and j == 0 else cell for j, cell in enumerate(cells)]
+        for i, cells in enumerate([[_escaped(cell) for cell in row] for row in table.rows])
+    ]
+    lines = [f"| {' | '.join(row)} |" for row in [table.columns, rule, *rows]]
+    parts = [f"{heading} {table.title}", table.note.replace("*", "\\*"), "\n".join(lines)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def csv_text(analyses: Sequence[Analysis]) -> str:
+    """Return one row a run: all that was run, and what came out of it."""
+    rows = [
+        _run_row(setting.of_seed(index))
+        for analysis in analyses
+        for setting in [*analysis.dataset.test, *analysis.dataset.tuning]
+        for index in range(len(setting.runs))
+    ]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _run_row(setting: Setting) -> dict[str, object]:
+    said = {
+        name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+        for name, value in asdict(setting.run).items()
+    }
+    return {
+        "run": setting.run.key,
+        **said,
+        "accuracy": setting.accuracy.value,
+        "accuracy_ci_low": setting.accuracy.low,
+        "accuracy_ci_high": setting.accuracy.high,
+        "nfe": setting.mean_nfe.value,
+        "nfe_ci_low": setting.mean_nfe.low,
+        "nfe_ci_high": setting.mean_nfe.high,
+        **{f"nfe_{kind}": float(nfe.mean()) for kind, nfe in setting.nfe_by_kind.items()},
+        "tokens_per_forward": setting.tokens_per_forward,
+        "still_masked": float(setting.still_masked.mean()),
+        "seconds": float(setting.seconds.sum()),
+    }

@@ -1,0 +1,85 @@
+"""Sentences about what results say nothing about, and what to keep in mind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lit_unmask.report.analysis import Analysis
+from lit_unmask.report.comparisons import CHEAPEST, EVERY
+from lit_unmask.report.families import Family
+from lit_unmask.report.numbers import count
+
+_FEW_PROBLEMS = 100
+
+
+def limits(analysis: Analysis) -> list[str]:
+    """Write what a reader must keep in mind about one dataset."""
+    run = analysis.dataset.run
+    learned = [family for family in analysis.subjects if family.kind == "learned"]
+    return [
+        *(_training_seeds(family) for family in learned),
+        f"{count(len(analysis.dataset.test[0].runs), 'noise seed')} a problem. Problems are the "
+        "units of intervals and tests. Intervals are 95 % ones, each for itself.",
+        _selection(analysis),
+        *_warnings(analysis),
+        f"All of it is about {run.denoiser} on problems like those of {run.dataset} with "
+        f"{run.gen_length} tokens. It says nothing about other denoisers, tasks and lengths.",
+    ]
+
+
+def _warnings(analysis: Analysis) -> list[str]:
+    """Return what is out of the ordinary."""
+    dataset, said = analysis.dataset, []
+    if any(area.chosen_on_test for area in analysis.areas):
+        said.append(
+            "Areas marked with * pick the accuracies of their frontier among settings on the test "
+            "problems themselves: they are too large, and their intervals do not hold."
+        )
+    if shared := len(set(dataset.uids) & set(dataset.tuning_uids)):
+        said.append(
+            f"Problems that are in both the tuning and the test set: {shared}. What was tuned on "
+            "them has an unfair advantage."
+        )
+    if len(dataset.uids) < _FEW_PROBLEMS:
+        said.append(f"{len(dataset.uids)} problems are few: only large differences can be found.")
+    if any(_is_approximate(setting.run.approximate) for setting in dataset.test):
+        said.append(
+            "Some runs use approximate decoding; its partial forwards count as whole ones here."
+        )
+    if dataset.unfinished:
+        said.append(f"Left out, as outcomes are missing: {'; '.join(dataset.unfinished)}.")
+    return said
+
+
+def _training_seeds(family: Family) -> str:
+    if len(family.members) == 1:
+        return (
+            f"{family.name}: one training seed, which says nothing about the variance of training."
+        )
+    return (
+        f"{family.name}: {len(family.members)} training seeds. Each comparison is about one of "
+        "them, and no interval contains the variance of training."
+    )
+
+
+def _selection(analysis: Analysis) -> str:
+    rules = {rule for comparison in analysis.comparisons for rule in comparison.rules}
+    if rules == {EVERY}:
+        return (
+            "There are no tuning runs, so no setting was chosen: every setting was compared, and "
+            "the p-values are corrected for all of them."
+        )
+    said = (
+        f"Settings to compare with were chosen on {len(analysis.dataset.tuning_uids)} tuning "
+        "problems among those that were run on both sets: at matched NFE the most accurate that "
+        "needs no more forwards there, and the most accurate of all."
+    )
+    if CHEAPEST in rules:
+        said += " Where all need more forwards, the cheapest stands in for the matched one."
+    if EVERY in rules:
+        said += " Families without tuning runs were compared setting by setting."
+    return said
+
+
+def _is_approximate(approximate: dict[str, Any]) -> bool:
+    return any(value not in ("none", False, None) for value in approximate.values())

@@ -1,0 +1,246 @@
+"""Saved policies: a folder with ``config.json`` and ``model.safetensors``, or a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.policies.base import Policy
+from lit_unmask.sharing.description import Classes, build, describe
+from lit_unmask.sharing.hub import CONFIG, WEIGHTS, download
+from lit_unmask.sharing.training import FORMAT_VERSION, TrainedWith, head
+
+_PREFIX = "policy."
+
+
+@dataclass(frozen=True)
+class SavedPolicy:
+    """A policy as it was stored.
+
+    Attributes:
+        source: File or folder, for messages.
+        description: ``class_path`` and ``init_args``.
+        trained_with: What it was trained with, as far as it is known.
+        weights: Its state dictionary; empty for a heuristic.
+    """
+
+    source: Path
+    description: dict[str, Any]
+    trained_with: TrainedWith = TrainedWith()  # noqa: RUF009  (frozen)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def build(self, classes: Classes = ()) -> Policy:
+        """Make the policy, on the CPU and in evaluation mode.
+
+        Args:
+            classes: Classes of the caller's that the description may name.
+
+        Raises:
+            ConfigurationError: If it names another class, or the weights do not fit.
+        """
+        try:
+            policy = build(self.description, classes)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self.source}: {error}") from error
+        if not isinstance(policy, Policy):
+            raise ConfigurationError(f"{self.source}: {type(policy).__name__} is not a policy")
+        types = {value.dtype for value in self.weights.values() if value.is_floating_point()}
+        if len(types) == 1:
+            policy.to(types.pop())
+        self._check_weights({name: tuple(v.shape) for name, v in policy.state_dict().items()})
+        policy.load_state_dict(self.weights)
+        return policy.eval()
+
+    def _check_weights(self, wanted: dict[str, tuple[int, ...]]) -> None:
+        stored = {name: tuple(value.shape) for name, value in self.weights.items()}
+        faults = {
+            "missing": [name for name in wanted if name not in stored],
+            "unexpected": [name for name in stored if name not in wanted],
+            "of another shape": [
+                f"{name} {list(shape)} for {list(wanted[name])}"
+                for name, shape in stored.items()
+                if wanted.get(name, shape) != shape
+            ],
+        }
+        if any(faults.values()):
+            listing = "; ".join(f"{kind}: {', '.join(n)}" for kind, n in faults.items() if n)
+            raise ConfigurationError(
+                f"{self.source}: the weights do not fit {self.description['class_path']} "
+                f"({listing}); use the config.json that was saved with them"
+            )
+
+
+def load_policy(path: str | Path, revision: str | None = None, classes: Classes = ()) -> Policy:
+    """Load a policy, to call its ``select`` in a decoding loop of your own.
+
+    Weights are data and never code; classes that are not policies of this package have to be
+    handed over.
+
+    Args:
+        path: A folder that :func:`save_policy` wrote, a checkpoint of ``lit-unmask fit``, or a hub
+            id such as ``user/name``, in this order.
+        revision: Commit, tag or branch on the hub; None for folders and checkpoints.
+        classes: Your own classes that the policy is made of.
+
+    Returns:
+        The policy, on the CPU and in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or checkpoint, or the hub has no answer.
+        ConfigurationError: If what is there is no policy; names what is wrong.
+    """
+    return read_saved(path, revision).build(classes)
+
+
+def read_saved(path: str | Path, revision: str | None = None) -> SavedPolicy:
+    """Read a policy without making it; see :func:`load_policy`."""
+    local = Path(path).expanduser()
+    if local.exists():
+        if revision is not None:
+            raise ConfigurationError(
+                f"revision={revision!r} must be None: {path} is on this machine, and only "
+                "policies on the hub have revisions"
+            )
+        return _read_folder(local) if local.is_dir() else read_checkpoint(local)
+    return _read_folder(download(str(path), revision))
+
+
+def _read_folder(folder: Path) -> SavedPolicy:
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ConfigurationError(
+                f"{folder / name} is missing: {folder} holds no policy; save_policy and "
+                "lit-unmask-export write such folders"
+            )
+    try:
+        entry = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigurationError(f"{folder / CONFIG} must be JSON: {error}") from error
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise ConfigurationError(f"{folder / WEIGHTS} is damaged: {error}") from error
+    return replace(_read_head(folder / CONFIG, entry), source=folder, weights=weights)
+
+
+def _read_head(source: Path, entry: Any) -> SavedPolicy:
+    """Return a policy without its weights."""
+    version = entry.get("format_version") if isinstance(entry, Mapping) else None
+    if not isinstance(version, int):
+        raise ConfigurationError(f"{source} has no format_version: it describes no policy")
+    if version != FORMAT_VERSION:
+        raise ConfigurationError(
+            f"{source}: format_version={version} must be {FORMAT_VERSION}; it was written by "
+            f"lit_unmask {entry.get('lit_unmask_version')}, use that version"
+        )
+    try:
+        return SavedPolicy(source, entry["policy"], TrainedWith(**entry["trained_with"]))
+    except (KeyError, TypeError) as error:
+        raise ConfigurationError(f"{source} describes no policy: {error}") from error
+
+
+def read_checkpoint(file: Path, entry: Mapping[str, Any] | None = None) -> SavedPolicy:
+    """Read the policy in a checkpoint of ``lit-unmask fit``.
+
+    Args:
+        file: The checkpoint.
+        entry: What stands in for a missing description, as :func:`head` returns it.
+
+    Raises:
+        ConfigurationError: If it is no such checkpoint, or does not say what the policy is.
+    """
+    stored = None
+    if zipfile.is_zipfile(file):
+        with suppress(pickle.UnpicklingError, RuntimeError):
+            stored = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(stored, dict) or "state_dict" not in stored:
+        raise ConfigurationError(f"{file} is neither a folder nor a checkpoint of lit-unmask fit")
+    entry = stored.get("policy", entry)
+    if entry is None:
+        raise ConfigurationError(
+            f"{file} does not say what its policy is, as early checkpoints did not; run "
+            f"`lit-unmask-export {file} FOLDER --training CONFIG` with the configuration of its "
+            "training run, and load FOLDER"
+        )
+    if "undescribed" in entry:
+        raise ConfigurationError(
+            f"{file} does not say what its policy is: {entry['undescribed']}; mend the class, "
+            "load the weights into it and call save_policy"
+        )
+    saved = _read_head(file, entry)
+    weights = {
+        name.removeprefix(_PREFIX): value
+        for name, value in stored["state_dict"].items()
+        if name.startswith(_PREFIX)
+    }
+    trained_with = saved.trained_with
+    if "denoiser" in stored and trained_with.denoiser is None:
+        trained_with = replace(trained_with, denoiser=stored["denoiser"])
+    rounds = stored.get("global_step", trained_with.rounds)
+    return replace(saved, weights=weights, trained_with=replace(trained_with, rounds=rounds))
+
+
+def save_policy(
+    policy: Policy,
+    folder: str | Path,
+    trained_with: TrainedWith = TrainedWith(),  # noqa: B008  (frozen)
+    documents: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a policy into a new folder, as a whole or not at all.
+
+    Args:
+        policy: Learned policy or heuristic.
+        folder: Where to; it must not exist, or be empty.
+        trained_with: What it was trained with.
+        documents: Further texts by file name, such as ``README.md``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigurationError: If the folder is in use, or the policy cannot be described.
+    """
+    folder = Path(folder)
+    check_free(folder)
+    description = describe(policy)
+    kinds = [type(module) for module in policy.modules()]
+    again = describe(build(description, kinds))
+    if again != description:
+        raise ConfigurationError(
+            f"policy class {type(policy).__qualname__} changes its arguments: made with "
+            f"{description['init_args']} it keeps {again['init_args']}; keep them as they come"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as made:
+        draft = Path(made) / "policy"
+        draft.mkdir()
+        weights = {name: v.detach().cpu().clone() for name, v in policy.state_dict().items()}
+        (draft / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
+        text = json.dumps(head(description, trained_with), indent=2) + "\n"
+        for name, content in {CONFIG: text, **(documents or {})}.items():
+            (draft / name).write_text(content, encoding="utf-8")
+        draft.rename(folder)
+    return folder
+
+
+def check_free(folder: Path) -> None:
+    """Check that there is nothing in the place of a new folder.
+
+    Raises:
+        ConfigurationError: If there is.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ConfigurationError(f"{folder} is there already; remove it, or choose another folder")

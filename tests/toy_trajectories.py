@@ -1,0 +1,48 @@
+"""Trajectories made by hand, small enough to know every number of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lit_unmask.trajectories import Trajectory, TrajectoryStep
+
+SHORT = Trajectory(
+    uid="greet",
+    question="say hello",
+    answer="hello",
+    label="policy",
+    block_length=2,
+    gen_length=4,
+    verdict=1.0,
+    nfe=3,
+    content=2,
+    separator=" ",
+    tokens=("hello", "you", "<end>", "<end>"),
+    steps=(
+        TrajectoryStep((0, 1, 2, 3), (0, 1), (1,), (), (0.25, 0.9, 0.5, 0.5), (0.125, 0.75, 0, 0)),
+        TrajectoryStep((0, 2, 3), (0,), (0,), (0,), (0.4, 1, 0.5, 0.6), (0.1, 0, 0, 0)),
+        TrajectoryStep((2, 3), (2, 3), (2, 3), (), (1, 1, 0.7, 0.999), (0, 0, 1, 1)),
+    ),
+)
+"""Blocks of 2; position 0 is forced at the second step."""
+
+SLOW = replace(
+    SHORT,
+    label="left to right",
+    verdict=0.0,
+    nfe=4,
+    content=4,
+    tokens=("good", "bye", "to", "you"),
+    steps=tuple(
+        TrajectoryStep(
+            masked=tuple(range(place, 4)),
+            eligible=tuple(range(place, place // 2 * 2 + 2)),
+            committed=(place,),
+            forced=(),
+            confidence=(0.1, 0.2, 0.3, 0.4),
+            probability=tuple(int(place == other) for other in range(4)),
+        )
+        for place in range(4)
+    ),
+)
+"""The same problem, one token a step."""
