@@ -27,6 +27,11 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/rollout.py
 
+# Evaluates the policies of benchmarks/policies against every heuristic and elsewhere, and writes
+# docs/results.md; a second run computes nothing.
+results: $(STAMP)
+	$(BIN)/python benchmarks/results.py
+
 # Re-trains the bundled denoisers; the README says how long it takes.
 pretrain: $(STAMP)
 	$(BIN)/lit-unmask-pretrain fit --config configs/pretrain/tiny_llada.yaml

@@ -31,6 +31,8 @@ def write_config(file: Path, checkpoint: Path, folder: Path) -> Path:
         },
         {"class_path": "lit_unmask.callbacks.RolloutProgressBar"},
         {"class_path": "lit_unmask.callbacks.Completions"},
+        {"class_path": "lit_unmask.callbacks.ScalarLayout"},
+        {"class_path": "lit_unmask.callbacks.Inspection", "init_args": {"count": 3}},
         {
             "class_path": "lit_unmask.callbacks.UnmaskingStats",
             "init_args": {"every_n_rounds": 1},

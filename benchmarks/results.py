@@ -1,0 +1,127 @@
+"""Evaluates the trained policies of this repository and writes the results page.
+
+    python benchmarks/results.py
+
+Runs configs/frontier.yaml and configs/transfer.yaml for the policies in benchmarks/policies, into
+results stores under ``--stores``, and turns the stores into docs/results.md with its pictures.
+What a store holds is not computed again: a second run only writes the page anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lit_unmask.cli import main as lit_unmask
+from lit_unmask.report.cli import main as lit_unmask_report
+
+ROOT = Path(__file__).parents[1]
+POLICIES = ROOT / "benchmarks" / "policies"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--stores", type=Path, default=ROOT / "runs" / "results")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs")
+    parser.add_argument(
+        "--small", action="store_true", help="few problems and settings, to try the command itself"
+    )
+    options = parser.parse_args(arguments)
+    seeds = {f"policy/{folder.name}": folder for folder in sorted(POLICIES.iterdir())}
+    run("frontier", frontier(seeds, options), options)
+    run("transfer", transfer(seeds, options), options)
+    write_page(options)
+
+
+def configuration(name: str, policy: Path, small: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a configuration that tests a saved policy, and the arguments of its last callback."""
+    config = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
+    config["trainer"]["logger"] = False
+    # The policy's own test loop would repeat what goes to the store.
+    config["trainer"]["limit_test_batches"] = 1
+    config["model"]["policy"] = {
+        "class_path": "lit_unmask.sharing.load_policy",
+        "init_args": {"path": str(policy)},
+    }
+    callback = config["trainer"]["callbacks"][-1]["init_args"]
+    if small:
+        shrink(config["data"]["init_args"])
+        callback["grids"] = {name: few(grid) for name, grid in callback["grids"].items()}
+    return config, callback
+
+
+def frontier(seeds: dict[str, Path], options: argparse.Namespace) -> dict[str, Any]:
+    """Return the configuration of the frontier of all policies."""
+    (first, folder), *others = seeds.items()
+    config, callback = configuration("frontier", folder, options.small)
+    callback["options"] = {"policy_name": first}
+    callback["checkpoints"] = {name: str(other) for name, other in others}
+    callback["folder"] = str(options.stores / "frontier")
+    return config
+
+
+def transfer(seeds: dict[str, Path], options: argparse.Namespace) -> dict[str, Any]:
+    """Return the configuration of the transfer of the first policy."""
+    first, folder = next(iter(seeds.items()))
+    config, callback = configuration("transfer", folder, options.small)
+    callback["options"] = {"policy_name": first}
+    callback["folder"] = str(options.stores / "transfer")
+    if options.small:
+        shrink(callback["cells"])
+        for cell in callback["cells"].values():
+            cell.pop("grids", None)
+    return config
+
+
+def shrink(sets: Any) -> None:
+    """Leave two problems in each set of a configuration, wherever it stands."""
+    if isinstance(sets, dict):
+        if "size" in sets:
+            sets["size"] = 2
+        for part in sets.values():
+            shrink(part)
+
+
+def few(grid: dict[str, Any]) -> dict[str, Any]:
+    """Return a grid of one setting."""
+    return {**grid, "values": grid["values"][-1:], "block_lengths": grid["block_lengths"][-1:]}
+
+
+def run(name: str, config: dict[str, Any], options: argparse.Namespace) -> None:
+    """Test with a configuration, which is kept beside the store."""
+    options.stores.mkdir(parents=True, exist_ok=True)
+    file = options.stores / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False))
+    lit_unmask(["test", "--config", str(file)])
+
+
+def write_page(options: argparse.Namespace) -> None:
+    """Write results.md and the folder of its pictures."""
+    stores = [options.stores / "frontier", options.stores / "transfer" / "store"]
+    pictures = options.out / "results"
+    lit_unmask_report(
+        [*map(str, stores), "--out", str(options.stores / "report"), "--command", "make results"]
+    )
+    report = options.stores / "report"
+    pictures.mkdir(parents=True, exist_ok=True)
+    images = [*report.glob("*.png"), options.stores / "transfer" / "transfer.png"]
+    for image in images:
+        shutil.copy(image, pictures / image.name)
+    page = (report / "report.md").read_text()
+    for image in images:
+        page = page.replace(f"]({image.name})", f"](results/{image.name})")
+    heading = "## Transfer at a glance\n\n![transfer](results/transfer.png)\n"
+    before, mark, after = page.partition("## Where the numbers come from")
+    (options.out / "results.md").write_text(f"{before}{heading}\n{mark}{after}")
+
+
+if __name__ == "__main__":
+    main()
