@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--small", action="store_true", help="few problems and settings, to try the command itself"
     )
     options = parser.parse_args(arguments)
-    seeds = {f"policy/{folder.name}": folder for folder in sorted(POLICIES.iterdir())}
+    folders = sorted(file.parent for file in POLICIES.glob("*/*/config.json"))
+    seeds = {f"{folder.parent.name}/{folder.name}": folder for folder in folders}
     run("frontier", frontier(seeds, options), options)
     run("transfer", transfer(seeds, options), options)
     write_page(options)
