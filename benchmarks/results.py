@@ -29,8 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--stores", type=Path, default=ROOT / "runs" / "results")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs")
+    # Relative, because the page names them.
+    parser.add_argument("--stores", type=Path, default=Path("runs/results"))
+    parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument(
         "--small", action="store_true", help="few problems and settings, to try the command itself"
     )
