@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -24,6 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_unmask.callbacks import WarmStart
 
 from lit_unmask.cli import main as lit_unmask
+from lit_unmask.files import replace_file
 from lit_unmask.grading import Grader
 from lit_unmask.module import LitUnmask
 from lit_unmask.types import Problem
@@ -120,9 +120,7 @@ class Profile(Callback):
             "shares": {part: value / total for part, value in seconds.items()},
         }
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.file.with_suffix(".tmp")
-        partial.write_text(json.dumps(result, indent=1) + "\n")
-        os.replace(partial, self.file)
+        replace_file(self.file, (json.dumps(result, indent=1) + "\n").encode())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.files import replace_file
 from lit_unmask.frontier import Contender, Point
 from lit_unmask.module import LitUnmask
 from lit_unmask.preflight import check_folder
@@ -133,8 +132,8 @@ class Comparison(Callback):
             title = f"{name}: accuracy against forwards"
             figures[name] = frontier_figure(tested, [point for _, point in tuned], title)
             console.print(_table(name, tested))
-        _write_json(self.folder / "results.json", rows)
-        _write_json(self.folder / "tuning.json", trials)
+        replace_file(self.folder / "results.json", json.dumps(rows, indent=1).encode())
+        replace_file(self.folder / "tuning.json", json.dumps(trials, indent=1).encode())
         images = self._save(trainer, figures)
         console.print(f"results: {self.folder / 'results.json'}, {', '.join(images)}")
         # Not trainer.log_dir, which waits for all ranks while only the first one is here.
@@ -188,11 +187,3 @@ def _load_best(trainer: Trainer, module: LightningModule) -> str:
             rank_zero_info(f"comparing the best checkpoint by {callback.monitor}")
             return f"round {stored['global_step']} (best {callback.monitor})"
     return "the last round"
-
-
-def _write_json(path: Path, rows: list[dict]) -> None:
-    """Write atomically: an interrupted run leaves the old file."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp") as file:
-        json.dump(rows, file, indent=1)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
