@@ -59,7 +59,7 @@ class UnmaskingStats(Callback):
         values = {
             "probability_mean": (probability.sum(1) / count).mean(),
             "probability_max": probability.max(1).values.mean(),
-            "empty_actions": (~steps.action.any(1)).float().mean(),
+            "empty_actions": (~steps.chosen.any(1)).float().mean(),
             "still_masked": steps.masked.float().mean(),
             "entropy": distribution.entropy().mean(),
         }

@@ -119,7 +119,7 @@ class WarmStart(Callback):
             losses = []
             for rows in order.split(settings.batch_size):
                 part = steps.select(rows.to(module.device))
-                loss = imitation_loss(module.policy(part.observation), part.action)
+                loss = imitation_loss(module.policy(part.observation), part.chosen)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -20,10 +20,19 @@ def teach_without_blocks(steps: Steps, correct: Tensor) -> Steps:
         steps: Recorded steps of the expert.
         correct: ``[B]`` verdicts of its rollouts.
     """
-    kept = steps.select(correct[steps.rollout] == 1)
-    return replace(kept, eligible=kept.masked)
+    return without_blocks(steps.select(correct[steps.rollout] == 1))
 
 
-def imitation_loss(distribution: UnmaskDistribution, action: Tensor) -> Tensor:
-    """Return the mean negative log-probability of the expert's actions ``[N, L]``, nats a step."""
-    return -distribution.log_prob(action).mean()
+def without_blocks(steps: Steps) -> Steps:
+    """Return the steps with every masked position eligible."""
+    return replace(steps, eligible=steps.masked)
+
+
+def imitation_loss(distribution: UnmaskDistribution, positions: Tensor) -> Tensor:
+    """Return the mean negative log-probability of doing as an expert did, in nats a step.
+
+    Args:
+        distribution: Of the imitating policy, for **N** steps.
+        positions: ``[N, L]`` bool, what the expert opened.
+    """
+    return -distribution.log_prob(distribution.action_of(positions)).mean()

@@ -10,22 +10,17 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from lit_unmask.collection import Collector, Expert
 from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import Evaluation, encode_groups, evaluate, rollout_numbers
-from lit_unmask.grading import Grader, InProcess, Verdicts
-from lit_unmask.grpo import GRPO, GRPOLoss, group_advantages, step_weights
+from lit_unmask.evaluation import Evaluation, evaluate
+from lit_unmask.grading import Grader, InProcess
+from lit_unmask.grpo import GRPO, GRPOLoss, mixture_log_prob, step_weights
 from lit_unmask.metrics import RolloutMetrics
 from lit_unmask.policies.base import Policy
 from lit_unmask.rewards import MultiplicativeSpeed, SpeedReward
-from lit_unmask.rollout import Decoding, Listener, Noise, rollout
-from lit_unmask.rounds import (
-    OptimizerFactory,
-    Rounds,
-    reference_optimizer,
-    replay,
-    round_diagnostics,
-)
+from lit_unmask.rollout import Decoding, Listener
+from lit_unmask.rounds import OptimizerFactory, Rounds, reference_optimizer, replay
 from lit_unmask.schedule import Schedule, WarmupCosine
 from lit_unmask.sharing.training import checkpoint_entry
 from lit_unmask.tasks.datamodule import attached_data
@@ -50,6 +45,7 @@ class LitUnmask(LightningModule):
         optimizer: Makes the optimizer of the policy's parameters.
         schedule: Learning rate over the rounds.
         grader: Where verifiers run, while other rows decode.
+        experts: By name, policies whose rollouts join each group in full diffusion.
     """
 
     def __init__(
@@ -64,6 +60,7 @@ class LitUnmask(LightningModule):
         optimizer: OptimizerFactory = reference_optimizer,
         schedule: Schedule = WarmupCosine(),  # noqa: B008  (frozen)
         grader: Grader = InProcess(),  # noqa: B008  (stateless)
+        experts: dict[str, Expert] | None = None,
     ) -> None:
         super().__init__()
         # In a tuple, because a submodule would enter checkpoints and DDP's parameter lists.
@@ -72,6 +69,7 @@ class LitUnmask(LightningModule):
         self.decoding, self.eval_decoding = decoding, eval_decoding or decoding
         self.reward, self.grpo, self.rounds = reward, grpo, rounds
         self.make_optimizer, self.schedule, self.grader = optimizer, schedule, grader
+        self.experts = experts or {}
         self.metrics = torch.nn.ModuleDict()
         self.listeners: list[Listener] = []
         self._iteration = 0
@@ -113,6 +111,12 @@ class LitUnmask(LightningModule):
                 f"rounds.num_iterations={self.rounds.num_iterations} exclude each other; raise "
                 "data.batch_size instead of accumulating"
             )
+        if self.experts and self.decoding.block_length < self.decoding.gen_length:
+            raise ConfigurationError(
+                f"decoding.block_length={self.decoding.block_length} keeps the policy from acting "
+                "as model.experts do; steer by experts in full diffusion "
+                f"(block_length={self.decoding.gen_length}), or leave them out"
+            )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, stepped once a round."""
@@ -126,30 +130,18 @@ class LitUnmask(LightningModule):
             return batch
         return self.collect(batch)
 
-    @torch.no_grad()
     def collect(self, problems: Sequence[Problem]) -> Experience:
         """Roll out, grade and score one round of problems of this rank."""
-        group = self.rounds.group_size
-        prompt = encode_groups(self.denoiser, problems, group)
         seed = self.rounds.seed * 2**32 + self.global_step
-        noise = Noise(seed, rollout_numbers(problems, group).to(self.device))
-        repeated = [problem for problem in problems for _ in range(group)]
-        verdicts = Verdicts(self.grader, self.denoiser, repeated, self.notify)
-        result = rollout(
-            self.denoiser, self.policy, prompt, self.decoding, noise, record=True,
-            listener=verdicts,
+        return self.collector.play(problems, seed, self.notify)
+
+    @property
+    def collector(self) -> Collector:
+        """What plays this rank's training rounds."""
+        return Collector(
+            self.denoiser, self.policy, self.decoding, self.reward, self.rounds, self.grader,
+            self.experts,
         )  # fmt: skip
-        correct = verdicts.wait().to(self.device)
-        rewards = self.reward(correct, result.nfe, self.decoding.gen_length)
-        assert result.steps is not None
-        return Experience(
-            steps=result.steps,
-            advantage=group_advantages(rewards, group, self.rounds.scale_by_std),
-            nfe=result.nfe,
-            rewards=rewards,
-            correct=correct,
-            diagnostics=round_diagnostics(result, rewards, correct, group),
-        )
 
     def notify(self, progress: Any) -> None:
         """Pass the progress of a rollout on to everyone who listens."""
@@ -170,6 +162,10 @@ class LitUnmask(LightningModule):
         # DDP averages gradients over ranks, where the mean over all rollouts needs their sum.
         weight = step_weights(batch.nfe, steps.rollout, total) * self.trainer.world_size
         log_prob, entropy = replay(self, steps, self.rounds)
+        if self.experts:
+            group, expert = self.rounds.group_size, batch.expert[steps.rollout]
+            mixed = mixture_log_prob(log_prob, group, self.collector.group_size - group)
+            log_prob = torch.where(expert, mixed, log_prob)
         result = self.grpo(log_prob, steps.log_prob, advantage, weight)
         self._moved = result.kl
         self._log_update(result, entropy.detach().mean(), batch)

@@ -77,7 +77,7 @@ class Trace:
             "confidence": steps.confidence[..., 0],
             "probability": torch.cat(replayed),
             "committed": committed,
-            "forced": committed & ~steps.action,
+            "forced": committed & ~steps.chosen,
             "committed_at": result.committed_at,
             "nfe": result.nfe,
             "end": torch.isin(result.response, ends),

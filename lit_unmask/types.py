@@ -102,10 +102,13 @@ class Prompt(_Rows):
     Attributes:
         tokens: ``[B, P]`` int64 token ids.
         attention: ``[B, P]`` bool, True at real tokens, False at padding.
+        speed: ``[B]`` float32, the speed that is wanted of the answer, for policies that are told;
+            None for the others.
     """
 
     tokens: Tensor
     attention: Tensor
+    speed: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -115,7 +118,7 @@ class Prompt(_Rows):
         """Drop the columns on the left that are padding in every row."""
         longest = int(self.attention.sum(1).max()) if len(self) else 0
         start = self.tokens.shape[1] - longest
-        return Prompt(self.tokens[:, start:], self.attention[:, start:])
+        return Prompt(self.tokens[:, start:], self.attention[:, start:], self.speed)
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,7 @@ class Observation(_Rows):
         time: ``[B]`` float32, steps taken so far divided by **L**, in ``[0, 1]``.
         entropy: ``[B, L]`` float32 in nats, or None.
         hidden: ``[B, L, D]``, or None.
+        speed: ``[B]`` float32, as in :class:`Prompt`, or None.
     """
 
     masked: Tensor
@@ -177,6 +181,7 @@ class Observation(_Rows):
     time: Tensor
     entropy: Tensor | None = None
     hidden: Tensor | None = None
+    speed: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -194,10 +199,13 @@ class Steps(_Rows):
         eligible: ``[N, L]`` bool.
         confidence: ``[N, L, K]`` float32.
         time: ``[N]`` float32.
-        action: ``[N, L]`` bool, what the policy chose, before any forcing by the environment.
+        action: ``[N, ...]``, what the policy did, in the form of its distribution.
+        chosen: ``[N, L]`` bool, positions that the action opens, before any forcing by the
+            environment.
         log_prob: ``[N]`` float32, log-probability of ``action`` under the acting policy.
         entropy: ``[N, L]`` float32 in nats, or None.
         hidden: ``[N, L, D]``, or None.
+        speed: ``[N]`` float32, or None.
     """
 
     rollout: Tensor
@@ -207,9 +215,11 @@ class Steps(_Rows):
     confidence: Tensor
     time: Tensor
     action: Tensor
+    chosen: Tensor
     log_prob: Tensor
     entropy: Tensor | None = None
     hidden: Tensor | None = None
+    speed: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of steps **N**."""
@@ -218,9 +228,8 @@ class Steps(_Rows):
     @property
     def observation(self) -> Observation:
         """The observations, one row a step."""
-        return Observation(
-            self.masked, self.eligible, self.confidence, self.time, self.entropy, self.hidden
-        )
+        values = {field.name: getattr(self, field.name) for field in fields(Observation)}
+        return Observation(**values)
 
 
 @dataclass(frozen=True)
@@ -233,6 +242,7 @@ class Experience:
         nfe: ``[B]`` int64, recorded steps of each rollout.
         rewards: ``[B]`` float32.
         correct: ``[B]`` float32 verdicts in ``[0, 1]``.
+        expert: ``[B]`` bool, rollouts of experts; the behaviour of their steps is a mixture.
         diagnostics: Scalars to log, by name.
     """
 
@@ -241,4 +251,5 @@ class Experience:
     nfe: Tensor
     rewards: Tensor
     correct: Tensor
+    expert: Tensor
     diagnostics: dict[str, float]

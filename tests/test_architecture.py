@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "schedule": [],
     "bundled": [],
     "randomness": [],
-    "distributions": ["types"],
+    "distributions": ["types", "distributions"],
     "policies": ["types", "distributions", "randomness", "policies"],
     "sharing": [
         *("errors", "policies", "rewards", "rollout", "fingerprints", "report.reading"),
@@ -61,7 +61,12 @@ MAY_IMPORT = {
         *("evaluation", "evaluation_set", "fingerprints", "frontier", "store", "tuning"),
     ],
     "tuning": ["types", "policies.base", "rollout", "evaluation", "frontier"],
+    "collection": [
+        *("types", "denoisers.base", "policies.base", "rollout", "grading", "evaluation"),
+        *("grpo", "imitation", "rewards", "rounds"),
+    ],
     "module": [
+        "collection",
         *("types", "errors", "distributions", "policies", "denoisers", "rollout", "grpo"),
         *("rewards", "schedule", "grading", "evaluation", "metrics", "frontier", "tuning"),
         *("rounds", "tasks", "sharing.training"),

@@ -14,6 +14,7 @@ from lit_unmask.types import Steps
 def make_steps() -> Steps:
     masked = torch.tensor([[True, True, True], [False, True, True], [True, True, True]])
     eligible = masked & torch.tensor([True, True, False])
+    chosen = torch.tensor([[True, False, False], [False, True, False], [True, True, False]])
     return Steps(
         rollout=torch.tensor([0, 0, 1]),
         index=torch.tensor([0, 1, 0]),
@@ -21,7 +22,8 @@ def make_steps() -> Steps:
         eligible=eligible,
         confidence=torch.rand(3, 3, 1),
         time=torch.zeros(3),
-        action=torch.tensor([[True, False, False], [False, True, False], [True, True, False]]),
+        action=chosen,
+        chosen=chosen,
         log_prob=torch.zeros(3),
     )
 
@@ -43,5 +45,5 @@ def test_the_loss_is_the_mean_of_log_probabilities_by_hand() -> None:
 
 def test_the_loss_falls_to_zero_for_a_policy_that_does_as_the_expert() -> None:
     steps = replace(make_steps(), eligible=make_steps().masked)
-    logits = torch.where(steps.action, 30.0, -30.0)
-    assert float(imitation_loss(Bernoulli(logits, steps.eligible), steps.action)) < 1e-6
+    logits = torch.where(steps.chosen, 30.0, -30.0)
+    assert float(imitation_loss(Bernoulli(logits, steps.eligible), steps.chosen)) < 1e-6

@@ -47,9 +47,9 @@ def test_what_was_committed_is_what_the_masks_lost(
         masks = [steps.masked[n] for n in mine] + [result.response[row] == tiny_llada.mask_id]
         for n, before, after in zip(mine, masks, masks[1:], strict=False):
             assert np.array_equal(trace.committed[n], (before & ~after).numpy())
-            forced = trace.committed[n] & ~steps.action[n].numpy()
+            forced = trace.committed[n] & ~steps.chosen[n].numpy()
             assert np.array_equal(trace.forced[n], forced)
-            if decoding == "wait" or steps.action[n].any():
+            if decoding == "wait" or steps.chosen[n].any():
                 assert not forced.any()
             else:
                 assert forced.sum() == 1
@@ -69,7 +69,7 @@ def test_probabilities_are_those_of_the_acting_policy(tiny_llada: LLaDA, policy:
         assert trace.probability[n] == pytest.approx(alone, abs=1e-6)
     assert not trace.probability[~trace.eligible].any()
     if policy == "threshold":
-        assert np.array_equal(trace.probability, result.steps.action.numpy())
+        assert np.array_equal(trace.probability, result.steps.chosen.numpy())
 
 
 def test_a_record_is_the_rollout_that_an_evaluation_makes(tiny_llada: LLaDA) -> None:

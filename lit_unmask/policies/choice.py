@@ -60,8 +60,8 @@ class Choice:
             action = distribution.mode()
         else:
             action = distribution.sample(self._noise(distribution.eligible, step))
-        action = action & distribution.eligible
-        return distribution.forced(action) if self.on_empty == "force" else action
+        chosen = distribution.positions(action)
+        return distribution.forced(chosen) if self.on_empty == "force" else chosen
 
     def _noise(self, eligible: Tensor, step: Tensor) -> Tensor:
         """Return uniform numbers ``[B, L]`` in ``[0, 1)``."""

@@ -81,12 +81,11 @@ class ConfidenceTransformer(nn.Module):
         if kept < top_p:
             raise ValueError(f"confidence holds top_k={kept} values; the network needs {top_p}")
         x = self.confidence_proj(observation.confidence[..., :top_p])
-        # A row has two conditions, unmasked and masked: blocks map those 2B, not B L positions.
+        # A row has two conditions, unmasked and masked: blocks map those, not L of them.
         conditions = self._time_features(observation.time)[:, None] + self.mask_embedding.weight
-        rows = torch.arange(len(observation), device=x.device)
-        choice = 2 * rows[:, None] + observation.masked
+        choice = torch.stack([~observation.masked, observation.masked], dim=-1).to(x.dtype)
         for block in self.transformer_blocks:
-            x = block(x, conditions.flatten(0, 1), choice)
+            x = block(x, conditions, choice)
         logits = self.output_proj(self.final_norm(x)).squeeze(-1)
         if self.confidence_gain:
             logits = logits + self.confidence_gain * observation.confidence[..., 0]

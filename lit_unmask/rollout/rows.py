@@ -112,14 +112,16 @@ class Rows:
             self.decoding.gen_length,
             ACTION,
         )
-        action = distribution.sample(uniforms) & observation.eligible
-        commit = self._forced(action, distribution) & observation.eligible
+        action = distribution.sample(uniforms)
+        chosen = distribution.positions(action) & observation.eligible
+        commit = self._forced(chosen, distribution) & observation.eligible
         stop = ahead.stop(commit.any(1))
         if self.record:
             steps = Steps(
                 rollout=asked,
                 index=index,
                 action=action,
+                chosen=chosen,
                 log_prob=distribution.log_prob(action),
                 **vars(observation),
             )
@@ -133,6 +135,7 @@ class Rows:
         """Return what the policy sees of rows ``[M]`` at steps ``[M]``."""
         masked = self.response[rows] == self.mask_id
         seen = self.readings.of(rows)
+        speed = self.readings.prompt.speed
         return Observation(
             masked=masked,
             eligible=masked & (self.position_block == self.block[rows, None]),
@@ -140,13 +143,14 @@ class Rows:
             time=index.float() / self.decoding.gen_length,
             entropy=seen.entropy,
             hidden=seen.hidden,
+            speed=None if speed is None else speed[rows],
         )
 
-    def _forced(self, action: Tensor, distribution: UnmaskDistribution) -> Tensor:
-        """Return what is committed: the action, or the first-ranked position if it is empty."""
+    def _forced(self, chosen: Tensor, distribution: UnmaskDistribution) -> Tensor:
+        """Return what is committed: what was chosen, or the first-ranked position if nothing."""
         if self.decoding.on_empty == "wait":
-            return action
-        return distribution.forced(action)
+            return chosen
+        return distribution.forced(chosen)
 
     def _count(self, rows: Tensor, steps: Tensor, policy_rows: int) -> None:
         """Charge each row for its steps ``[R]``."""

@@ -26,7 +26,7 @@ def test_stats_describe_the_steps_of_the_round(tiny_llada: LLaDA, tmp_path: Path
 
     assert [point.step for point in events.Scalars("unmasking/entropy")] == [1, 3]
     for index, steps in enumerate((rounds[0].steps, rounds[2].steps)):
-        empty = float((~steps.action.any(1)).float().mean())
+        empty = float((~steps.chosen.any(1)).float().mean())
         assert read("empty_actions")[index] == pytest.approx(empty)
         masked = float(steps.masked.float().mean())
         assert read("still_masked")[index] == pytest.approx(masked)

@@ -80,7 +80,7 @@ def test_every_row_is_that_of_a_slow_loop_whatever_its_company(denoiser, name, b
         assert result.nfe[row] == slow.step
         mine = (result.steps.rollout == row).nonzero()[:, 0]
         mine = mine[result.steps.index[mine].argsort()]
-        assert result.steps.action[mine].tolist() == slow.actions
+        assert result.steps.chosen[mine].tolist() == slow.actions
         torch.testing.assert_close(
             result.steps.confidence[mine], torch.stack(slow.confidences), atol=1e-5, rtol=0
         )

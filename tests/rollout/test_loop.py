@@ -37,7 +37,7 @@ def test_equals_a_slow_loop_over_single_rows(policy, decoding):
         assert result.still_masked[row] == (MASK in slow["response"])
         mine = (result.steps.rollout == row).nonzero()[:, 0]
         mine = mine[result.steps.index[mine].argsort()]
-        assert result.steps.action[mine].tolist() == slow["actions"]
+        assert result.steps.chosen[mine].tolist() == slow["actions"]
 
 
 def test_a_batch_equals_its_rows_in_any_order(policy, decoding):
@@ -86,7 +86,7 @@ def test_a_policy_that_reaches_too_far_opens_eligible_positions_only(on_empty):
 
     result = decode(Everything(), Decoding(LENGTH, 2, on_empty=on_empty), record=True)
     assert result.committed_at.tolist() == 6 * [[0, 0, 1, 1, 2, 2, 3, 3]]
-    assert torch.equal(result.steps.action, result.steps.eligible)
+    assert torch.equal(result.steps.chosen, result.steps.eligible)
 
 
 def test_forcing_leaves_no_mask_and_waiting_may(block_length):

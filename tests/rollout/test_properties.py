@@ -95,7 +95,7 @@ def test_a_row_in_any_company_equals_a_slow_loop(batch, decoding, scheduling, bi
     assert result.committed_at[row].tolist() == slow["committed_at"]
     mine = (result.steps.rollout == row).nonzero()[:, 0]
     mine = mine[result.steps.index[mine].argsort()]
-    assert result.steps.action[mine].tolist() == slow["actions"]
+    assert result.steps.chosen[mine].tolist() == slow["actions"]
 
 
 @pytest.mark.parametrize("split", [1, 3, 4])

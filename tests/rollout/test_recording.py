@@ -27,7 +27,7 @@ def test_a_row_that_waits_is_not_computed_again():
     )
     steps = result.steps
     changed = [
-        bool(steps.action[(steps.rollout == row) & (steps.index == index)].any())
+        bool(steps.chosen[(steps.rollout == row) & (steps.index == index)].any())
         for row in range(6)
         for index in range(int(result.nfe[row]) - 1)
     ]
@@ -87,7 +87,7 @@ def test_recorded_steps_replay_to_the_same_log_probabilities(policy, decoding):
         replayed = policy(steps.observation).log_prob(steps.action)
     torch.testing.assert_close(replayed, steps.log_prob, atol=1e-5, rtol=0)
     assert steps.log_prob.isfinite().all()
-    assert not (steps.action & ~steps.eligible).any()
+    assert not (steps.chosen & ~steps.eligible).any()
     assert not (steps.eligible & ~steps.masked).any()
 
 
@@ -101,14 +101,14 @@ def test_recorded_steps_tell_where_each_row_stood(policy, decoding):
     committed = result.committed_at[steps.rollout]
     assert torch.equal(steps.masked, (committed < 0) | (committed >= steps.index[:, None]))
     opened = committed == steps.index[:, None]
-    assert torch.equal(steps.action & opened, steps.action)
+    assert torch.equal(steps.chosen & opened, steps.chosen)
     if decoding.on_empty == "wait":
-        assert torch.equal(steps.action, opened)
+        assert torch.equal(steps.chosen, opened)
 
 
 def test_a_forced_position_is_not_part_of_the_recorded_action():
     result = decode(learned(), Decoding(LENGTH, LENGTH // 4), record=True)
-    empty = ~result.steps.action.any(1)
+    empty = ~result.steps.chosen.any(1)
     assert empty.any() and not empty.all()
     opened = result.committed_at[result.steps.rollout] == result.steps.index[:, None]
     assert (opened[empty].sum(1) == 1).all()

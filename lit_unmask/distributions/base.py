@@ -1,0 +1,116 @@
+"""What all distributions over unmasking actions share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+def rank_descending(scores: Tensor) -> Tensor:
+    """Return each position's rank in its row: 0 for the largest score, ties to the left.
+
+    Args:
+        scores: ``[B, L]`` float.
+
+    Returns:
+        ``[B, L]`` int64, a permutation of ``0 .. L-1`` in every row.
+    """
+    order = scores.argsort(dim=-1, descending=True, stable=True)
+    places = torch.arange(scores.shape[-1], device=scores.device).expand_as(order)
+    return torch.empty_like(order).scatter_(-1, order, places)
+
+
+def check_shapes(eligible: Tensor, **others: Tensor) -> None:
+    """Raise ValueError unless every tensor is ``[B, L]`` like the bool tensor ``eligible``."""
+    if eligible.ndim != 2 or eligible.dtype != torch.bool:
+        raise ValueError(
+            f"eligible {tuple(eligible.shape)} {eligible.dtype} must be a [B, L] bool tensor"
+        )
+    for name, value in others.items():
+        if value.shape != eligible.shape:
+            raise ValueError(
+                f"{name} {tuple(value.shape)} must have the shape {tuple(eligible.shape)} "
+                "of eligible"
+            )
+
+
+class UnmaskDistribution(ABC):
+    """A distribution over actions for each row of a batch.
+
+    An action is a tensor with one row for each row of the batch; its form is the distribution's
+    own, and :meth:`positions` says what it opens. Here it is the ``[B, L]`` bool set of positions
+    itself. Rows are independent; a row in which nothing is eligible has one possible action, which
+    opens nothing, with probability 1.
+
+    Args:
+        eligible: ``[B, L]`` bool, positions that may be opened.
+    """
+
+    def __init__(self, eligible: Tensor) -> None:
+        self.eligible = eligible
+
+    @abstractmethod
+    def sample(self, uniform: Tensor) -> Tensor:
+        """Turn noise into an action.
+
+        Args:
+            uniform: ``[B, L]`` float32 in ``[0, 1)``.
+
+        Returns:
+            ``[B, ...]``, an action.
+        """
+
+    @abstractmethod
+    def mode(self) -> Tensor:
+        """Return a most probable action, ``[B, ...]``."""
+
+    @abstractmethod
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Return the log-probability ``[B]`` (nats) of an action.
+
+        It is -inf for an action that cannot occur.
+        """
+
+    def positions(self, action: Tensor) -> Tensor:
+        """Return what an action opens, ``[B, L]`` bool, within ``eligible``."""
+        return action & self.eligible
+
+    def action_of(self, positions: Tensor) -> Tensor:
+        """Return an action that opens given positions, as an imitator needs it.
+
+        Where several do, it is the most probable of them.
+
+        Args:
+            positions: ``[B, L]`` bool, within ``eligible``, what another policy opened.
+        """
+        return positions
+
+    @abstractmethod
+    def entropy(self) -> Tensor:
+        """Return the entropy of each row's action, ``[B]`` in nats."""
+
+    @abstractmethod
+    def ranking(self) -> Tensor:
+        """Return how much each position is preferred, ``[B, L]``; -inf where not eligible.
+
+        An environment that forces progress opens the best one when an action is empty.
+        """
+
+    @abstractmethod
+    def probability(self) -> Tensor:
+        """Return each position's marginal probability of being opened, ``[B, L]`` in [0, 1]."""
+
+    def forced(self, positions: Tensor) -> Tensor:
+        """Return the positions, with the first-ranked eligible one in rows where there are none.
+
+        Args:
+            positions: ``[B, L]`` bool, what an action opens.
+
+        Returns:
+            ``[B, L]`` bool, empty only in rows where nothing is eligible.
+        """
+        best = self.ranking().argmax(1, keepdim=True)
+        first = torch.zeros_like(positions).scatter_(1, best, True) & self.eligible
+        return torch.where(positions.any(1, keepdim=True), positions, first)

@@ -1,0 +1,63 @@
+"""Independent draws at every position."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lit_unmask.distributions.base import UnmaskDistribution, check_shapes
+
+
+class Bernoulli(UnmaskDistribution):
+    """Independent Bernoulli draws on the eligible positions.
+
+    With ``s = sigmoid(logits / temperature)`` the log-probability of an action ``u`` is
+    ``sum over eligible of u log s + (1 - u) log(1 - s)``, from arXiv 2512.09106, section 3. It is
+    computed in float32 at least and stays finite for any finite logits.
+
+    Args:
+        logits: ``[B, L]`` float, unmasking logits; only eligible positions count.
+        eligible: ``[B, L]`` bool.
+        temperature: Policy temperature, positive; smaller is closer to the mode.
+
+    Raises:
+        ValueError: If the shapes differ or the temperature is not positive.
+    """
+
+    def __init__(self, logits: Tensor, eligible: Tensor, temperature: float = 1.0) -> None:
+        check_shapes(eligible, logits=logits)
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature} must be positive; use mode() for 0")
+        super().__init__(eligible)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        self.logits = logits if temperature == 1.0 else logits / temperature
+
+    def sample(self, uniform: Tensor) -> Tensor:
+        """Open each eligible position whose uniform number is below its probability."""
+        return (uniform < self.logits.sigmoid()) & self.eligible
+
+    def mode(self) -> Tensor:
+        """Return the eligible positions with a probability above one half."""
+        return (self.logits > 0) & self.eligible
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Return the log-probability ``[B]`` of ``action`` ``[B, L]`` bool."""
+        each = F.logsigmoid(torch.where(action, self.logits, -self.logits))
+        total = each.masked_fill(~self.eligible, 0.0).sum(-1)
+        return total.masked_fill((action & ~self.eligible).any(-1), -torch.inf)
+
+    def entropy(self) -> Tensor:
+        """Return the sum of the positions' entropies, ``[B]`` in nats."""
+        # H = -log s(|b|) + |b| s(-|b|): both terms are small and positive for a sure position.
+        size = self.logits.abs()
+        each = size * torch.sigmoid(-size) - F.logsigmoid(size)
+        return each.masked_fill(~self.eligible, 0.0).sum(-1)
+
+    def ranking(self) -> Tensor:
+        """Return the logits, -inf where not eligible."""
+        return self.logits.masked_fill(~self.eligible, -torch.inf)
+
+    def probability(self) -> Tensor:
+        """Return ``sigmoid(logits / temperature)``, 0 where not eligible."""
+        return self.logits.sigmoid().masked_fill(~self.eligible, 0.0)
