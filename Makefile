@@ -3,20 +3,26 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench browser results pretrain clean
+.PHONY: demo test lint bench bench-grading browser sandbox results pretrain clean
 
 # Trains a policy on the bundled tiny denoiser and compares it with tuned heuristics.
 demo: $(STAMP)
 	$(BIN)/lit-unmask fit --config configs/demo.yaml
 
+# One thread for each of the test processes, or they get in each other's way.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # Chromium for the tests of the trajectory viewer, on Debian and as root; without a browser those
 # tests are skipped.
 browser:
 	command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 		{ apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium chromium-driver >/dev/null; }
+
+# The stronger of the two sandboxes for model-written programs, on Debian and as root.
+sandbox:
+	command -v bwrap >/dev/null || \
+		{ apt-get -qq update && apt-get -qq install -y --no-install-recommends bubblewrap >/dev/null; }
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -26,6 +32,11 @@ lint: $(STAMP)
 # Compares the decoding loop with a plain lock-step one, over many cases.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/rollout.py
+	$(BIN)/python benchmarks/grading.py
+
+# The second half of it: completions graded in a second, mathematics and programs in each sandbox.
+bench-grading: $(STAMP)
+	$(BIN)/python benchmarks/grading.py
 
 # Evaluates the policies of benchmarks/policies against every heuristic and elsewhere, and writes
 # docs/results.md; a second run computes nothing.

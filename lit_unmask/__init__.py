@@ -25,6 +25,7 @@ _HOMES = {
     "MultiplicativeSpeed": "rewards",
     "Policy": "policies",
     "Problem": "types",
+    "Qwen3Diffusion": "denoisers",
     "evaluate": "evaluation",
     "load_policy": "sharing",
     "push_to_hub": "sharing",

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers.cache_utils import Cache
 
-from lit_unmask.denoisers import checkpoint
 from lit_unmask.denoisers.cache import Kept
-from lit_unmask.denoisers.layout import Layout
+from lit_unmask.denoisers.loading import Loaded
 from lit_unmask.denoisers.memory import RowLimit
-from lit_unmask.denoisers.probes import run_probes
+from lit_unmask.denoisers.placement import named_weights
+from lit_unmask.denoisers.probes import Probed, run_probes
 from lit_unmask.denoisers.reduction import check_noise, join, reduce_logits
 from lit_unmask.denoisers.text import ChatText
 from lit_unmask.types import DenoiserOutput, Prompt, Signals
-
-DType = Literal["float32", "bfloat16", "float16"]
 
 # In float32 16 MiB, to stay in a CPU's caches, and 256 MiB, to keep an accelerator busy.
 MAX_LOGITS_CPU = 2**22
 MAX_LOGITS_ACCELERATOR = 2**26
 
 
-class Denoiser(Layout, ChatText, nn.Module):
-    """A frozen masked diffusion language model: a stock network that attends in both directions.
+class Denoiser(ChatText, nn.Module, ABC):
+    """A frozen masked diffusion language model: a network that attends in both directions.
 
-    A subclass says which stock architecture it is and how the original checkpoint maps to it.
     Parameters never get gradients and the module is always in evaluation mode.
 
     Args:
-        path: A folder, a bundled name such as ``tiny-llada``, or a hub id.
-        revision: Commit, tag or branch on the hub; None for folders and bundled names.
-        dtype: Type of the weights; softmax is float32 whatever it is.
+        loaded: The checkpoint.
         max_logits: Largest number of logits (positions times **V**) that exist at once; bounds
             memory, does not change results. None takes what is fast on the device.
 
@@ -44,85 +41,73 @@ class Denoiser(Layout, ChatText, nn.Module):
         pad_id: Token id of padding.
         end_ids: Token ids of which the first to appear ends a response.
         max_length: Largest prompt plus response, in tokens.
-        network: The stock network.
+        network: The network.
         row_limit: Most rows in one call of the network, found out by running out of memory.
 
     Raises:
-        FileNotFoundError: If the checkpoint, or a part of it, cannot be found.
-        ValueError: If its config or weights do not fit; the message names fields or keys.
+        ValueError: If ``max_logits`` is not positive.
         RuntimeError: If a start-up probe fails.
     """
 
-    shift: ClassVar[bool]
+    shift: bool
 
-    def __init__(
-        self,
-        path: str,
-        revision: str | None = None,
-        dtype: DType = "float32",
-        max_logits: int | None = None,
-    ) -> None:
+    def __init__(self, loaded: Loaded, max_logits: int | None = None) -> None:
         super().__init__()
-        if max_logits is not None and max_logits < 1:
-            raise ValueError(f"max_logits={max_logits} must be at least 1")
-        folder, commit = checkpoint.resolve(path, revision)
-        original = checkpoint.read_config(folder)
-        config = self.stock_config(original)
-        self.network: Any = checkpoint.load_network(
-            folder, self.architecture, config, self.key_mapping, dtype
-        )
-        self.tokenizer: PreTrainedTokenizerBase = checkpoint.load_tokenizer(folder)
-        self.mask_id: int = config.token_ids["mask"]
-        self.pad_id: int = config.token_ids["pad"]
-        known = self.tokenizer.get_vocab()
-        ends = [config.token_ids[role] for role in self.end_roles]
-        ends += [known[token] for token in self.end_tokens if token in known]
-        self.end_ids = tuple(dict.fromkeys(ends))
-        self.max_length: int = config.max_position_embeddings
+        self.network: Any = loaded.network
+        self.tokenizer = loaded.tokenizer
+        self.mask_id, self.pad_id, self.end_ids = loaded.mask_id, loaded.pad_id, loaded.end_ids
+        self.max_length = loaded.max_length
         self.max_logits = max_logits
+        self.placement = loaded.placement
         self.row_limit = RowLimit()
-        self._identity: dict[str, str | None] = {
-            "path": path,
-            "revision": commit,
-            "config_hash": checkpoint.config_hash(original),
-        }
+        self._identity = loaded.identity
         self.requires_grad_(False)
         self.eval()
         self.probe()
 
     @property
+    @abstractmethod
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.network.lm_head.weight.device
+        """Where inputs go and outputs come from."""
 
     @property
+    @abstractmethod
     def vocab_size(self) -> int:
         """Vocabulary **V**, mask token included."""
-        return self.network.config.vocab_size
 
     @property
+    @abstractmethod
     def width(self) -> int:
         """Hidden width **D**."""
-        return self.network.config.hidden_size
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """What a policy's checkpoint records: ``path``, ``revision`` and ``config_hash``."""
+        """What a policy's checkpoint records: ``path``, ``revision``, ``config_hash`` and more."""
         return dict(self._identity)
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the network's weights by name, offloaded ones too."""
+        return named_weights(self.network)
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever the module around it does."""
         return super().train(False)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast the weights, unless a device map has placed them."""
+        if self.placement.device_map is None:
+            return super()._apply(fn, recurse)
+        sample = torch.empty(0)
+        self.placement.refuse_move(sample, fn(sample), self.device)
+        return self
+
     def probe(self) -> None:
         """Check on short inputs that the loaded network is the denoiser it claims to be.
 
         Raises:
-            RuntimeError: If the network is causal, sees padding, is not repeatable, has broken
-                rotary buffers, or lacks a row for a special token.
+            RuntimeError: If the network is causal, sees padding or is not repeatable.
         """
-        ids = {"mask": self.mask_id, "padding": self.pad_id}
-        run_probes(self.network, ids | {f"end ({token})": token for token in self.end_ids})
+        run_probes(Probed(self._body, self._project, self.vocab_size, self.device))
 
     def check_length(self, prompt: Prompt, gen_length: int) -> None:
         """Refuse a sequence with more positions than the model has.
@@ -196,8 +181,9 @@ class Denoiser(Layout, ChatText, nn.Module):
         chunk = self._chunk()
         parts = []
         for start in range(0, len(flat), chunk):
-            piece = None if noise is None else noise[start : start + chunk]
             logits = self._head(flat[start : start + chunk])
+            # The head may be on another device than the inputs.
+            piece = None if noise is None else noise[start : start + chunk].to(logits.device)
             parts.append(reduce_logits(logits, signals, self.mask_id, piece, temperature))
         proposal, confidence, entropy = join(parts)
         return DenoiserOutput(
@@ -205,7 +191,7 @@ class Denoiser(Layout, ChatText, nn.Module):
             confidence.view(*shape, signals.top_k),
             None if entropy is None else entropy.view(shape),
             states if signals.hidden else None,
-        )
+        ).to(self.device)
 
     @torch.no_grad()
     def logits(self, prompt: Prompt, response: Tensor) -> Tensor:
@@ -219,7 +205,7 @@ class Denoiser(Layout, ChatText, nn.Module):
             ``[B, L, V]`` float32, ``-inf`` at the mask token.
         """
         self._check(prompt, response)
-        return self._head(self._states(prompt, response))
+        return self._head(self._states(prompt, response)).to(self.device)
 
     def _chunk(self) -> int:
         """Return the number of positions whose logits may exist at once."""
@@ -229,9 +215,34 @@ class Denoiser(Layout, ChatText, nn.Module):
 
     def _head(self, states: Tensor) -> Tensor:
         """Turn states ``[..., D]`` into float32 logits ``[..., V]`` that never propose the mask."""
-        logits = self.network.lm_head(states).float()
+        logits = self._project(states).float()
         logits[..., self.mask_id] = -torch.inf
         return logits
+
+    @abstractmethod
+    def _project(self, states: Tensor) -> Tensor:
+        """Turn states ``[..., D]`` into the network's logits ``[..., V]``."""
+
+    @abstractmethod
+    def _body(
+        self,
+        tokens: Tensor,
+        attention: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Return the states ``[B, S, D]`` that the head reads, of tokens ``[B, S]``.
+
+        Args:
+            tokens: ``[B, S]`` int64.
+            attention: ``[B, columns]`` bool, which tokens of the sequence are seen; None for all.
+            positions: ``[B, S]`` int64 where they do not count from 0.
+            cache: Takes and gives keys and values.
+        """
+
+    def _cache(self, kept: Kept, places: Tensor | None, columns: int) -> Cache:
+        """Return the cache of one call of the network; see :meth:`Kept.cache`."""
+        return kept.cache(self.network.config.num_hidden_layers, places, columns)
 
     def _states(self, prompt: Prompt, response: Tensor, kept: Kept | None = None) -> Tensor:
         """Return the final states ``[B, L, D]`` that predict the response, or its span."""
@@ -255,14 +266,8 @@ class Denoiser(Layout, ChatText, nn.Module):
             positions = places if positions is None else positions.gather(1, places)
             start = 0
         if kept is not None:
-            cache = kept.cache(self.network.config.num_hidden_layers, places, columns)
-        states = self.network.model(
-            input_ids=tokens,
-            attention_mask=attention,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        ).last_hidden_state
+            cache = self._cache(kept, places, columns)
+        states = self._body(tokens, attention, positions, cache)
         return states[:, start : start + length]
 
     def _check(self, prompt: Prompt, response: Tensor) -> None:

@@ -145,12 +145,13 @@ class _Layer(DynamicLayer):
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Take the new keys and values, return all that is attended to."""
-        store, slots = self._kept.store, self._kept.slots
+        device = key_states.device  # a device map may put layers on several
+        store, slots = self._kept.store, self._kept.slots.to(device)
         if self._places is None:
             store.write(self._index, slots, (key_states, value_states))
             return key_states, value_states
         keys, values = store.read(self._index, slots, self._columns)
-        places = self._places[:, None, :, None].expand_as(key_states)
+        places = self._places.to(device)[:, None, :, None].expand_as(key_states)
         return keys.scatter_(2, places, key_states), values.scatter_(2, places, value_states)
 
     def get_mask_sizes(self, *args: Any, **kwargs: Any) -> tuple[int, int]:

@@ -1,35 +1,18 @@
-"""Checkpoints on disk: where they are, what their config says, how weights get in and out.
-
-Nothing here runs code that comes with a checkpoint: weights are safetensors, tokenizers are data.
-"""
+"""A checkpoint's config: reading it, refusing what is not supported; and writing a checkpoint."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
 from safetensors.torch import save_file
-from transformers import (
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-    Qwen2Tokenizer,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BUNDLED = Path(__file__).resolve().parent.parent / "bundled"
-HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
 FIRST_TRANSFORMERS = (5, 2)
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def check_transformers(version: str) -> None:
@@ -46,45 +29,6 @@ def check_transformers(version: str) -> None:
             f"transformers {version} ignores is_causal=False and would give wrong logits; "
             "install transformers>=5.2,<6"
         )
-
-
-def resolve(path: str, revision: str | None) -> tuple[Path, str | None]:
-    """Find a checkpoint: a folder, a bundled name, or a hub id, in this order.
-
-    Args:
-        path: ``"runs/denoiser"``, ``"tiny-llada"`` or ``"GSAI-ML/LLaDA-8B-Instruct"``.
-        revision: Commit, tag or branch on the hub; None elsewhere.
-
-    Returns:
-        The local folder, and the hub commit it holds (None for a folder or a bundled name).
-
-    Raises:
-        ValueError: If a revision is given for something that is not on the hub.
-        FileNotFoundError: If there is no such folder or bundled name, or the hub has no answer.
-    """
-    for folder in (Path(path).expanduser(), BUNDLED / path):
-        if folder.is_dir():
-            if revision is not None:
-                raise ValueError(
-                    f"revision={revision!r} must be None: path={path!r} is the folder {folder}, "
-                    "and only checkpoints on the hub have revisions"
-                )
-            return folder, None
-    if path.count("/") != 1 or path.startswith(("/", ".", "~")):
-        names = sorted(entry.name for entry in BUNDLED.glob("*") if entry.is_dir())
-        raise FileNotFoundError(
-            f"path={path!r} must be a folder, a bundled name ({', '.join(names) or 'none here'}) "
-            "or a hub id such as 'GSAI-ML/LLaDA-8B-Instruct'"
-        )
-    try:
-        folder = Path(snapshot_download(path, revision=revision, allow_patterns=HUB_FILES))
-    except (HFValidationError, OSError) as error:  # hub and network errors are OSErrors
-        raise FileNotFoundError(
-            f"cannot get path={path!r}, revision={revision!r} from the hub "
-            f"({type(error).__name__}: {error}); check both names and the network, or download it "
-            "elsewhere and give its folder"
-        ) from error
-    return folder, folder.name
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -133,6 +77,26 @@ def require(config: Mapping[str, Any], name: str) -> Any:
     return config[name]
 
 
+def refuse_other_family(config: Mapping[str, Any], model_types: tuple[str, ...], kind: str) -> None:
+    """Refuse a config of another family of checkpoints.
+
+    Args:
+        config: The original ``config.json``.
+        model_types: Supported values of its ``model_type``.
+        kind: Name of the denoiser class.
+
+    Raises:
+        ValueError: Names the family that was found and those that the class runs.
+    """
+    found = config.get("model_type")
+    if found not in model_types:
+        raise ValueError(
+            f"config.json: model_type={found!r} is not supported by {kind}, which runs "
+            f"{' or '.join(repr(name) for name in model_types)}; choose the denoiser class of the "
+            "checkpoint's family (LLaDA, Dream, Qwen3Diffusion), or RemoteCode"
+        )
+
+
 def refuse_unsupported(config: Mapping[str, Any], supported: Mapping[str, tuple[Any, ...]]) -> None:
     """Refuse a config that asks for something the stock architecture does not do.
 
@@ -150,91 +114,6 @@ def refuse_unsupported(config: Mapping[str, Any], supported: Mapping[str, tuple[
             raise ValueError(
                 f"config.json: {name}={value!r} is not supported; it must be {choices}"
             )
-
-
-def load_network(
-    folder: Path,
-    architecture: type[PreTrainedModel],
-    config: PreTrainedConfig,
-    key_mapping: dict[str, str],
-    dtype: str,
-) -> PreTrainedModel:
-    """Load safetensors into a stock architecture; every key must fit.
-
-    Args:
-        folder: The checkpoint.
-        architecture: Stock class with a language-model head.
-        config: Its config.
-        key_mapping: Pattern of an original key -> stock key; one capture group at most.
-        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-
-    Returns:
-        The network in evaluation mode, on the CPU.
-
-    Raises:
-        ValueError: If the dtype is unknown, or keys are missing, unexpected or of another shape.
-        FileNotFoundError: If there are no safetensors.
-    """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype!r} must be one of {', '.join(DTYPES)}")
-    if not any(folder.glob("*.safetensors")):
-        raise FileNotFoundError(
-            f"{folder} holds no *.safetensors; convert other weight files to safetensors first"
-        )
-    with _no_progress_bar():
-        loaded: Any = architecture.from_pretrained(
-            folder,
-            config=config,
-            key_mapping=key_mapping or None,
-            dtype=DTYPES[dtype],
-            use_safetensors=True,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,  # so that they are reported below, with their names
-            output_loading_info=True,
-        )
-    network, report = loaded
-    faults = {
-        kind: sorted(str(key) for key in report[f"{kind}_keys"])
-        for kind in ("missing", "unexpected", "mismatched")
-    }
-    if any(faults.values()):
-        listing = "; ".join(f"{kind}: {', '.join(keys)}" for kind, keys in faults.items() if keys)
-        raise ValueError(f"weights in {folder} do not fit {architecture.__name__}: {listing}")
-    return network
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep transformers' progress bar off the terminal, which belongs to the trainer."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer from its data files alone, whatever class its config names.
-
-    Args:
-        folder: The checkpoint, with ``tokenizer.json``, or ``vocab.json`` and ``merges.txt``
-            (Dream's own class is Qwen2's byte-pair encoding under another name).
-
-    Returns:
-        The tokenizer, chat template included where the checkpoint has one.
-
-    Raises:
-        FileNotFoundError: If the folder has neither.
-    """
-    if (folder / "tokenizer.json").is_file():
-        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
-    raise FileNotFoundError(
-        f"{folder} holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt"
-    )
 
 
 def write(

@@ -7,23 +7,23 @@ from typing import Any, ClassVar
 
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.denoisers.checkpoint import refuse_unsupported, require
 from lit_unmask.denoisers.layout import StockConfig, rotary_base
+from lit_unmask.denoisers.stock import StockDenoiser
 
 # What the stock Qwen2 does too. None stands for a missing field, where the original's default is
 # the supported value.
 SUPPORTED: dict[str, tuple[Any, ...]] = {
-    "model_type": ("Dream",),
     "hidden_act": ("silu", None),
     "rope_scaling": (None,),
     "use_mrope": (False, None),
     "use_sliding_window": (False, None),
     "tie_word_embeddings": (True, False, None),
+    "quantization_config": (None,),
 }
 
 
-class Dream(Denoiser):
+class Dream(StockDenoiser):
     """Dream (arXiv 2508.15487, https://huggingface.co/Dream-org/Dream-v0-Instruct-7B), shifted.
 
     Runs as a stock bidirectional ``Qwen2ForCausalLM`` on checkpoints in Dream's original layout.
@@ -32,16 +32,35 @@ class Dream(Denoiser):
 
     Args:
         path: A folder, a bundled name such as ``tiny-dream``, or a hub id.
-        revision: Commit, tag or branch on the hub; None for folders and bundled names.
+        revision: Commit on the hub; a tag or branch works, with a warning that it may move. None
+            for folders and bundled names.
         dtype: Type of the weights; softmax is float32 whatever it is.
         max_logits: Largest number of logits (positions times **V**) that exist at once; bounds
             memory, does not change results. None takes what is fast on the device.
+        placement: Device map and quantisation, for what does not fit one device.
+        adapter: LoRA adapter to put on top.
     """
 
     shift = True
     architecture = Qwen2ForCausalLM
+    model_types = ("Dream",)
     end_roles = ("eos", "pad")
     end_tokens = ("<|im_end|>",)
+    published: ClassVar[Mapping[str, Any]] = {  # Dream-org/Dream-v0-Instruct-7B
+        "model_type": "Dream",
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "vocab_size": 152064,
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1_000_000.0,
+        "mask_token_id": 151666,
+        "eos_token_id": 151643,
+        "pad_token_id": 151643,
+    }
     key_mapping: ClassVar[dict[str, str]] = {}
 
     @classmethod

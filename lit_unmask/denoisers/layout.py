@@ -14,12 +14,14 @@ from transformers import (
     PreTrainedTokenizerBase,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from lit_unmask.denoisers import checkpoint
 
-StockConfig = LlamaConfig | Qwen2Config
-StockNetwork = LlamaForCausalLM | Qwen2ForCausalLM
+StockConfig = LlamaConfig | Qwen2Config | Qwen3Config
+StockNetwork = LlamaForCausalLM | Qwen2ForCausalLM | Qwen3ForCausalLM
 
 ROTARY_BASE = 10_000.0
 NORM_EPSILON = 1e-5
@@ -78,16 +80,36 @@ class Layout(ABC):
 
     Attributes:
         architecture: Stock class whose weights a checkpoint of this layout fills.
+        model_types: Values of ``model_type`` in the config of such checkpoints.
         key_mapping: Pattern of an original key -> stock key, at most one capture group a pattern
             (transformers silently leaves random weights where a pattern has two).
         end_roles: Which of the config's special tokens end a response: ``"eos"``, ``"pad"``.
         end_tokens: Further tokens that do, where the tokenizer has them.
+        published: What ``config.json`` of the best-known checkpoint says about sizes and tokens;
+            ``lit-unmask plan`` assumes it where no config can be read.
     """
 
     architecture: ClassVar[Any]
+    model_types: ClassVar[tuple[str, ...]]
     key_mapping: ClassVar[dict[str, str]]
     end_roles: ClassVar[tuple[str, ...]]
     end_tokens: ClassVar[tuple[str, ...]]
+    published: ClassVar[Mapping[str, Any]]
+
+    @classmethod
+    def complete(
+        cls, original: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase
+    ) -> Mapping[str, Any]:
+        """Return an original config with what only the tokenizer of such checkpoints knows.
+
+        Args:
+            original: The JSON object of ``config.json``.
+            tokenizer: The checkpoint's.
+
+        Raises:
+            ValueError: If the tokenizer does not know it either, or they contradict each other.
+        """
+        return original
 
     @classmethod
     @abstractmethod
@@ -154,6 +176,7 @@ class Layout(ABC):
             num_hidden_layers=shape.layers,
             num_attention_heads=shape.heads,
             num_key_value_heads=shape.heads,
+            head_dim=shape.width // shape.heads,
             vocab_size=shape.vocab_size,
             max_position_embeddings=shape.max_length,
             rms_norm_eps=NORM_EPSILON,

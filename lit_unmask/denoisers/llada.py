@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.denoisers.checkpoint import refuse_unsupported, require
 from lit_unmask.denoisers.layout import StockConfig, rotary_base
+from lit_unmask.denoisers.stock import StockDenoiser
 
 # Original name -> stock name, outside and inside the transformer blocks.
 OUTER_NAMES = {
@@ -35,7 +35,6 @@ _ORIGINAL_BLOCK = {stock: original for original, stock in BLOCK_NAMES.items()}
 # What the stock Llama does too. None stands for a missing field, where the original's default is
 # the supported value.
 SUPPORTED: dict[str, tuple[Any, ...]] = {
-    "model_type": ("llada",),
     "block_type": ("llama",),
     "layer_norm_type": ("rms",),
     "activation_type": ("silu",),
@@ -52,10 +51,11 @@ SUPPORTED: dict[str, tuple[Any, ...]] = {
     "multi_query_attention": (False, None),
     "clip_qkv": (None,),
     "weight_tying": (True, False),
+    "quantization_config": (None,),
 }
 
 
-class LLaDA(Denoiser):
+class LLaDA(StockDenoiser):
     """LLaDA (arXiv 2502.09992, https://huggingface.co/GSAI-ML/LLaDA-8B-Instruct), not shifted.
 
     Runs as a stock bidirectional ``LlamaForCausalLM`` on checkpoints in LLaDA's original layout.
@@ -63,16 +63,40 @@ class LLaDA(Denoiser):
 
     Args:
         path: A folder, a bundled name such as ``tiny-llada``, or a hub id.
-        revision: Commit, tag or branch on the hub; None for folders and bundled names.
+        revision: Commit on the hub; a tag or branch works, with a warning that it may move. None
+            for folders and bundled names.
         dtype: Type of the weights; softmax is float32 whatever it is.
         max_logits: Largest number of logits (positions times **V**) that exist at once; bounds
             memory, does not change results. None takes what is fast on the device.
+        placement: Device map and quantisation, for what does not fit one device.
+        adapter: LoRA adapter to put on top.
     """
 
     shift = False
     architecture = LlamaForCausalLM
+    model_types = ("llada",)
     end_roles = ("eos",)
     end_tokens = ("<|eot_id|>",)
+    published: ClassVar[Mapping[str, Any]] = {  # GSAI-ML/LLaDA-8B-Instruct
+        "model_type": "llada",
+        "block_type": "llama",
+        "layer_norm_type": "rms",
+        "activation_type": "silu",
+        "rope": True,
+        "include_bias": False,
+        "weight_tying": False,
+        "d_model": 4096,
+        "mlp_hidden_size": 12288,
+        "n_layers": 32,
+        "n_heads": 32,
+        "embedding_size": 126464,
+        "max_sequence_length": 4096,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500_000.0,
+        "mask_token_id": 126336,
+        "eos_token_id": 126081,
+        "pad_token_id": 126081,
+    }
     key_mapping: ClassVar[dict[str, str]] = {
         **{rf"^{re.escape(old)}\.": f"{new}." for old, new in OUTER_NAMES.items()},
         **{

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,55 +19,38 @@ PADDING_TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.
 ROTARY_TOLERANCE = 1e-3
 
 
-def run_probes(network: StockNetwork, token_ids: Mapping[str, int]) -> None:
-    """Check that a network is bidirectional, repeatable, blind to padding and whole.
+@dataclass(frozen=True)
+class Probed:
+    """The network of a denoiser, as far as probes ask for it.
+
+    Attributes:
+        states: Tokens ``[B, S]`` and attention ``[B, S]`` or None -> states ``[B, S, D]``.
+        logits: States -> logits ``[B, S, V]``.
+        vocab_size: Vocabulary **V**.
+        device: Where tokens go.
+    """
+
+    states: Callable[[Tensor, Tensor | None], Tensor]
+    logits: Callable[[Tensor], Tensor]
+    vocab_size: int
+    device: torch.device
+
+
+@torch.no_grad()
+def run_probes(probed: Probed) -> None:
+    """Check that a network is bidirectional, repeatable, blind to padding and finite.
 
     Takes three forwards of 8 to 32 tokens.
 
     Args:
-        network: Stock network, in evaluation mode.
-        token_ids: Special tokens by role; each must have an embedding.
+        probed: The network, in evaluation mode.
 
     Raises:
         RuntimeError: Names the probe that failed and the remedy.
     """
-    _probe_vocabulary(network, token_ids)
-    _probe_rotary(network)
-    _probe_forward(network)
-
-
-def _probe_vocabulary(network: StockNetwork, token_ids: Mapping[str, int]) -> None:
-    rows = network.model.embed_tokens.weight.shape[0]
-    for role, token in token_ids.items():
-        if not 0 <= token < rows:
-            raise RuntimeError(
-                f"vocabulary probe: {role} token id {token} must lie in [0, {rows}), the rows of "
-                "the embedding; correct the id in config.json or use the tokenizer that belongs "
-                "to the weights"
-            )
-
-
-def _probe_rotary(network: StockNetwork) -> None:
-    """Compare the rotary frequencies with their formula; they are not part of a checkpoint."""
-    found = network.model.rotary_emb.inv_freq
-    exponent = torch.arange(found.numel(), device=found.device, dtype=torch.float32) / found.numel()
-    expected = rotary_base(network.config) ** -exponent
-    # Written so that NaN fails too.
-    if not bool(((found.float() - expected).abs() <= ROTARY_TOLERANCE * expected).all()):
-        raise RuntimeError(
-            "rotary probe: rotary buffers are not base**(-2i/d), as if never initialised; load "
-            "with transformers>=5.2 and do not cast buffers below their precision"
-        )
-
-
-@torch.no_grad()
-def _probe_forward(network: StockNetwork) -> None:
-    device = network.model.embed_tokens.weight.device
-    vocab_size = network.config.vocab_size
-    tokens = (torch.arange(PROBE_LENGTH, device=device) % vocab_size).repeat(PROBE_ROWS, 1)
-    tokens[:, -1] = torch.arange(PROBE_ROWS, device=device) * vocab_size // PROBE_ROWS
-    first, again = _states(network, tokens), _states(network, tokens)
-    logits = network.lm_head(first)
+    tokens = probe_tokens(probed.vocab_size, probed.device)
+    first, again = probed.states(tokens, None), probed.states(tokens, None)
+    logits = probed.logits(first)
     if not bool(logits.isfinite().all()):
         raise RuntimeError(
             "finite probe: logits are not finite; the weights are damaged, or overflow their "
@@ -82,14 +66,22 @@ def _probe_forward(network: StockNetwork) -> None:
             "bidirectional probe: changing the last token does not change the logits at position "
             "0, so attention is causal; use transformers>=5.2 and config.is_causal=False"
         )
-    _probe_padding(network, tokens[:1], first[:1])
+    _probe_padding(probed, tokens[:1], first[:1])
 
 
-def _probe_padding(network: StockNetwork, tokens: Tensor, expected: Tensor) -> None:
-    padded = torch.cat([tokens.flip(1), tokens], dim=1)
+def probe_tokens(vocab_size: int, device: torch.device) -> Tensor:
+    """Return rows ``[8, 4]`` that differ in their last token alone."""
+    tokens = (torch.arange(PROBE_LENGTH, device=device) % vocab_size).repeat(PROBE_ROWS, 1)
+    tokens[:, -1] = torch.arange(PROBE_ROWS, device=device) * vocab_size // PROBE_ROWS
+    return tokens
+
+
+def _probe_padding(probed: Probed, tokens: Tensor, expected: Tensor) -> None:
+    others = (tokens + probed.vocab_size // 2) % probed.vocab_size
+    padded = torch.cat([others, tokens], dim=1)
     attention = torch.ones_like(padded, dtype=torch.bool)
     attention[:, :PROBE_LENGTH] = False
-    found = _states(network, padded, attention)[:, PROBE_LENGTH:]
+    found = probed.states(padded, attention)[:, PROBE_LENGTH:]
     difference = (found - expected).abs().max().item()
     limit = PADDING_TOLERANCE[expected.dtype] * expected.abs().max().item()
     if not difference <= limit:
@@ -100,6 +92,21 @@ def _probe_padding(network: StockNetwork, tokens: Tensor, expected: Tensor) -> N
         )
 
 
-def _states(network: StockNetwork, tokens: Tensor, attention: Tensor | None = None) -> Tensor:
-    outputs = network.model(input_ids=tokens, attention_mask=attention, use_cache=False)
-    return outputs.last_hidden_state
+def probe_rotary(network: StockNetwork) -> None:
+    """Compare the rotary frequencies with their formula; they are not part of a checkpoint.
+
+    Args:
+        network: Stock network.
+
+    Raises:
+        RuntimeError: If they differ, as where buffers were never initialised.
+    """
+    found = network.model.rotary_emb.inv_freq
+    exponent = torch.arange(found.numel(), device=found.device, dtype=torch.float32) / found.numel()
+    expected = rotary_base(network.config) ** -exponent
+    # Written so that NaN fails too.
+    if not bool(((found.float() - expected).abs() <= ROTARY_TOLERANCE * expected).all()):
+        raise RuntimeError(
+            "rotary probe: rotary buffers are not base**(-2i/d), as if never initialised; load "
+            "with transformers>=5.2 and do not cast buffers below their precision"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,8 +21,10 @@ class ChatText:
         pad_id: Token id of padding.
         end_ids: Token ids of which the first to appear ends a response.
         max_length: Largest prompt plus response, in tokens.
+        template_arguments: What the chat template is rendered with beside the chat.
     """
 
+    template_arguments: ClassVar[dict[str, Any]] = {}
     tokenizer: PreTrainedTokenizerBase
     mask_id: int
     pad_id: int
@@ -69,7 +71,9 @@ class ChatText:
 
     def _encode_one(self, problem: Problem, limit: int) -> list[int]:
         chat: Any = list(problem.messages)
-        text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        text = self.tokenizer.apply_chat_template(
+            chat, tokenize=False, add_generation_prompt=True, **self.template_arguments
+        )
         # The template writes the special tokens; the tokenizer must not add them again.
         tokens = self.tokenizer.encode(text, add_special_tokens=False)
         if len(tokens) > limit:

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from lit_unmask.denoisers import Denoiser
+from lit_unmask.denoisers import StockDenoiser
 from lit_unmask.denoisers.layout import DenoiserShape
 from lit_unmask.pretrain.data import DemonstrationData, DemonstrationEncoder, Demonstrations
 from lit_unmask.pretrain.muon import Muon
@@ -71,7 +71,7 @@ class LitPretrain(LightningModule):
 
     def __init__(
         self,
-        denoiser: type[Denoiser],
+        denoiser: type[StockDenoiser],
         vocabulary: Vocabulary,
         size: NetworkSize = NetworkSize(),
         gen_length: int = 64,

@@ -1,17 +1,27 @@
-"""Tiny random checkpoints in both original layouts."""
+"""Tiny random checkpoints in all original layouts."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from lit_unmask.denoisers import Denoiser, DenoiserShape, Dream, LLaDA
+from lit_unmask.denoisers import (
+    Denoiser,
+    DenoiserShape,
+    Dream,
+    LLaDA,
+    Qwen3Diffusion,
+    StockDenoiser,
+)
 from lit_unmask.types import Problem, Prompt
 
 SPECIAL = ["<|mdm_mask|>", "<|endoftext|>", "<|eot_id|>", "<|im_end|>", "<pad>", "<unk>"]
@@ -80,11 +90,24 @@ def make_response(rows: int, length: int, seed: int = 1) -> Tensor:
     return tokens.where(torch.rand(rows, length, generator=generator) < 0.5, MASK)
 
 
+def edit_config(folder: Path, changes: dict[str, Any]) -> None:
+    """Change fields of a checkpoint's ``config.json``."""
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def edit_weights(folder: Path, changes: dict[str, Tensor | None]) -> None:
+    """Change weights of a checkpoint; None removes one."""
+    file = folder / "model.safetensors"
+    kept = {k: value for k, value in (load_file(file) | changes).items() if value is not None}
+    save_file(kept, file, metadata={"format": "pt"})
+
+
 @pytest.fixture(scope="session")
 def write_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Writer:
     """Return a function that writes a checkpoint with sine weights and returns its folder."""
 
-    def write(family: type[Denoiser], shape: DenoiserShape = SHAPE) -> Path:
+    def write(family: type[StockDenoiser], shape: DenoiserShape = SHAPE) -> Path:
         folder = tmp_path_factory.mktemp(family.__name__)
         network = family.initialise(shape)
         fill_with_sines(network)
@@ -106,52 +129,13 @@ def dream(write_checkpoint: Writer) -> Dream:
     return Dream(str(write_checkpoint(Dream)))
 
 
-@pytest.fixture(scope="session", params=["llada", "dream"])
+@pytest.fixture(scope="session")
+def qwen3(write_checkpoint: Writer) -> Qwen3Diffusion:
+    """A tiny Qwen3."""
+    return Qwen3Diffusion(str(write_checkpoint(Qwen3Diffusion)))
+
+
+@pytest.fixture(scope="session", params=["llada", "dream", "qwen3"])
 def denoiser(request: pytest.FixtureRequest) -> Denoiser:
     """Each family in turn."""
     return request.getfixturevalue(request.param)
-
-
-def _normalise(x: Tensor, weight: Tensor) -> Tensor:
-    return weight * x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
-
-
-def _rotate(x: Tensor) -> Tensor:
-    """Rotate channel pairs ``(c, c + d/2)`` of ``[heads, S, d]`` by position times frequency."""
-    half = x.shape[-1] // 2
-    angle = torch.arange(x.shape[1])[:, None] * 10_000.0 ** -(torch.arange(half) / half)
-    left, right = x[..., :half], x[..., half:]
-    cos, sin = angle.cos(), angle.sin()
-    return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
-
-
-def slow_logits(weights: dict[str, Tensor], names: dict[str, str], tokens: Tensor) -> Tensor:
-    """Run the architecture of LLaDA and Dream in plain torch on one row without padding.
-
-    Args:
-        weights: A checkpoint's tensors under their original names.
-        names: Role -> original name, with ``{}`` for the layer.
-        tokens: ``[S]``.
-
-    Returns:
-        ``[S, V]`` logits, unshifted.
-    """
-
-    def linear(role: str, layer: int, x: Tensor) -> Tensor:
-        name = names[role].format(layer)
-        return x @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", torch.zeros(()))
-
-    x = weights[names["embedding"] + ".weight"][tokens]
-    for layer in range(SHAPE.layers):
-        h = _normalise(x, weights[names["attention_norm"].format(layer) + ".weight"])
-        q, k, v = (
-            linear(role, layer, h).unflatten(-1, (SHAPE.heads, -1)).transpose(0, 1)
-            for role in ("q", "k", "v")
-        )
-        scores = _rotate(q) @ _rotate(k).mT / q.shape[-1] ** 0.5
-        attended = (scores.softmax(-1) @ v).transpose(0, 1).flatten(1)
-        x = x + linear("attention_out", layer, attended)
-        h = _normalise(x, weights[names["feed_forward_norm"].format(layer) + ".weight"])
-        gate = torch.nn.functional.silu(linear("gate", layer, h))
-        x = x + linear("down", layer, gate * linear("up", layer, h))
-    return linear("head", 0, _normalise(x, weights[names["norm"] + ".weight"]))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_unmask.denoisers import Denoiser, Dream
+from lit_unmask.denoisers import Denoiser, LLaDA
 from lit_unmask.types import DenoiserOutput, Prompt, Signals
 from tests.denoisers.conftest import (
     EOS,
@@ -212,7 +212,7 @@ def test_a_tokenizer_without_a_template_is_explained(denoiser: Denoiser) -> None
 def test_decoding_cuts_at_the_first_end_and_leaves_masks_out(denoiser: Denoiser) -> None:
     a, b, c = denoiser.tokenizer.convert_tokens_to_ids(["a", "b", "c"])
     assert denoiser.decode(torch.tensor([[a, MASK, b, EOS, c]])) == ["a b"]
-    last = IM_END if isinstance(denoiser, Dream) else EOT
+    last = EOT if isinstance(denoiser, LLaDA) else IM_END
     assert denoiser.decode(torch.tensor([[c, last, a, EOS], [EOS, a, b, c]])) == ["c", ""]
     assert denoiser.decode(torch.full((2, 3), MASK)) == ["", ""]
     unnamed = SHAPE.vocab_size - 1  # an embedding row that the tokenizer has no word for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -17,46 +16,17 @@ from tests.denoisers.conftest import (
     MASK,
     PAD,
     Writer,
-    make_problem,
+    edit_config,
+    edit_weights,
     make_prompt,
     make_response,
-    slow_logits,
 )
-
-LAYER = "model.layers.{}."
-NAMES = {
-    "embedding": "model.embed_tokens",
-    "norm": "model.norm",
-    "head": "lm_head",
-    "attention_norm": LAYER + "input_layernorm",
-    "q": LAYER + "self_attn.q_proj",
-    "k": LAYER + "self_attn.k_proj",
-    "v": LAYER + "self_attn.v_proj",
-    "attention_out": LAYER + "self_attn.o_proj",
-    "feed_forward_norm": LAYER + "post_attention_layernorm",
-    "gate": LAYER + "mlp.gate_proj",
-    "up": LAYER + "mlp.up_proj",
-    "down": LAYER + "mlp.down_proj",
-}
 
 
 @pytest.fixture
 def folder(write_checkpoint: Writer) -> Path:
     """A fresh checkpoint that a test may damage."""
     return write_checkpoint(Dream)
-
-
-def edit_config(folder: Path, field: str, value: object) -> None:
-    file = folder / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
-
-
-def test_logits_equal_a_plain_implementation_shifted_by_one(folder: Path) -> None:
-    prompt, response = make_prompt(1, 5), make_response(1, 6)
-    tokens = torch.cat([prompt.tokens, response], 1)[0]
-    slow = slow_logits(load_file(folder / "model.safetensors"), NAMES, tokens)[4:-1]
-    slow[:, MASK] = -torch.inf
-    torch.testing.assert_close(Dream(str(folder)).logits(prompt, response)[0], slow)
 
 
 def test_shift_takes_the_stock_logits_one_position_earlier(dream: Dream) -> None:
@@ -93,7 +63,6 @@ def test_ends_are_end_padding_and_im_end(dream: Dream) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("model_type", "llada"),
         ("hidden_act", "gelu"),
         ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
         ("use_mrope", True),
@@ -101,14 +70,14 @@ def test_ends_are_end_padding_and_im_end(dream: Dream) -> None:
     ],
 )
 def test_unsupported_config_is_refused_by_field(folder: Path, field: str, value: object) -> None:
-    edit_config(folder, field, value)
+    edit_config(folder, {field: value})
     with pytest.raises(ValueError, match=f"{field}=.* is not supported; it must be"):
         Dream(str(folder))
 
 
 @pytest.mark.parametrize("field", ["hidden_size", "rope_theta", "pad_token_id"])
 def test_a_missing_field_is_named(folder: Path, field: str) -> None:
-    edit_config(folder, field, None)
+    edit_config(folder, {field: None})
     with pytest.raises(ValueError, match=f"{field} is missing"):
         Dream(str(folder))
 
@@ -121,16 +90,11 @@ def test_a_missing_bias_is_refused_by_name(folder: Path) -> None:
         Dream(str(folder))
 
 
-def test_the_tokenizer_loads_from_vocabulary_and_merges(folder: Path) -> None:
-    (folder / "tokenizer.json").unlink()
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    settings |= {"tokenizer_class": "DreamTokenizer", "additional_special_tokens": ["<|im_end|>"]}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    words = ["<|mdm_mask|>", "<|endoftext|>", "<|im_end|>", *"abdeghijklmnopqrstu", "\u0120", "ab"]
-    vocabulary = {word: index for index, word in enumerate(words)}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text("#version: 0.2\na b\n")
-    denoiser = Dream(str(folder))
-    tokens = denoiser.encode([make_problem("ab")]).tokens[0].tolist()
-    assert vocabulary["ab"] in tokens
-    assert denoiser.decode(torch.tensor([[vocabulary["ab"], vocabulary["a"], EOS, 5]])) == ["aba"]
+def test_a_head_that_is_tied_and_yet_another_is_refused(folder: Path) -> None:
+    edit_config(folder, {"tie_word_embeddings": True})
+    with pytest.raises(ValueError, match=r"config\.json .* ties the vocabulary head"):
+        Dream(str(folder))
+    embedding = load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
+    edit_weights(folder, {"lm_head.weight": embedding.clone()})
+    network = Dream(str(folder)).network
+    assert network.lm_head.weight is network.model.embed_tokens.weight

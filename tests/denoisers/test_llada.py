@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-import json
 import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from lit_unmask.denoisers import DenoiserShape, Dream, LLaDA
+from lit_unmask.denoisers import DenoiserShape, Dream, LLaDA, Qwen3Diffusion
 from lit_unmask.types import Prompt, Signals
 from tests.denoisers.conftest import (
     EOS,
@@ -22,53 +20,18 @@ from tests.denoisers.conftest import (
     MASK,
     SHAPE,
     Writer,
+    edit_config,
+    edit_weights,
     make_prompt,
     make_response,
     make_tokenizer,
-    slow_logits,
 )
-
-BLOCK = "model.transformer.blocks.{}."
-NAMES = {
-    "embedding": "model.transformer.wte",
-    "norm": "model.transformer.ln_f",
-    "head": "model.transformer.ff_out",
-    "attention_norm": BLOCK + "attn_norm",
-    "q": BLOCK + "q_proj",
-    "k": BLOCK + "k_proj",
-    "v": BLOCK + "v_proj",
-    "attention_out": BLOCK + "attn_out",
-    "feed_forward_norm": BLOCK + "ff_norm",
-    "gate": BLOCK + "ff_proj",
-    "up": BLOCK + "up_proj",
-    "down": BLOCK + "ff_out",
-}
 
 
 @pytest.fixture
 def folder(write_checkpoint: Writer) -> Path:
     """A fresh checkpoint that a test may damage."""
     return write_checkpoint(LLaDA)
-
-
-def edit_config(folder: Path, changes: dict[str, Any]) -> None:
-    file = folder / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-
-
-def edit_weights(folder: Path, changes: dict[str, torch.Tensor | None]) -> None:
-    file = folder / "model.safetensors"
-    weights = load_file(file) | changes
-    kept = {name: value for name, value in weights.items() if value is not None}
-    save_file(kept, file, metadata={"format": "pt"})
-
-
-def test_logits_equal_a_plain_implementation_on_the_original_names(folder: Path) -> None:
-    prompt, response = make_prompt(1, 5), make_response(1, 6)
-    tokens = torch.cat([prompt.tokens, response], 1)[0]
-    slow = slow_logits(load_file(folder / "model.safetensors"), NAMES, tokens)[5:]
-    slow[:, MASK] = -torch.inf
-    torch.testing.assert_close(LLaDA(str(folder)).logits(prompt, response)[0], slow)
 
 
 def test_logits_equal_the_stored_reference(llada: LLaDA) -> None:
@@ -87,7 +50,7 @@ def test_ends_are_the_config_end_and_eot(llada: LLaDA) -> None:
 
 
 @pytest.mark.parametrize("tie", [False, True])
-@pytest.mark.parametrize("family", [LLaDA, Dream])
+@pytest.mark.parametrize("family", [LLaDA, Dream, Qwen3Diffusion])
 def test_save_and_load_change_nothing(family: type, tie: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = family.initialise(replace(SHAPE, tie=tie))
@@ -101,15 +64,8 @@ def test_save_and_load_change_nothing(family: type, tie: bool, tmp_path: Path) -
         assert torch.equal(loaded.network(tokens).logits, expected)
     assert first.identity["config_hash"] == second.identity["config_hash"]
     assert ("lm_head" in str(list(load_file(tmp_path / "first/model.safetensors")))) == (
-        family is Dream and not tie
+        family is not LLaDA and not tie
     )
-
-
-def test_grouped_key_value_heads_load(folder: Path) -> None:
-    names = [NAMES[role].format(layer) for role in ("k", "v") for layer in (0, 1)]
-    edit_config(folder, {"n_kv_heads": 1})
-    edit_weights(folder, {f"{name}.weight": torch.ones(8, 16) for name in names})
-    assert LLaDA(str(folder)).network.config.num_key_value_heads == 1
 
 
 @pytest.mark.parametrize(
@@ -126,21 +82,14 @@ def test_weights_that_do_not_fit_are_refused_by_name(
     folder: Path, kind: str, name: str, value: torch.Tensor | None
 ) -> None:
     edit_weights(folder, {name: value})
-    stock = {
-        "model.transformer.blocks.1.attn_out.weight": "model.layers.1.self_attn.o_proj.weight",
-        "model.transformer.wte.weight": "model.embed_tokens.weight",
-        "model.transformer.blocks.2.up_proj.weight": "model.layers.2.mlp.up_proj.weight",
-        "model.transformer.blocks.0.ff_out.weight": "model.layers.0.mlp.down_proj.weight",
-    }.get(name, name)
     with pytest.raises(ValueError, match=kind) as error:
         LLaDA(str(folder))
-    assert stock in str(error.value)
+    assert name in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("model_type", "Dream"),
         ("block_type", "sequential"),
         ("layer_norm_type", "default"),
         ("activation_type", "swiglu"),
@@ -175,12 +124,6 @@ def test_a_missing_field_is_named(folder: Path, field: str) -> None:
         LLaDA(str(folder))
 
 
-def test_a_mask_outside_the_vocabulary_fails_the_probe(folder: Path) -> None:
-    edit_config(folder, {"mask_token_id": SHAPE.vocab_size})
-    with pytest.raises(RuntimeError, match="vocabulary probe: mask"):
-        LLaDA(str(folder))
-
-
 def test_half_precision_passes_its_probes(folder: Path) -> None:
     denoiser = LLaDA(str(folder), dtype="bfloat16")
     output = denoiser(make_prompt(2, 4), make_response(2, 3), Signals(hidden=True))
@@ -199,9 +142,6 @@ def test_unknown_paths_files_and_types_are_explained(folder: Path, tmp_path: Pat
         LLaDA(str(folder), dtype="float8")  # type: ignore[arg-type]
     (folder / "tokenizer.json").unlink()
     with pytest.raises(FileNotFoundError, match="holds no tokenizer"):
-        LLaDA(str(folder))
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(FileNotFoundError, match="convert other weight files to safetensors"):
         LLaDA(str(folder))
 
 

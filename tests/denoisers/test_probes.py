@@ -67,9 +67,9 @@ class Unmasked(torch.nn.Module):
         self.body, self.rotary_emb = body, body.rotary_emb
         self.embed_tokens = body.embed_tokens
 
-    def forward(self, input_ids, attention_mask=None, use_cache=False):
+    def forward(self, input_ids, attention_mask, **arguments):
         """Run without the mask."""
-        return self.body(input_ids=input_ids, use_cache=use_cache)
+        return self.body(input_ids=input_ids, **arguments)
 
 
 def test_a_network_that_sees_padding_fails_the_probe(llada: LLaDA) -> None:

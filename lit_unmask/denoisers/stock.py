@@ -1,0 +1,179 @@
+"""Denoisers that run as stock transformers classes, so that no code comes with a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+from transformers.cache_utils import Cache
+
+from lit_unmask.denoisers import hub
+from lit_unmask.denoisers.adapter import Adapter, FittingAdapter, fit
+from lit_unmask.denoisers.base import Denoiser
+from lit_unmask.denoisers.checkpoint import config_hash, read_config, refuse_other_family
+from lit_unmask.denoisers.headers import Shapes, read_shapes, refuse_misfit
+from lit_unmask.denoisers.layout import Layout, StockConfig
+from lit_unmask.denoisers.loading import Loaded, check_dtype, empty_shapes, load_network
+from lit_unmask.denoisers.placement import Placement, input_device
+from lit_unmask.denoisers.probes import probe_rotary
+from lit_unmask.denoisers.tokenizer import check_vocabulary, load_tokenizer
+
+DType = Literal["float32", "bfloat16", "float16"]
+HEAD = "lm_head.weight"
+
+
+class StockDenoiser(Layout, Denoiser):
+    """A denoiser in an original layout that a stock architecture fills.
+
+    A subclass says which architecture it is and how the original checkpoint maps to it. Config,
+    tokenizer, and the names and shapes of all weights are checked before any weight is loaded.
+
+    Args:
+        path: A folder, a bundled name such as ``tiny-llada``, or a hub id.
+        revision: Commit on the hub; a tag or branch works, with a warning that it may move. None
+            for folders and bundled names.
+        dtype: Type of the weights; softmax is float32 whatever it is.
+        max_logits: Largest number of logits (positions times **V**) that exist at once; bounds
+            memory, does not change results. None takes what is fast on the device.
+        placement: Device map and quantisation, for what does not fit one device.
+        adapter: LoRA adapter to put on top.
+
+    Raises:
+        FileNotFoundError: If the checkpoint, or a part of it, cannot be found.
+        ValueError: If its config, tokenizer or weights do not fit; names fields or keys.
+        RuntimeError: If a start-up probe fails.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        revision: str | None = None,
+        dtype: DType = "float32",
+        max_logits: int | None = None,
+        placement: Placement | None = None,
+        adapter: Adapter | None = None,
+    ) -> None:
+        if max_logits is not None and max_logits < 1:
+            raise ValueError(f"max_logits={max_logits} must be at least 1")
+        check_dtype(dtype)
+        placement = placement or Placement()
+        _refuse_rounding(adapter, placement)
+        folder, commit = hub.resolve(path, revision)
+        written = read_config(folder)
+        refuse_other_family(written, self.model_types, type(self).__name__)
+        tokenizer = load_tokenizer(folder)
+        original = self.complete(written, tokenizer)
+        config = self.stock_config(original)
+        check_vocabulary(tokenizer, config.token_ids, config.vocab_size)
+        shapes = self._check_weights(folder, config)
+        lora = None if adapter is None else self._fit(adapter, shapes, config)
+        network = load_network(
+            folder, self.architecture, config, dtype, placement, self.key_mapping
+        )
+        _refuse_untied(folder, network)
+        identity = {"path": path, "revision": commit, "config_hash": config_hash(original)}
+        loaded = Loaded(
+            network=network if lora is None else lora.apply(network),
+            tokenizer=tokenizer,
+            mask_id=config.token_ids["mask"],
+            pad_id=config.token_ids["pad"],
+            end_ids=self._end_ids(config, tokenizer),
+            max_length=config.max_position_embeddings,
+            identity=identity | ({} if lora is None else lora.identity),
+            placement=placement,
+        )
+        super().__init__(loaded, max_logits)
+
+    @classmethod
+    def _check_weights(cls, folder: Path, config: StockConfig) -> Shapes:
+        """Compare names and shapes in the files with the network's; returns the latter."""
+        shapes = empty_shapes(cls.architecture, config)
+        head = cls.original_name(HEAD) if config.tie_word_embeddings else None
+        refuse_misfit(
+            read_shapes(folder),
+            {cls.original_name(name): shape for name, shape in shapes.items()},
+            head,
+            f"weights in {folder} do not fit {cls.__name__}",
+        )
+        return shapes
+
+    @classmethod
+    def _fit(cls, adapter: Adapter, shapes: Shapes, config: StockConfig) -> FittingAdapter:
+        """Compare an adapter with the network's layers, of which a tied head is none."""
+        tied = config.tie_word_embeddings
+        layers = {name: shape for name, shape in shapes.items() if not (tied and name == HEAD)}
+        return fit(adapter, layers, {cls.original_name(name): name for name in layers})
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go and outputs come from."""
+        return input_device(self.network.model.embed_tokens)
+
+    @property
+    def vocab_size(self) -> int:
+        """Vocabulary **V**, mask token included."""
+        return self.network.config.vocab_size
+
+    @property
+    def width(self) -> int:
+        """Hidden width **D**."""
+        return self.network.config.hidden_size
+
+    def probe(self) -> None:
+        """Check on short inputs that the loaded network is the denoiser it claims to be.
+
+        Raises:
+            RuntimeError: If the network is causal, sees padding, is not repeatable or has broken
+                rotary buffers.
+        """
+        probe_rotary(self.network)
+        super().probe()
+
+    @classmethod
+    def _end_ids(cls, config: StockConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+        """Return the tokens that end a response, each once."""
+        known = tokenizer.get_vocab()
+        ends = [config.token_ids[role] for role in cls.end_roles]
+        ends += [known[token] for token in cls.end_tokens if token in known]
+        return tuple(dict.fromkeys(ends))
+
+    def _project(self, states: Tensor) -> Tensor:
+        """Turn states ``[..., D]`` into the network's logits ``[..., V]``."""
+        return self.network.lm_head(states)
+
+    def _body(
+        self,
+        tokens: Tensor,
+        attention: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Return the states ``[B, S, D]`` that the head reads, of tokens ``[B, S]``."""
+        return self.network.model(
+            input_ids=tokens,
+            attention_mask=attention,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+
+
+def _refuse_rounding(adapter: Adapter | None, placement: Placement) -> None:
+    if adapter is not None and adapter.merge and placement.quantization is not None:
+        raise ValueError(
+            f"adapter {adapter.path!r}: merge=True would round it to the quantised weights; set "
+            "merge: false"
+        )
+
+
+def _refuse_untied(folder: Path, network: Any) -> None:
+    """Refuse a head of its own where the config says that it is the embedding."""
+    head, embedding = network.lm_head.weight, network.model.embed_tokens.weight
+    if network.config.tie_word_embeddings and head is not embedding and not head.is_meta:
+        raise ValueError(
+            f"config.json of {folder} ties the vocabulary head to the embedding, but the files "
+            "hold a head that differs from it; correct the config"
+        )
