@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor
 from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.rollout import Listener, Progress
 from lit_unmask.types import Problem
+from lit_unmask.verification.verdicts import Unfinished, verdict
+
+_log = logging.getLogger(__name__)
 
 
 class Grader(ABC):
@@ -22,7 +26,8 @@ class Grader(ABC):
     def submit(self, problem: Problem, completion: str) -> Future[float]:
         """Start to grade a completion; the future holds the verdict in ``[0, 1]``.
 
-        A verifier that fails raises from the future; it is never a verdict of 0.
+        A verifier that fails raises from the future; it is never a verdict of 0. One that ran
+        into its deadline is an :class:`~lit_unmask.verification.verdicts.Unfinished` 0.
         """
 
     @abstractmethod
@@ -36,7 +41,7 @@ class InProcess(Grader):
     def submit(self, problem: Problem, completion: str) -> Future[float]:
         """Grade now; see :meth:`Grader.submit`."""
         future: Future[float] = Future()
-        future.set_result(problem.grade(completion))
+        future.set_result(verdict(problem.verifier, completion, problem.answer))
         return future
 
     def close(self) -> None:
@@ -46,7 +51,9 @@ class InProcess(Grader):
 class WorkerPool(Grader):
     """Grades in worker processes: right for verifiers that run programs or prove equations.
 
-    The workers start with the first completion. Verifiers and answers must be picklable.
+    The workers start with the first completion. Verifiers and answers must be picklable. Verifiers
+    of :mod:`lit_unmask.verification` load neither torch nor Lightning there; they start processes
+    of their own, which end with the worker.
 
     ```yaml
     model:
@@ -74,7 +81,7 @@ class WorkerPool(Grader):
             # A forked child of a process with threads and CUDA may hang.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.processes, mp_context=context)
-        return self._pool.submit(_verdict, problem.verifier, completion, problem.answer)
+        return self._pool.submit(verdict, problem.verifier, completion, problem.answer)
 
     def close(self) -> None:
         """Stop the workers."""
@@ -83,12 +90,12 @@ class WorkerPool(Grader):
             self._pool = None
 
 
-def _verdict(verifier: Callable[[str, str], float], completion: str, answer: str) -> float:
-    return float(verifier(completion, answer))
-
-
 class Verdicts:
     """Listens to a rollout and has each row graded as soon as it is finished.
+
+    Attributes:
+        unfinished: Verdicts that are 0 because grading ran into a deadline or a memory limit; known
+            after :meth:`wait`, which warns of them.
 
     Args:
         grader: Where verifiers run.
@@ -108,6 +115,7 @@ class Verdicts:
         self._listener = listener
         self._texts = [""] * len(problems)
         self._futures: dict[int, Future[float]] = {}
+        self.unfinished = 0
 
     def __call__(self, progress: Progress) -> None:
         """Send newly finished rows to the grader."""
@@ -131,5 +139,12 @@ class Verdicts:
             KeyError: If a row has not finished.
             Exception: What a verifier raised.
         """
-        rows = range(len(self._problems))
-        return torch.tensor([self._futures[row].result() for row in rows], dtype=torch.float32)
+        verdicts = [self._futures[row].result() for row in range(len(self._problems))]
+        self.unfinished = sum(isinstance(value, Unfinished) for value in verdicts)
+        if self.unfinished:
+            _log.warning(
+                "%d of %d verdicts are 0 because grading ran into its deadline or memory limit",
+                self.unfinished,
+                len(verdicts),
+            )
+        return torch.tensor(verdicts, dtype=torch.float32)

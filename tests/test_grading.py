@@ -1,6 +1,8 @@
 """Verdicts are the same wherever verifiers run, and a broken verifier is never a verdict."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -13,6 +15,7 @@ from lit_unmask.policies import ConfidenceThreshold, Random
 from lit_unmask.rollout import Decoding, Progress, Scheduling
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.types import Problem
+from lit_unmask.verification.verdicts import Unfinished
 
 
 def length_is(completion: str, answer: str) -> float:
@@ -32,11 +35,15 @@ def slow(completion: str, answer: str) -> float:
     return 1.0
 
 
+def out_of_time(completion: str, answer: str) -> float:
+    return Unfinished() if completion == "xxx" else 1.0
+
+
 def problem(verifier, answer="3"):
     return Problem("uid", ({"role": "user", "content": "?"},), answer, verifier)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # workers import this module, and torch with it
 def pool() -> Iterator[WorkerPool]:
     pool = WorkerPool(2)
     yield pool
@@ -109,3 +116,49 @@ def test_an_evaluation_in_workers_equals_one_in_process(tiny_llada, pool):
         assert torch.equal(here.correct, there.correct)
         assert here.completions == there.completions
         assert torch.equal(here.nfe, there.nfe)
+
+
+def test_verdicts_that_ran_out_of_time_are_counted_wherever_they_were_made(grader, caplog):
+    problems = [problem(out_of_time) for _ in range(3)]
+    verdicts = Verdicts(grader, Texts(), problems)
+    verdicts(Progress(3, 0, 0, 0, torch.arange(3), torch.tensor([[3], [4], [3]])))
+    assert verdicts.wait().tolist() == [0.0, 1.0, 0.0]
+    assert verdicts.unfinished == 2
+    assert "2 of 3 verdicts are 0" in caplog.text
+
+
+# A script, as workers import the main module of whoever starts them.
+WORKERS = """
+from concurrent.futures import ProcessPoolExecutor
+import json, multiprocessing, os, sys
+from lit_unmask.verification import grade_math, grade_program
+from lit_unmask.verification.verdicts import verdict
+
+def loaded(completion, answer):
+    return float(any(name in sys.modules for name in ("torch", "lightning", "transformers")))
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        reference = json.dumps({"prompt": "", "tests": "assert f(1) == 2", "entry_point": "f"})
+        print(pool.submit(verdict, grade_math, r"\\boxed{1+x}", "x+1").result())
+        print(pool.submit(verdict, grade_program, "def f(x): return x + 1", reference).result())
+        print(pool.submit(verdict, loaded, "", "").result())
+"""
+
+
+def test_real_verifiers_run_in_workers_without_torch_and_end_with_them(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(WORKERS)
+    run = [sys.executable, str(script)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+    assert done.stdout.split() == ["1.0", "1.0", "0.0"], done.stderr
+    assert "prover_process" not in commands_below(os.getpid())
+
+
+def commands_below(pid: int) -> str:
+    """Return the command lines of all processes, of which those of this session matter."""
+    listed = subprocess.run(["ps", "-eo", "ppid,args"], capture_output=True, text=True, check=True)
+    return "\n".join(
+        line for line in listed.stdout.splitlines() if line.split()[0] in ("1", str(pid))
+    )

@@ -1,0 +1,23 @@
+"""Sandboxes for programs that a model wrote: bubblewrap, else sandlock, else none is used."""
+
+from lit_unmask.sandbox.base import Limits, Outcome, Sandbox, Trial
+from lit_unmask.sandbox.bubblewrap import Bubblewrap
+from lit_unmask.sandbox.errors import NoSandbox, SandboxError
+from lit_unmask.sandbox.ladder import strongest
+from lit_unmask.sandbox.landlock import Sandlock
+from lit_unmask.sandbox.packages import places_of
+from lit_unmask.sandbox.unsafe import Unsafe
+
+__all__ = [
+    "Bubblewrap",
+    "Limits",
+    "NoSandbox",
+    "Outcome",
+    "Sandbox",
+    "SandboxError",
+    "Sandlock",
+    "Trial",
+    "Unsafe",
+    "places_of",
+    "strongest",
+]

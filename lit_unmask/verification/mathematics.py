@@ -1,0 +1,54 @@
+"""Grades answers to questions of mathematics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lit_unmask.verification.answers import find_answer
+from lit_unmask.verification.comparison import compare, without_delimiters
+from lit_unmask.verification.prover import Effort, prover
+from lit_unmask.verification.verdicts import Unfinished
+
+
+@dataclass(frozen=True)
+class MathVerifier:
+    """Extracts the answer of a completion and compares it with the reference.
+
+    Texts and numbers are compared at once
+    (:func:`~lit_unmask.verification.comparison.compare`); the rest goes to math-verify, in a
+    process that is killed at the deadline.
+
+    Args:
+        effort: What a comparison by math-verify may cost.
+    """
+
+    effort: Effort = field(default_factory=Effort)
+
+    def __call__(self, completion: str, answer: str) -> float:
+        """Return 1.0 or 0.0; see :func:`grade_math`."""
+        found = find_answer(completion)
+        if found is None:
+            return 0.0
+        equal = compare(answer, found)
+        if equal is None:
+            expressions = (without_delimiters(text) for text in (answer, found))
+            equal = prover(self.effort).equal(*expressions)
+        return Unfinished() if equal is None else float(equal)
+
+
+def grade_math(completion: str, answer: str) -> float:
+    r"""Grade a completion against a bare reference answer such as ``\frac{3}{4}``.
+
+    How the answer is found: :mod:`lit_unmask.verification.answers`.
+
+    Args:
+        completion: What was written.
+        answer: The reference answer.
+
+    Returns:
+        1.0 or 0.0; an :class:`~lit_unmask.verification.verdicts.Unfinished` 0 at the deadline.
+
+    Raises:
+        ProverError: If the process of math-verify cannot start or dies.
+    """
+    return MathVerifier()(completion, answer)

