@@ -13,13 +13,18 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lit_unmask.demonstrations import ImitationData
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.module import LitUnmask
+from lit_unmask.spares import check_spares
+from lit_unmask.speed import check_told
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
 
-# Prompts that are tokenised to find too long ones; later ones are checked when they are met.
-_PROMPTS_CHECKED = 256
+# Sets of at most so many problems are tokenised as a whole to find prompts that are too long.
+# Larger ones are drawn from a seed, and the first of them are like the others.
+_WHOLE = 16384
+_FIRST = 256
 # What Lightning itself turns into a path.
 _CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
 
@@ -35,10 +40,15 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
 
     Raises:
         ConfigurationError: If the policy cannot be trained, a problem set that the stage needs is
-            missing or too small, or a folder cannot be written.
+            missing, unreadable or too small, or a folder cannot be written.
         ValueError: If a prompt is too long for the denoiser, or a batch does not divide.
     """
+    check_told(model.policy)
+    for decoding in (model.decoding, model.eval_decoding):
+        model.policy.check_decoding(decoding.on_empty)
+    check_problems(stage, data)
     if stage == "fit":
+        data.limit_prompts(model.denoiser)
         _check_fit(trainer, model, data)
     needed = {"validate": "val", "test": "test", "predict": "test"}.get(stage)
     if needed and not getattr(data, needed):
@@ -62,6 +72,26 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
         check_folder(folder)
 
 
+def check_problems(stage: str, data: TaskDataModule) -> None:
+    """Check that the problems of a stage can be had; needs no model.
+
+    Args:
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+        data: The problems.
+
+    Raises:
+        ConfigurationError: If a set cannot be read; the message names its setting.
+    """
+    sets = _evaluated(stage, data)
+    if stage == "fit" and data.train is not None:
+        sets["train"] = data.train
+    for name, task in sets.items():
+        try:
+            task.check()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"data.{name}: {error}") from error
+
+
 def _check_fit(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
     model.check_trainable(trainer.accumulate_grad_batches)
     if "16" in str(trainer.precision):
@@ -74,10 +104,12 @@ def _check_fit(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None
             "neither trainer.max_steps nor trainer.max_epochs is set; the learning-rate schedule "
             "needs the number of rounds"
         )
-    if data.train is None:
-        raise ConfigurationError("data.train is not set; fit needs a training task")
     data.trainer = trainer
     data.train_dataloader()
+    if isinstance(data, ImitationData):
+        data.check_imitable(model.policy, model.decoding, model.denoiser)
+    else:
+        check_spares(model.rounds.spare_prompts, data.batch_size, trainer.world_size)
 
 
 def _evaluated(stage: str, data: TaskDataModule) -> dict[str, ProblemSet]:
@@ -93,8 +125,9 @@ def _evaluated(stage: str, data: TaskDataModule) -> dict[str, ProblemSet]:
 def _check_prompts(model: LitUnmask, tasks: list[ProblemSet]) -> None:
     longest = max(model.decoding.gen_length, model.eval_decoding.gen_length)
     for task in tasks:
-        problems = list(islice(task, _PROMPTS_CHECKED))
-        model.denoiser.check_length(model.denoiser.encode(problems), longest)
+        left = islice(task, _FIRST if len(task) > _WHOLE else None)
+        while problems := list(islice(left, _FIRST)):
+            model.denoiser.check_length(model.denoiser.encode(problems), longest)
 
 
 def check_checkpoint(path: str | Path | None, model: LitUnmask) -> None:

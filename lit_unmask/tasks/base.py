@@ -31,6 +31,14 @@ class ProblemSet(Sequence[Problem], Dataset[Problem], ABC):
         """Iterate over the problems in order."""
         return (self[index] for index in range(len(self)))
 
+    def check(self) -> None:
+        """Make sure that the problems can be had; sets that read them from somewhere read now.
+
+        Raises:
+            ConfigurationError: If they cannot; the message names the file, line and field, and
+                what to do.
+        """
+
     def _check(self, index: int) -> None:
         if not 0 <= index < len(self):
             raise IndexError(f"index={index} must lie in [0, {len(self)})")
@@ -88,5 +96,10 @@ class ClosedTask(Task):
 
 def split_of(text: str) -> str:
     """Return the split that owns a problem, by a hash of its canonical text."""
-    bucket = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") % 100
-    return next(name for name, share in _SHARES.items() if bucket in share)
+    percentile = percentile_of(text)
+    return next(name for name, share in _SHARES.items() if percentile in share)
+
+
+def percentile_of(text: str) -> int:
+    """Return a number in ``[0, 100)`` that follows from a text alone, and is evenly spread."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") % 100

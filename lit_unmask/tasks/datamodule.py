@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, DistributedSampler
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.tasks.base import ProblemSet
+from lit_unmask.tasks.limits import PromptEncoder, ShortPrompts
 
 ProblemSets = dict[str, ProblemSet]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Problem sets of a DataModule that are used unless others are given.
+
+    Attributes:
+        train: Training problems.
+        val: Validation sets by name.
+        test: Test sets by name.
+        tuning: Sets by name on which baselines are tuned.
+    """
+
+    train: ProblemSet | None = None
+    val: ProblemSets = field(default_factory=dict)
+    test: ProblemSets = field(default_factory=dict)
+    tuning: ProblemSets = field(default_factory=dict)
 
 
 class ExactShards(DistributedSampler):
@@ -88,6 +108,9 @@ class TaskDataModule(LightningDataModule):
 
     Batches are lists of :class:`~lit_unmask.types.Problem`; the model turns them into tokens.
 
+    A batch holds prompts, each once, and never parts of a group: the rank that is dealt a prompt
+    makes all rollouts of its group, so that advantages need nothing from other ranks.
+
     Args:
         train: Training problems.
         val: Validation sets by name; the name is the second part of their metrics' names.
@@ -98,10 +121,18 @@ class TaskDataModule(LightningDataModule):
         seed: Seed of the training order.
         shuffle: Whether training problems come in an order that is new in each epoch, instead of
             their own, which a :class:`~lit_unmask.tasks.Curriculum` needs.
+        max_prompt_tokens: Training problems with longer prompts are left out, counted and
+            reported; None keeps all. No prompt is ever cut, and sets to evaluate on keep all
+            their problems, because a score on some of them is another score.
+
+    Attributes:
+        left_out: Number of training problems whose prompts are too long, once it is known.
 
     Raises:
-        ValueError: If the batch does not divide among the ranks.
+        ValueError: If the batch does not divide among the ranks, or the limit is not positive.
     """
+
+    left_out: int | None = None
 
     def __init__(
         self,
@@ -113,12 +144,51 @@ class TaskDataModule(LightningDataModule):
         eval_batch_size: int = 128,
         seed: int = 0,
         shuffle: bool = True,
+        max_prompt_tokens: int | None = None,
     ) -> None:
         super().__init__()
-        self.train, self.val, self.test = train, val or {}, test or {}
-        self.tuning = tuning or {}
+        if max_prompt_tokens is not None and max_prompt_tokens < 1:
+            raise ValueError(f"max_prompt_tokens={max_prompt_tokens} must be at least 1, or null")
+        usual = self.standard_sets()
+        self.train = usual.train if train is None else train
+        self.val = usual.val if val is None else val
+        self.test = usual.test if test is None else test
+        self.tuning = usual.tuning if tuning is None else tuning
+        self.max_prompt_tokens = max_prompt_tokens
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.shuffle = shuffle
+
+    @classmethod
+    def standard_sets(cls) -> Sets:
+        """Return the sets that are used unless others are given; none here."""
+        return Sets()
+
+    def setup(self, stage: str) -> None:
+        """Leave out training problems whose prompts are too long for ``fit``."""
+        denoiser = getattr(self.trainer and self.trainer.lightning_module, "denoiser", None)
+        if stage == "fit" and denoiser is not None:
+            self.limit_prompts(denoiser)
+
+    def limit_prompts(self, encoder: PromptEncoder) -> None:
+        """Leave out training problems with more than ``max_prompt_tokens`` tokens, and count them.
+
+        The second call does nothing.
+
+        Args:
+            encoder: The denoiser that is to read the prompts.
+
+        Raises:
+            ConfigurationError: If none would be left.
+        """
+        if self.train is None or self.max_prompt_tokens is None or self.left_out is not None:
+            return
+        kept = ShortPrompts(self.train, encoder, self.max_prompt_tokens)
+        if kept.left_out:
+            rank_zero_warn(
+                f"data.max_prompt_tokens={self.max_prompt_tokens} leaves out {kept.left_out} of "
+                f"{len(self.train)} training problems; the longest prompt has {kept.longest} tokens"
+            )
+        self.train, self.left_out = kept, kept.left_out
 
     @property
     def _ranks(self) -> tuple[int, int]:

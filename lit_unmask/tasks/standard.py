@@ -1,0 +1,72 @@
+"""DataModules with the problem sets that papers report."""
+
+from __future__ import annotations
+
+from lit_unmask.tasks.datamodule import Sets, TaskDataModule
+from lit_unmask.tasks.kodcode import KodCode
+from lit_unmask.tasks.mathematics import GSM8K, MATH, MATH500
+from lit_unmask.tasks.mixture import Mixture
+from lit_unmask.tasks.programs import MBPP, HumanEval
+
+# Problems of a set that guides training or tunes heuristics: enough for the first digit.
+_GUIDES = 96
+
+
+class MathDataModule(TaskDataModule):
+    """Mathematics: trains on GSM8K and MATH, reports on GSM8K's test split and MATH-500.
+
+    Sets that are given replace those; ``{}`` stands for none. Proofs of equality are slow, so let
+    workers grade:
+
+    ```yaml
+    model:
+      grader: lit_unmask.grading.WorkerPool
+    data:
+      class_path: lit_unmask.tasks.MathDataModule
+      init_args: {batch_size: 16, max_prompt_tokens: 512}
+    ```
+    """
+
+    @classmethod
+    def standard_sets(cls) -> Sets:
+        """Return the sets of arXiv 2512.09106; small ones to validate and to tune on."""
+        return Sets(
+            train=Mixture({"gsm8k": GSM8K("train"), "math": MATH("train")}),
+            val={
+                "gsm8k": GSM8K("validation", size=_GUIDES),
+                "math500": MATH("validation", size=_GUIDES),
+            },
+            tuning={
+                "gsm8k": GSM8K("tuning", size=_GUIDES),
+                "math500": MATH("tuning", size=_GUIDES),
+            },
+            test={"gsm8k": GSM8K("test"), "math500": MATH500()},
+        )
+
+
+class CodeDataModule(TaskDataModule):
+    """Programs: trains on KodCode, reports on HumanEval and MBPP (three examples).
+
+    Sets that are given replace those; ``{}`` stands for none. Programs are run to grade them, so
+    let workers do it:
+
+    ```yaml
+    model:
+      grader:
+        class_path: lit_unmask.grading.WorkerPool
+        init_args: {processes: 8}
+    data:
+      class_path: lit_unmask.tasks.CodeDataModule
+      init_args: {batch_size: 16, max_prompt_tokens: 512}
+    ```
+    """
+
+    @classmethod
+    def standard_sets(cls) -> Sets:
+        """Return the sets of arXiv 2512.09106; small ones to validate and to tune on."""
+        return Sets(
+            train=KodCode("train"),
+            val={"kodcode": KodCode("validation", size=_GUIDES)},
+            tuning={"humaneval": KodCode("tuning", size=_GUIDES), "mbpp": MBPP("tuning")},
+            test={"humaneval": HumanEval(), "mbpp": MBPP("test")},
+        )
