@@ -25,7 +25,7 @@ def denoiser_name(denoiser: Denoiser) -> str:
     """
     identity = denoiser.identity
     said = hashlib.blake2b(canonical_json(identity["config_hash"]).encode(), digest_size=6)
-    for name, value in sorted(denoiser.network.state_dict().items()):
+    for name, value in denoiser.named_weights():
         stride = max(value.numel() // _SAMPLE, 1)
         _add(said, name, value.flatten()[::stride])
     revision = f"@{identity['revision']}" if identity["revision"] else ""
@@ -44,11 +44,16 @@ def policy_hash(policy: Policy) -> str:
 
 
 def plain_settings(module: nn.Module) -> dict[str, Any]:
-    """Return the public attributes of a module that are numbers, strings or lists of such."""
+    """Return the public attributes of a module that are numbers, strings or lists of such.
+
+    Those that ``later_settings`` of its class names are left out at the values that it gives.
+    """
+    later = getattr(type(module), "later_settings", {})
     return {
         name: value
         for name, value in vars(module).items()
         if not name.startswith("_") and name != "training" and _is_plain(value)
+        if name not in later or value != later[name]
     }
 
 

@@ -130,7 +130,7 @@ class Sweep:
         if not problems:
             return []
         fresh = FreshForwards(len(problems), denoiser.mask_id, self.listener)
-        policy, decoding = candidate.policy, candidate.decoding
+        policy, decoding = candidate.policy.to(denoiser.device), candidate.decoding
         result = evaluate(denoiser, policy, problems, decoding, seed, fresh, self.grader)
         rows = zip(
             problems,

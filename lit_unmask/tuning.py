@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from lit_unmask.evaluation import Evaluation
 from lit_unmask.frontier import Contender, Point, cheapest_within_interval
@@ -18,6 +19,7 @@ from lit_unmask.rollout import Decoding
 from lit_unmask.types import Problem
 
 Evaluate = Callable[[Sequence[Problem], Policy, Decoding], Evaluation]
+Kind = Literal["heuristic", "learned"]
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,18 @@ class Candidate:
 
 
 def candidates(grids: dict[str, HeuristicGrid], decoding: Decoding) -> Iterator[Candidate]:
-    """Iterate over all settings of all heuristics, on top of the given decoding."""
+    """Iterate over all settings of all heuristics, on top of the given decoding.
+
+    A grid over a knob of a trained policy makes learned contenders.
+    """
     for name, grid in grids.items():
         for value in grid.values:
             policy = grid.policy(value)
             parameter = next(iter(inspect.signature(type(policy)).parameters))
+            kind: Kind = "learned" if policy.has_parameters else "heuristic"
             for block_length in grid.block_lengths:
                 yield Candidate(
-                    Contender(name, "heuristic", {parameter: value}, block_length),
+                    Contender(name, kind, {parameter: value}, block_length),
                     policy,
                     replace(decoding, block_length=block_length),
                 )

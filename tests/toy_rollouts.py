@@ -11,6 +11,7 @@ from lit_unmask.policies import (
     LeftToRight,
     LowConfidence,
     Margin,
+    Paced,
     Random,
 )
 from lit_unmask.randomness import uniform
@@ -60,6 +61,15 @@ def learned(output_bias=-2.0):
     return LearnedPolicy(network).eval()
 
 
+def paced(speed=3.0):
+    torch.manual_seed(0)
+    network = ConfidenceTransformer(width=16, heads=2, feed_forward=32, speed=True)
+    with torch.no_grad():
+        for weight in network.parameters():  # away from its start, so that the speed matters
+            weight.add_(0.1 * torch.randn_like(weight))
+    return Paced(speed, LearnedPolicy(network)).eval()
+
+
 POLICIES = {
     "random": lambda: Random(2),
     "low-confidence": lambda: LowConfidence(1),
@@ -68,6 +78,7 @@ POLICIES = {
     "threshold": lambda: ConfidenceThreshold(0.5),
     "entropy-bound": lambda: EntropyBound(0.8),
     "learned": learned,
+    "paced": paced,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,14 @@ def check_shapes(eligible: Tensor, **others: Tensor) -> None:
             )
 
 
+def check_knobs(temperature: float, scale: float = 1.0) -> None:
+    """Raise ValueError unless a policy temperature and a scale are positive."""
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature} must be positive; use mode() for 0")
+    if not scale > 0:
+        raise ValueError(f"scale={scale} must be positive; 1 changes nothing, more is faster")
+
+
 class UnmaskDistribution(ABC):
     """A distribution over actions for each row of a batch.
 
@@ -46,7 +55,13 @@ class UnmaskDistribution(ABC):
 
     Args:
         eligible: ``[B, L]`` bool, positions that may be opened.
+
+    Attributes:
+        opens_any_set: Whether any set of eligible positions, with the exception of the empty one,
+            is what some action opens, so that others can be imitated.
     """
+
+    opens_any_set: ClassVar[bool] = True
 
     def __init__(self, eligible: Tensor) -> None:
         self.eligible = eligible
@@ -80,11 +95,20 @@ class UnmaskDistribution(ABC):
     def action_of(self, positions: Tensor) -> Tensor:
         """Return an action that opens given positions, as an imitator needs it.
 
-        Where several do, it is the most probable of them.
+        Where several do, it is the most probable of them. An empty set is an action of
+        log-probability -inf where the distribution never opens nothing.
 
         Args:
             positions: ``[B, L]`` bool, within ``eligible``, what another policy opened.
+
+        Raises:
+            TypeError: If the distribution does not have an action for every set.
         """
+        if not self.opens_any_set:
+            raise TypeError(
+                f"{type(self).__name__} cannot open any set of positions that another policy "
+                "chose; imitate with Bernoulli or DynamicPlackettLuce actions"
+            )
         return positions
 
     @abstractmethod

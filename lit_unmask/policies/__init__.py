@@ -3,6 +3,13 @@
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.choice import Choice
 from lit_unmask.policies.confidence import ConfidenceTransformer
+from lit_unmask.policies.heads import (
+    BernoulliArgmaxHead,
+    BernoulliHead,
+    Head,
+    IntensityHead,
+    PlackettLuceHead,
+)
 from lit_unmask.policies.heuristics import (
     ConfidenceThreshold,
     EntropyBound,
@@ -11,17 +18,39 @@ from lit_unmask.policies.heuristics import (
     Margin,
     Random,
 )
+from lit_unmask.policies.hidden import HiddenTransformer
 from lit_unmask.policies.learned import LearnedPolicy
+from lit_unmask.policies.paced import Paced
+from lit_unmask.policies.row_heads import (
+    BlockThresholdHead,
+    CountHead,
+    LogitCountHead,
+    ThresholdHead,
+)
+from lit_unmask.policies.turned import Scaled, Tempered
 
 __all__ = [
+    "BernoulliArgmaxHead",
+    "BernoulliHead",
+    "BlockThresholdHead",
     "Choice",
     "ConfidenceThreshold",
     "ConfidenceTransformer",
+    "CountHead",
     "EntropyBound",
+    "Head",
+    "HiddenTransformer",
+    "IntensityHead",
     "LearnedPolicy",
     "LeftToRight",
+    "LogitCountHead",
     "LowConfidence",
     "Margin",
+    "Paced",
+    "PlackettLuceHead",
     "Policy",
     "Random",
+    "Scaled",
+    "Tempered",
+    "ThresholdHead",
 ]

@@ -33,6 +33,19 @@ class Policy(nn.Module, ABC):
         """Whether there is anything to train or to store."""
         return any(True for _ in self.parameters())
 
+    def check_decoding(self, on_empty: str) -> None:
+        """Check that the policy can be used as decoding treats empty actions.
+
+        Args:
+            on_empty: ``force`` or ``wait``.
+
+        Raises:
+            ConfigurationError: If it cannot; says what to use.
+        """
+        for part in self.children():  # of a policy that is made of others
+            if isinstance(part, Policy):
+                part.check_decoding(on_empty)
+
     @torch.no_grad()
     def select(
         self,

@@ -27,6 +27,8 @@ class Choice:
             from 0.
         entropy: ``[B, L]`` float in nats, for a policy that looks at it.
         hidden: ``[B, L, D]`` final hidden states, for a policy that looks at them.
+        speed: The wanted speed, for a policy that is told one: a number for all rows, or ``[B]``
+            float. It goes before the speed of a :class:`~lit_unmask.policies.Paced` policy.
 
     Raises:
         ValueError: If ``on_empty`` is another word, or there are rollout numbers without a seed.
@@ -38,6 +40,7 @@ class Choice:
     rollout: Tensor | None = None
     entropy: Tensor | None = None
     hidden: Tensor | None = None
+    speed: float | Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -105,7 +108,16 @@ def observe(said: Choice, confidence: Tensor, masked: Tensor, eligible: Tensor) 
         time=torch.zeros(len(masked), device=masked.device),
         entropy=None if said.entropy is None else said.entropy.float(),
         hidden=said.hidden,
+        speed=None if said.speed is None else _speeds(said.speed, masked),
     )
+
+
+def _speeds(speed: float | Tensor, like: Tensor) -> Tensor:
+    """Return the wanted speed of each row, ``[B]`` float32 on the device of ``like``."""
+    speeds = torch.as_tensor(speed, dtype=torch.float32, device=like.device)
+    if speeds.shape not in ((), (len(like),)) or bool((speeds < 0).any()):
+        raise ValueError(f"speed={speed} must be one number, or [B] of them, B={len(like)}, from 0")
+    return speeds.expand(len(like))
 
 
 def check_signals(name: str, needed: Signals, observation: Observation) -> None:
@@ -125,7 +137,7 @@ def check_signals(name: str, needed: Signals, observation: Observation) -> None:
             f"{name} looks at the {needed.top_k} largest probabilities of a position and "
             f"confidence holds {kept}; pass probabilities.topk({needed.top_k}).values"
         )
-    for signal in ("entropy", "hidden"):
+    for signal in ("entropy", "hidden", "speed"):
         if getattr(needed, signal) and getattr(observation, signal) is None:
             raise ValueError(f"{name} looks at {signal}; pass Choice({signal}=...)")
 

@@ -109,13 +109,16 @@ class TransformerBlock(nn.Module):
         neutral = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0, 1.0]).repeat_interleave(width)
         self.register_buffer("neutral", neutral, persistent=False)
 
-    def forward(self, x: Tensor, conditions: Tensor, choice: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, conditions: Tensor, choice: Tensor, visible: Tensor | None = None
+    ) -> Tensor:
         """Update the features of every position.
 
         Args:
             x: ``[B, L, W]`` float.
             conditions: ``[B, C, W]`` float, the distinct conditions of each row.
             choice: ``[B, L, C]`` float, 1 at the condition of each position and 0 elsewhere.
+            visible: ``[B, L]`` bool, positions that are attended to; None for all of them.
 
         Returns:
             ``[B, L, W]`` float.
@@ -124,12 +127,12 @@ class TransformerBlock(nn.Module):
         # A product with ones and zeros looks a row up exactly, and its gradient is a product too,
         # where that of an index is a slow scatter.
         g1, b1, a1, g2, b2, a2 = (torch.bmm(choice, table) for table in modulations)
-        x = torch.addcmul(x, self._attend(torch.addcmul(b1, self.norm1(x), g1)), a1)
+        x = torch.addcmul(x, self._attend(torch.addcmul(b1, self.norm1(x), g1), visible), a1)
         hidden = F.gelu(self.linear1(torch.addcmul(b2, self.norm2(x), g2)))
         return torch.addcmul(x, self.linear2(hidden), a2)
 
-    def _attend(self, h: Tensor) -> Tensor:
-        """Return attention of every position to all positions, ``[B, L, W]``."""
+    def _attend(self, h: Tensor, visible: Tensor | None) -> Tensor:
+        """Return attention of every position to the visible ones, ``[B, L, W]``."""
         even, odd, value = F.linear(h, *self._joint_projection()).chunk(3, dim=-1)
         cosine, sine = self._angles(h.shape[1])
         rotated = rotate(even, odd, cosine, sine)
@@ -137,7 +140,8 @@ class TransformerBlock(nn.Module):
         halves = [half.unflatten(-1, (2, self.heads, -1)) for half in rotated]
         query, key = torch.cat(halves, dim=-1).transpose(1, 3).unbind(2)
         value = value.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        shown = None if visible is None else visible[:, None, None]
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=shown)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def _joint_projection(self) -> tuple[Tensor, Tensor]:

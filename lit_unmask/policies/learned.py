@@ -1,37 +1,130 @@
-"""A policy with parameters: a network of logits under an action distribution."""
+"""A policy with parameters: a network and a head that makes actions of what it says."""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 from torch import nn
 
-from lit_unmask.distributions import Bernoulli
+from lit_unmask.distributions import UnmaskDistribution
+from lit_unmask.distributions.base import check_knobs
+from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies.base import Policy
+from lit_unmask.policies.heads import BernoulliHead, Head, Knobs
+from lit_unmask.policies.reference import read_reference, write_reference
 from lit_unmask.types import Observation, Signals
+
+_BERNOULLI = BernoulliHead()
 
 
 class LearnedPolicy(Policy):
-    """Independent Bernoulli unmasking with logits from a network (arXiv 2512.09106, section 3).
+    """A network's logits or features under a head, which draws the actions.
+
+    Without a head it is the policy of arXiv 2512.09106, section 3: independent Bernoulli draws.
 
     Args:
         network: Maps an observation to logits ``[B, L]`` and declares ``signals``, as
             :class:`~lit_unmask.policies.confidence.ConfidenceTransformer` does.
         temperature: Policy temperature, positive. The reference takes 0.5 for blocks of 32 and 1
             for blocks of 256.
+        head: What is drawn; None draws each position for itself.
+        scale: Speed at test time, positive; what it multiplies is the head's own. Policies are
+            trained at 1.
 
     Raises:
-        ValueError: If the temperature is not positive.
+        ValueError: If temperature or scale is not positive, or the head needs another network.
     """
 
-    def __init__(self, network: nn.Module, temperature: float = 1.0) -> None:
+    # At these values they change nothing, and policies of before they were there keep their hash.
+    later_settings: ClassVar[Mapping[str, Any]] = {"head": None, "scale": 1.0}
+
+    def __init__(
+        self,
+        network: nn.Module,
+        temperature: float = 1.0,
+        head: Head | None = None,
+        scale: float = 1.0,
+    ) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature={temperature} must be positive")
+        check_knobs(temperature, scale)
         self.network = network
         self.temperature = temperature
+        self.head = head
+        self.scale = scale
         self.signals = cast(Signals, network.signals)
+        self._acting.attach(network)
 
-    def forward(self, observation: Observation) -> Bernoulli:
-        """Return the Bernoulli distribution on the eligible positions."""
-        return Bernoulli(self.network(observation), observation.eligible, self.temperature)
+    @property
+    def _acting(self) -> Head:
+        return _BERNOULLI if self.head is None else self.head
+
+    @property
+    def knobs(self) -> Knobs:
+        """Temperature and scale."""
+        return Knobs(self.temperature, self.scale)
+
+    def turn(self, temperature: float | None = None, scale: float | None = None) -> None:
+        """Set the knobs of a trained policy; None leaves one as it is.
+
+        Raises:
+            ValueError: If a value is not positive.
+        """
+        temperature = self.temperature if temperature is None else temperature
+        scale = self.scale if scale is None else scale
+        check_knobs(temperature, scale)
+        self.temperature, self.scale = temperature, scale
+
+    def forward(self, observation: Observation) -> UnmaskDistribution:
+        """Return the head's distribution on the eligible positions."""
+        return self.act(observation, self.knobs)
+
+    def act(self, observation: Observation, knobs: Knobs) -> UnmaskDistribution:
+        """Return the same at other knobs."""
+        return self._acting(self.network, observation, knobs)
+
+    def check_decoding(self, on_empty: str) -> None:
+        """Check that the policy can be used as decoding treats empty actions.
+
+        Raises:
+            ConfigurationError: If it is to wait, and the head always opens something.
+        """
+        if self._acting.never_empty and on_empty == "wait":
+            raise ConfigurationError(
+                f"decoding.on_empty=wait has no meaning for {type(self._acting).__name__}, whose "
+                "actions are never empty; use on_empty=force"
+            )
+
+    @classmethod
+    def from_reference(
+        cls, path: str | Path, temperature: float = 1.0, heads: int | None = None
+    ) -> LearnedPolicy:
+        """Load a policy of the published checkpoints of arXiv 2512.09106.
+
+        Args:
+            path: A ``model.safetensors``, or the folder that it lies in.
+            temperature: Policy temperature; files do not say which.
+            heads: Attention heads; None reads them off the rotary frequencies.
+
+        Raises:
+            ConfigurationError: If there is no such file, or a weight is missing, unknown or of
+                another shape; names it.
+        """
+        return cls(read_reference(path, heads), temperature).eval()
+
+    def to_reference(self, path: str | Path) -> None:
+        """Write the network's weights as the published checkpoints have them.
+
+        Args:
+            path: New file, ``model.safetensors``.
+
+        Raises:
+            ConfigurationError: If the file is there, or has no place for a setting of the policy.
+        """
+        if not isinstance(self._acting, BernoulliHead):
+            raise ConfigurationError(
+                f"the reference's layout has no place for {type(self.head).__name__}; it is that "
+                "of Bernoulli policies"
+            )
+        write_reference(self.network, path)

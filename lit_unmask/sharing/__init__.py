@@ -1,6 +1,7 @@
 """Policies as folders and on the hub. Nothing here loads Lightning or transformers."""
 
 from lit_unmask.sharing.hub import push_to_hub
+from lit_unmask.sharing.pacing import with_speed
 from lit_unmask.sharing.saved import SavedPolicy, load_policy, read_saved, save_policy
 from lit_unmask.sharing.training import TrainedWith
 
@@ -11,4 +12,5 @@ __all__ = [
     "push_to_hub",
     "read_saved",
     "save_policy",
+    "with_speed",
 ]

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.policies.base import Policy
+from lit_unmask.policies import LearnedPolicy, Paced, Policy, Scaled, Tempered
 from lit_unmask.sharing.description import Classes, build, describe
 from lit_unmask.sharing.hub import CONFIG, WEIGHTS, download
 from lit_unmask.sharing.training import FORMAT_VERSION, TrainedWith, head
@@ -83,7 +83,14 @@ class SavedPolicy:
             )
 
 
-def load_policy(path: str | Path, revision: str | None = None, classes: Classes = ()) -> Policy:
+def load_policy(
+    path: str | Path,
+    revision: str | None = None,
+    classes: Classes = (),
+    speed: float | None = None,
+    temperature: float | None = None,
+    scale: float | None = None,
+) -> Policy:
     """Load a policy, to call its ``select`` in a decoding loop of your own.
 
     Weights are data and never code; classes that are not policies of this package have to be
@@ -94,15 +101,44 @@ def load_policy(path: str | Path, revision: str | None = None, classes: Classes 
             id such as ``user/name``, in this order.
         revision: Commit, tag or branch on the hub; None for folders and checkpoints.
         classes: Your own classes that the policy is made of.
+        speed: The wanted speed, for a policy that is told one; None leaves the one that it was
+            saved with.
+        temperature: Policy temperature of a :class:`~lit_unmask.policies.LearnedPolicy`; None
+            leaves the one that it was saved with.
+        scale: Its scale, by which it is slower or faster; None leaves it.
 
     Returns:
         The policy, on the CPU and in evaluation mode.
 
     Raises:
         FileNotFoundError: If there is no such folder or checkpoint, or the hub has no answer.
-        ConfigurationError: If what is there is no policy; names what is wrong.
+        ConfigurationError: If what is there is no policy, or one without the settings that are
+            given; names what is wrong.
     """
-    return read_saved(path, revision).build(classes)
+    policy = read_saved(path, revision).build(classes)
+    try:
+        _turn(policy, temperature, scale)
+        if speed is None:
+            return policy
+        return policy.at(speed) if isinstance(policy, Paced) else Paced(speed, policy)
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _turn(policy: Policy, temperature: float | None, scale: float | None) -> None:
+    """Set the knobs of the learned policy that a policy is, or is made of; None leaves one."""
+    settings = {"temperature": temperature, "scale": scale}
+    given = ", ".join(f"{name}={value}" for name, value in settings.items() if value is not None)
+    if not given:
+        return
+    parts = list(policy.modules())
+    learned = [part for part in parts if isinstance(part, LearnedPolicy)]
+    if not learned or any(isinstance(part, Scaled | Tempered) for part in parts):
+        raise ValueError(
+            f"{given} is for a LearnedPolicy and not for a {type(policy).__name__}; leave it out"
+        )
+    for part in learned:
+        part.turn(temperature, scale)
 
 
 def read_saved(path: str | Path, revision: str | None = None) -> SavedPolicy:

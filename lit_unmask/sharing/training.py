@@ -78,7 +78,7 @@ def checkpoint_entry(
         block_length=decoding.block_length,
         temperature=decoding.temperature,
         on_empty=decoding.on_empty,
-        reward={"class_path": class_path(type(reward)), "init_args": {"alpha": reward.alpha}},
+        reward={"class_path": class_path(type(reward)), "init_args": dict(vars(reward))},
         seed=seed,
     )
     try:

@@ -1,4 +1,4 @@
-"""Laws of action distributions, by enumeration where it is possible."""
+"""Bernoulli draws and the distributions of heuristics, by hand and against slow twins."""
 
 import math
 
@@ -19,92 +19,6 @@ ELIGIBLE = torch.tensor(
 )
 LOGITS = torch.tensor([[0.3, -1.2, 2.0, 0.0]]).repeat(4, 1)
 SCORES = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).repeat(4, 1)
-
-DISTRIBUTIONS = {
-    "bernoulli": lambda: Bernoulli(LOGITS, ELIGIBLE),
-    "bernoulli-cold": lambda: Bernoulli(LOGITS, ELIGIBLE, temperature=0.5),
-    "deterministic": lambda: Deterministic(ELIGIBLE & (SCORES > 0.15), ELIGIBLE, SCORES),
-    "subset-1": lambda: UniformSubset(ELIGIBLE, 1),
-    "subset-2": lambda: UniformSubset(ELIGIBLE, 2),
-    "subset-9": lambda: UniformSubset(ELIGIBLE, 9),
-}
-
-
-@pytest.fixture(params=DISTRIBUTIONS)
-def distribution(request):
-    return DISTRIBUTIONS[request.param]()
-
-
-def enumerate_log_probs(distribution):
-    """Return all actions ``[A, L]`` and their log-probabilities ``[A, B]``."""
-    actions = oracles.all_actions(LENGTH)
-    rows = len(ELIGIBLE)
-    return actions, torch.stack([distribution.log_prob(a.expand(rows, -1)) for a in actions])
-
-
-def test_probabilities_of_all_actions_sum_to_one(distribution):
-    _, log_probs = enumerate_log_probs(distribution)
-    assert log_probs.dtype == torch.float32
-    torch.testing.assert_close(log_probs.exp().sum(0), torch.ones(4))
-
-
-def test_actions_outside_eligible_are_impossible(distribution):
-    actions, log_probs = enumerate_log_probs(distribution)
-    outside = (actions[:, None] & ~ELIGIBLE).any(-1)
-    assert outside.any()
-    assert (log_probs[outside] == -math.inf).all()
-
-
-def test_a_row_without_eligible_positions_is_certain_to_be_empty(distribution):
-    empty = torch.zeros(4, LENGTH, dtype=torch.bool)
-    assert distribution.log_prob(empty)[3] == 0
-    assert distribution.entropy()[3] == 0
-    assert not distribution.sample(torch.zeros(4, LENGTH))[3].any()
-    assert not distribution.mode()[3].any()
-
-
-def test_entropy_is_the_mean_of_minus_log_prob(distribution):
-    _, log_probs = enumerate_log_probs(distribution)
-    expected = -torch.where(log_probs.isinf(), 0.0, log_probs.exp() * log_probs).sum(0)
-    torch.testing.assert_close(distribution.entropy(), expected)
-
-
-def test_probability_is_the_marginal(distribution):
-    actions, log_probs = enumerate_log_probs(distribution)
-    expected = torch.einsum("ab,al->bl", log_probs.exp(), actions.float())
-    torch.testing.assert_close(distribution.probability(), expected)
-    assert (distribution.probability()[~ELIGIBLE] == 0).all()
-
-
-def test_mode_is_a_most_probable_action(distribution):
-    _, log_probs = enumerate_log_probs(distribution)
-    torch.testing.assert_close(distribution.log_prob(distribution.mode()), log_probs.amax(0))
-
-
-def test_ranking_is_finite_exactly_where_eligible(distribution):
-    assert torch.equal(distribution.ranking() > -math.inf, ELIGIBLE)
-    assert not distribution.ranking().isnan().any()
-
-
-def test_frequencies_follow_the_probabilities(distribution):
-    generator = torch.Generator().manual_seed(5)
-    noise = torch.rand(2_000, 4, LENGTH, generator=generator)
-    samples = torch.stack([distribution.sample(each) for each in noise])
-    codes = (samples.long() * torch.tensor([8, 4, 2, 1])).sum(-1)
-    _, log_probs = enumerate_log_probs(distribution)
-    for row in range(4):
-        share = torch.bincount(codes[:, row], minlength=16) / len(samples)
-        chance = log_probs[:, row].exp()
-        assert (share[chance == 0] == 0).all()
-        assert ((share - chance).abs() <= 5 * (chance * (1 - chance) / 2_000).sqrt() + 1e-6).all()
-
-
-def test_rows_do_not_depend_on_their_batch():
-    noise = torch.rand(4, LENGTH, generator=torch.Generator().manual_seed(0))
-    for make in (Bernoulli, lambda logits, eligible: UniformSubset(eligible, 2)):
-        together = make(LOGITS, ELIGIBLE).sample(noise)
-        alone = [make(LOGITS[i, None], ELIGIBLE[i, None]).sample(noise[i, None]) for i in range(4)]
-        assert torch.equal(together, torch.cat(alone))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
