@@ -3,10 +3,12 @@
 from lit_unmask.callbacks.accuracy_nfe import AccuracyNFE, Baseline
 from lit_unmask.callbacks.comparison import Comparison
 from lit_unmask.callbacks.completions import Completions, PredictionWriter
+from lit_unmask.callbacks.demonstrate import Demonstrate
 from lit_unmask.callbacks.frontier import Frontier, FrontierOptions
 from lit_unmask.callbacks.inspection import Inspection
 from lit_unmask.callbacks.layout import ScalarLayout
 from lit_unmask.callbacks.progress import RolloutProgressBar
+from lit_unmask.callbacks.speed_sweep import SpeedSweep
 from lit_unmask.callbacks.trajectories import Trajectories, TrajectoryText
 from lit_unmask.callbacks.transfer import Cell, TransferOptions, TransferTest
 from lit_unmask.callbacks.unmasking_stats import UnmaskingStats
@@ -18,12 +20,14 @@ __all__ = [
     "Cell",
     "Comparison",
     "Completions",
+    "Demonstrate",
     "Frontier",
     "FrontierOptions",
     "Inspection",
     "PredictionWriter",
     "RolloutProgressBar",
     "ScalarLayout",
+    "SpeedSweep",
     "Teaching",
     "Trajectories",
     "TrajectoryText",

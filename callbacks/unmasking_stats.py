@@ -46,13 +46,12 @@ class UnmaskingStats(Callback):
         batch: Experience,
         batch_idx: int,
     ) -> None:
-        """Look at the steps of the round that has just been trained on."""
-        if (trainer.global_step - 1) % self.every_n_rounds:
+        """Look at the policy's own steps of the round that has just been trained on."""
+        if (trainer.global_step - 1) % self.every_n_rounds or not isinstance(batch, Experience):
             return
         assert isinstance(pl_module, LitUnmask)
-        stride = max(len(batch.steps) // self.max_steps, 1)
-        rows = torch.arange(0, len(batch.steps), stride, device=batch.steps.time.device)
-        steps = batch.steps.select(rows)
+        own = (~batch.expert[batch.steps.rollout]).nonzero().squeeze(1)
+        steps = batch.steps.select(own[:: max(len(own) // self.max_steps, 1)])
         distribution = pl_module.policy(steps.observation)
         probability, eligible = distribution.probability(), steps.eligible
         count = eligible.sum(1).clamp(min=1)

@@ -9,12 +9,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_unmask.evaluation import encode_groups, rollout_numbers
-from lit_unmask.grading import Verdicts
-from lit_unmask.imitation import imitation_loss, teach_without_blocks
+from lit_unmask.demonstrations import Demonstrated, Demonstrator, demonstrate
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.experts import check_imitator
+from lit_unmask.imitation import as_seen, imitation_loss
 from lit_unmask.module import LitUnmask
 from lit_unmask.policies.base import Policy
-from lit_unmask.rollout import Noise, rollout
 from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
 from lit_unmask.types import Steps
 
@@ -42,7 +42,10 @@ class WarmStart(Callback):
     A policy that has learned nothing rarely solves a problem in full diffusion, and without a
     reward there is no gradient. Teacher forcing on the correct answers of a heuristic, which may
     have blocks of its own, is the cheap way out (the offline warm start of later papers; expert
-    steering in arXiv 2512.09106 serves the same end). A resumed run is not taught again.
+    steering in arXiv 2512.09106 serves the same end). A run that begins from a checkpoint is not
+    taught again. For more problems than one process can show in a minute, record them
+    (:class:`~lit_unmask.callbacks.Demonstrate`) and train on the store
+    (:class:`~lit_unmask.demonstrations.ImitationData`).
 
     ```yaml
     callbacks:
@@ -68,45 +71,60 @@ class WarmStart(Callback):
     ) -> None:
         self.expert, self.block_length, self.teaching = expert, block_length, teaching
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that the policy can be taught, before any work starts.
+
+        Raises:
+            ConfigurationError: If it cannot, or the block lengths do not fit.
+        """
+        if stage != "fit":
+            return
+        assert isinstance(pl_module, LitUnmask)
+        block_length = pl_module.decoding.block_length
+        if pl_module.decoding.gen_length % self.block_length or block_length % self.block_length:
+            raise ConfigurationError(
+                f"WarmStart: block_length={self.block_length} of the expert must divide the "
+                f"policy's block_length={block_length}, or it opens what the policy cannot"
+            )
+        check_imitator(pl_module.policy, pl_module.denoiser)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Teach on the first rank and hand the weights to the others."""
         assert isinstance(pl_module, LitUnmask)
-        if trainer.global_step > 0:
+        if trainer.global_step > 0 or trainer.ckpt_path:
             return
         if trainer.is_global_zero:
-            steps = self._demonstrate(trainer, pl_module)
+            shown = self._demonstrate(trainer, pl_module)
+            steps = as_seen(
+                shown.correct_steps, pl_module.policy.signals, pl_module.decoding.block_length
+            )
             if not len(steps):
                 rank_zero_warn(
                     f"{type(self.expert).__name__} with block_length={self.block_length} solved "
                     "none of the problems; the policy starts untaught"
                 )
             else:
-                loss = self._teach(pl_module, steps)
+                readings = {
+                    "imitation/loss": self._teach(pl_module, steps),
+                    "imitation/steps": len(steps),
+                    "imitation/row_forwards": shown.ledger.computed,
+                }
                 for logger in trainer.loggers:
-                    logger.log_metrics({"imitation/loss": loss, "imitation/steps": len(steps)}, 0)
+                    logger.log_metrics(readings, 0)
         weights = trainer.strategy.broadcast(pl_module.policy.state_dict())
         pl_module.policy.load_state_dict(weights)
 
-    @torch.no_grad()
-    def _demonstrate(self, trainer: Trainer, module: LitUnmask) -> Steps:
+    def _demonstrate(self, trainer: Trainer, module: LitUnmask) -> Demonstrated:
         count = 2 if is_fast_dev_run(trainer) else self.teaching.problems
         task = attached_data(trainer).train
         assert task is not None
-        problems = list(islice(task, count))
         decoding = replace(module.decoding, block_length=self.block_length)
-        verdicts = Verdicts(module.grader, module.denoiser, problems, module.notify)
-        result = rollout(
-            module.denoiser,
-            self.expert,
-            encode_groups(module.denoiser, problems, 1),
-            decoding,
-            Noise(module.rounds.seed, rollout_numbers(problems).to(module.device)),
-            record=True,
-            listener=verdicts,
-            signals=module.policy.signals,
-        )
-        assert result.steps is not None
-        return teach_without_blocks(result.steps, verdicts.wait().to(module.device))
+        who = Demonstrator(
+            module.denoiser, self.expert.to(module.device), decoding, module.rounds.seed,
+            module.grader, module.policy.signals,
+            lambda problems: module.collector.prompts(problems, 1, module.rounds.seed),
+        )  # fmt: skip
+        return demonstrate(who, list(islice(task, count)), module.notify)
 
     def _teach(self, module: LitUnmask, steps: Steps) -> float:
         """Imitate; returns the mean loss of the last epoch, in nats a step."""

@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.evaluation import encode_groups, rollout_numbers
+from lit_unmask.experts import Expert, check_experts
 from lit_unmask.grading import Grader, Verdicts
 from lit_unmask.grpo import group_advantages, mixture_log_prob
-from lit_unmask.imitation import without_blocks
+from lit_unmask.imitation import as_seen, shown
 from lit_unmask.policies.base import Policy
 from lit_unmask.rewards import SpeedReward
 from lit_unmask.rollout import Decoding, Listener, Noise, Rollout, rollout
 from lit_unmask.rounds import Rounds, round_diagnostics
-from lit_unmask.types import Experience, Problem, Steps
-
-
-@dataclass(frozen=True)
-class Expert:
-    """A policy whose rollouts join those of the policy that is trained.
-
-    Expert steering of arXiv 2512.09106, for full diffusion: the expert shows answers that the
-    policy does not find by itself. Its steps are scored under the mixture of the policy and point
-    masses, over all masked positions, so that the policy learns blocks of its own accord.
-
-    Attributes:
-        policy: Usually a heuristic; its actions are taken to be certain.
-        block_length: Block length that the expert is held to; the policy is not.
-        count: Rollouts of the expert in each group; more than one make sense for a policy that
-            draws.
-
-    Raises:
-        ValueError: If there is not at least one rollout.
-    """
-
-    policy: Policy
-    block_length: int
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the count."""
-        if self.count < 1:
-            raise ValueError(f"count={self.count} must be at least 1, or leave the expert out")
+from lit_unmask.speed import Asked, Pace, check_pace
+from lit_unmask.types import Experience, Problem, Prompt, Signals, Steps
 
 
 @dataclass(frozen=True)
@@ -64,6 +39,21 @@ class _Casting:
 
 
 @dataclass(frozen=True)
+class _Round:
+    """What is rolled out, by each policy in turn.
+
+    Attributes:
+        problems: One group each.
+        seed: Of the round's noise, and of the wanted speeds.
+        listener: Told about the progress of the rollouts.
+    """
+
+    problems: Sequence[Problem]
+    seed: int
+    listener: Listener | None
+
+
+@dataclass(frozen=True)
 class _Played:
     """Graded rollouts of one policy, those of one problem side by side.
 
@@ -72,12 +62,14 @@ class _Played:
         steps: Their steps, as the policy that is trained will see them.
         correct: ``[B]`` float32 verdicts.
         rewards: ``[B]`` float32.
+        speed: ``[B]`` float32, the speed that was wanted, or None.
     """
 
     result: Rollout
     steps: Steps
     correct: Tensor
     rewards: Tensor
+    speed: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -92,6 +84,8 @@ class Collector:
         rounds: Group size, and how many steps are looked at together.
         grader: Where verifiers run.
         experts: By name, policies whose rollouts join each group.
+        pace: Draws the wanted speed of each group, for a policy that is told it.
+        reference: Policy near which the trained one is kept, or None.
     """
 
     denoiser: Denoiser
@@ -101,15 +95,37 @@ class Collector:
     rounds: Rounds
     grader: Grader
     experts: Mapping[str, Expert]
+    pace: Pace | None = None
+    reference: Policy | None = None
 
     @property
     def group_size(self) -> int:
         """Rollouts of each problem, experts included."""
         return self.rounds.group_size + sum(expert.count for expert in self.experts.values())
 
+    @property
+    def signals(self) -> Signals:
+        """What the steps hold, whoever took them."""
+        wanted = self.policy.signals
+        return wanted if self.reference is None else wanted | self.reference.signals
+
+    def check(self) -> None:
+        """Check that the settings fit together.
+
+        Raises:
+            ConfigurationError: If the policy cannot act as the experts do, or the wanted speeds do
+                not fit policy or reward.
+        """
+        check_experts(self.experts, self.policy, self.decoding, self.denoiser)
+        check_pace(self.pace, self.policy, self.reward, self.decoding.gen_length)
+
     @torch.no_grad()
     def play(
-        self, problems: Sequence[Problem], seed: int, listener: Listener | None = None
+        self,
+        problems: Sequence[Problem],
+        seed: int,
+        listener: Listener | None = None,
+        spare: bool = False,
     ) -> Experience:
         """Play one round.
 
@@ -117,70 +133,100 @@ class Collector:
             problems: One group each.
             seed: Of the round's noise.
             listener: Told about the progress of the rollouts.
+            spare: Whether the problems were added to a round for want of a signal. The wanted
+                speeds then learn nothing from them, as they are a selection.
         """
         first = self.rounds.group_size
-        own = self._roll_out(
-            _Casting(self.policy, self.decoding, range(first)), problems, seed, listener
-        )
-        shown = []
+        played = _Round(problems, seed, listener)
+        own = self._roll_out(_Casting(self.policy, self.decoding, range(first)), played)
+        taught = []
         for expert in self.experts.values():
-            decoding = replace(self.decoding, block_length=expert.block_length)
-            casting = _Casting(expert.policy, decoding, range(first, first + expert.count))
-            shown.append(self._as_own(self._roll_out(casting, problems, seed, listener)))
+            places = range(first, first + expert.count)
+            casting = _Casting(expert.policy, expert.decoding(self.decoding), places)
+            taught.append(self._as_own(self._roll_out(casting, played)))
             first += expert.count
-        parts = [own, *shown]
+        parts = [own, *taught]
         advantages = self._advantages([part.rewards for part in parts], len(problems))
+        steps = _joined(parts)
         diagnostics = round_diagnostics(
             own.result, own.rewards, own.correct, self.rounds.group_size
         )
-        for name, part, advantage in zip(self.experts, shown, advantages[1:], strict=True):
+        for name, part, advantage in zip(self.experts, taught, advantages[1:], strict=True):
             diagnostics |= _expert_diagnostics(name, part, advantage)
+        diagnostics["row_forwards"] = float(sum(part.result.ledger.computed for part in parts))
+        if self.pace is not None and own.speed is not None and not spare:
+            diagnostics |= self.pace.close_round(Asked(own.correct, own.result.nfe, own.speed))
         return Experience(
-            steps=_joined(parts),
+            steps=steps,
             advantage=torch.cat(advantages),
             nfe=torch.cat([part.result.nfe for part in parts]),
             rewards=torch.cat([part.rewards for part in parts]),
             correct=torch.cat([part.correct for part in parts]),
             expert=torch.cat([torch.full_like(p.rewards, p is not own).bool() for p in parts]),
+            signal=_signal(advantages, len(problems)),
+            rollouts=self.group_size * len(problems),
             diagnostics=diagnostics,
+            reference_log_prob=self._reference_log_prob(own.steps, len(steps)),
         )
 
-    def _roll_out(
-        self,
-        casting: _Casting,
-        problems: Sequence[Problem],
-        seed: int,
-        listener: Listener | None,
-    ) -> _Played:
+    def prompts(self, problems: Sequence[Problem], count: int, seed: int) -> Prompt:
+        """Return the prompts of ``count`` rollouts a problem, with the speed that is wanted."""
+        prompt = encode_groups(self.denoiser, problems, count)
+        if self.pace is None:
+            return prompt
+        speed = self.pace.draw(rollout_numbers(problems).to(prompt.tokens.device), seed)
+        return replace(prompt, speed=speed.repeat_interleave(count))
+
+    def _roll_out(self, casting: _Casting, played: _Round) -> _Played:
         """Roll out and grade."""
         count = len(casting.places)
-        prompt = encode_groups(self.denoiser, problems, count)
-        numbers = rollout_numbers(problems, count) + casting.places.start
-        repeated = [problem for problem in problems for _ in range(count)]
-        verdicts = Verdicts(self.grader, self.denoiser, repeated, listener)
+        prompt = self.prompts(played.problems, count, played.seed)
+        numbers = rollout_numbers(played.problems, count) + casting.places.start
+        repeated = [problem for problem in played.problems for _ in range(count)]
+        verdicts = Verdicts(self.grader, self.denoiser, repeated, played.listener)
         result = rollout(
             self.denoiser, casting.policy, prompt, casting.decoding,
-            Noise(seed, numbers.to(prompt.tokens.device)), record=True, listener=verdicts,
-            signals=self.policy.signals,
+            Noise(played.seed, numbers.to(prompt.tokens.device)), record=True, listener=verdicts,
+            signals=self.signals,
         )  # fmt: skip
         assert result.steps is not None
         correct = verdicts.wait().to(prompt.tokens.device)
-        rewards = self.reward(correct, result.nfe, casting.decoding.gen_length)
-        return _Played(result, result.steps, correct, rewards)
+        rewards = self._rewards(correct, result.nfe, prompt.speed)
+        return _Played(result, result.steps, correct, rewards, prompt.speed)
+
+    def _rewards(self, correct: Tensor, nfe: Tensor, speed: Tensor | None) -> Tensor:
+        """Return the rewards of rollouts, ``[B]`` float32, by the speed that was wanted."""
+        length = self.decoding.gen_length
+        if self.pace is None or speed is None:
+            return self.reward(correct, nfe, length)
+        return self.pace.rewards(self.reward, Asked(correct, nfe, speed), length)
 
     def _as_own(self, played: _Played) -> _Played:
         """Return an expert's rollouts with actions and likelihoods of the policy's mixture."""
-        steps = without_blocks(played.steps)
+        steps = shown(played.steps, played.result.committed_at)
+        steps = as_seen(steps, self.signals, self.decoding.block_length)
         actions, log_probs = [], []
-        rows = torch.arange(len(steps), device=steps.rollout.device)
-        for part in rows.split(self.rounds.replay_chunk):
-            seen = steps.select(part)
+        for seen in self._chunks(steps):
             distribution = self.policy(seen.observation)
             actions.append(distribution.action_of(seen.chosen))
             log_probs.append(distribution.log_prob(actions[-1]))
         group = self.rounds.group_size
         behaviour = mixture_log_prob(torch.cat(log_probs), group, self.group_size - group)
         return replace(played, steps=replace(steps, action=torch.cat(actions), log_prob=behaviour))
+
+    def _reference_log_prob(self, own: Steps, count: int) -> Tensor | None:
+        """Return ``[count]`` log-probabilities under the reference, of own steps and then zeros."""
+        if self.reference is None:
+            return None
+        log_probs = [
+            self.reference(seen.observation).log_prob(seen.action) for seen in self._chunks(own)
+        ]
+        return F.pad(torch.cat(log_probs), (0, count - len(own)))
+
+    def _chunks(self, steps: Steps) -> Iterator[Steps]:
+        """Iterate over the steps, some at a time."""
+        rows = torch.arange(len(steps), device=steps.rollout.device)
+        return (steps.select(part) for part in rows.split(self.rounds.replay_chunk))
 
     def _advantages(self, rewards: Sequence[Tensor], groups: int) -> list[Tensor]:
         """Return the advantages in the groups that all parts make up together."""
@@ -197,6 +243,11 @@ def _joined(parts: Sequence[_Played]) -> Steps:
         numbered.append(replace(part.steps, rollout=part.steps.rollout + first))
         first += len(part.rewards)
     return Steps.cat(numbered)
+
+
+def _signal(advantages: Sequence[Tensor], groups: int) -> Tensor:
+    """Return whether there is an advantage in each group, ``[groups]`` bool."""
+    return torch.cat([part.view(groups, -1) for part in advantages], dim=1).any(1)
 
 
 def _expert_diagnostics(name: str, played: _Played, advantage: Tensor) -> dict[str, float]:

@@ -7,6 +7,7 @@ importance ratio. Source: arXiv 2512.09106, section 4; GRPO itself is arXiv 2402
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -43,26 +44,82 @@ def group_advantages(rewards: Tensor, group_size: int, scale_by_std: bool = Fals
     return advantage.masked_fill(equal, 0.0).reshape(-1)
 
 
-def step_weights(nfe: Tensor, rollout_index: Tensor, total_rollouts: int) -> Tensor:
-    """Return the weight of each step in a mean over steps, then over rollouts.
+class StepWeights(ABC):
+    """How much each step of a rollout counts in the objective.
 
-    Slices of the same steps can be summed with these weights in any order, over any number of
+    Slices of the same steps can be summed with the weights in any order, over any number of
     mini-batches or processes, as long as ``total_rollouts`` counts all rollouts of the update.
+    """
+
+    def __call__(self, nfe: Tensor, rollout_index: Tensor, total_rollouts: int) -> Tensor:
+        """Return the weight of each step.
+
+        Args:
+            nfe: ``[B]`` int64, steps of each rollout.
+            rollout_index: ``[N]`` int64, the rollout of each step, an index into ``nfe``.
+            total_rollouts: Rollouts that share the update, at least 1.
+
+        Returns:
+            ``[N]`` float32.
+
+        Raises:
+            ValueError: If ``total_rollouts`` is below 1.
+        """
+        if total_rollouts < 1:
+            raise ValueError(f"total_rollouts={total_rollouts} must be at least 1")
+        return self.within(nfe[rollout_index]) / total_rollouts
+
+    @abstractmethod
+    def within(self, nfe: Tensor) -> Tensor:
+        """Return the weight of a step within its rollout.
+
+        Args:
+            nfe: ``[N]`` int64, steps of the rollout that each step belongs to.
+
+        Returns:
+            ``[N]`` float32.
+        """
+
+
+@dataclass(frozen=True)
+class MeanOverSteps(StepWeights):
+    """The mean over a rollout's steps, then over rollouts: ``1 / nfe`` a step.
+
+    From arXiv 2512.09106, section 4. A step counts less in a long rollout than in a short one, so
+    slow wrong answers are discouraged less, step by step, than fast ones.
+    """
+
+    def within(self, nfe: Tensor) -> Tensor:
+        """Return ``1 / nfe``."""
+        return 1.0 / nfe.float()
+
+
+@dataclass(frozen=True)
+class SumOverSteps(StepWeights):
+    """The sum over a rollout's steps, divided by a constant, then the mean over rollouts.
+
+    Each step counts alike, whatever the length of its rollout; at ratio 1 the gradient is that of
+    the expected reward itself (up to the constant), which :class:`MeanOverSteps` is not
+    (arXiv 2503.20783, on the length bias of GRPO).
 
     Args:
-        nfe: ``[B]`` int64, steps of each rollout.
-        rollout_index: ``[N]`` int64, the rollout of each step, an index into ``nfe``.
-        total_rollouts: Rollouts that share the update, at least 1.
-
-    Returns:
-        ``[N]`` float32, ``1 / (nfe * total_rollouts)``.
+        normaliser: The constant, positive; the generation length keeps gradients in the range of
+            :class:`MeanOverSteps`, 1 is the plain sum.
 
     Raises:
-        ValueError: If ``total_rollouts`` is below 1.
+        ValueError: If it is not positive.
     """
-    if total_rollouts < 1:
-        raise ValueError(f"total_rollouts={total_rollouts} must be at least 1")
-    return 1.0 / (nfe[rollout_index].float() * total_rollouts)
+
+    normaliser: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the constant."""
+        if not self.normaliser > 0:
+            raise ValueError(f"normaliser={self.normaliser} must be positive")
+
+    def within(self, nfe: Tensor) -> Tensor:
+        """Return the same weight for all."""
+        return torch.full_like(nfe, 1.0 / self.normaliser, dtype=torch.float32)
 
 
 def mixture_log_prob(log_prob: Tensor, policy_count: int, expert_count: int) -> Tensor:
@@ -94,6 +151,25 @@ def mixture_log_prob(log_prob: Tensor, policy_count: int, expert_count: int) -> 
     return torch.logaddexp(log_prob + math.log(policy_count / total), point_mass)
 
 
+def reference_kl(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
+    """Return the estimate ``r - 1 - log r`` of KL(policy, reference), ``r = reference / policy``.
+
+    For actions drawn from the policy its mean is the divergence, and it is never negative ("k3",
+    J. Schulman, "Approximating KL divergence", 2020; the penalty of arXiv 2402.03300). Its
+    gradient, ``(1 - r) * grad log_prob``, has the mean of the gradient of KL(reference, policy),
+    the other direction; both vanish where the two are equal, and only there.
+
+    Args:
+        log_prob: ``[N]`` float, of the actions under the policy; carries the gradient.
+        reference_log_prob: ``[N]`` float, of the same actions under the reference.
+
+    Returns:
+        ``[N]`` float, at least 0.
+    """
+    log_ratio = reference_log_prob.detach() - log_prob
+    return log_ratio.expm1() - log_ratio
+
+
 @dataclass(frozen=True)
 class GRPOLoss:
     """A loss and what to log about it.
@@ -101,8 +177,8 @@ class GRPOLoss:
     Attributes:
         loss: Scalar to minimise; the rest is detached.
         ratio_mean: Scalar, mean importance ratio over steps.
-        clip_low: Scalar share of steps held at ``1 - clip`` (negative advantage).
-        clip_high: Scalar share of steps held at ``1 + clip`` (positive advantage).
+        clip_low: Scalar share of steps held at the lower bound (negative advantage).
+        clip_high: Scalar share of steps held at the upper bound (positive advantage).
         kl: Scalar, mean of ``ratio - 1 - log ratio``, an estimate of KL(old, new) for a step.
     """
 
@@ -115,26 +191,40 @@ class GRPOLoss:
 
 @dataclass(frozen=True)
 class GRPO:
-    """The clipped surrogate ``-sum weight * min(ratio * A, clip(ratio, 1-eps, 1+eps) * A)``.
+    """The clipped surrogate ``-sum weight * min(ratio * A, clip(ratio, 1-low, 1+high) * A)``.
 
     ``ratio = exp(log_prob - old_log_prob)`` for each step (arXiv 2512.09106, section 4).
 
     Args:
-        clip: Half-width ``eps`` of the ratio's interval, in ``(0, 1]``.
+        clip: How far below 1 a ratio may fall, and how far above it may rise unless ``clip_high``
+            says otherwise, in ``(0, 1]``.
+        clip_high: How far above 1 a ratio may rise, positive; None is ``clip``. Larger than
+            ``clip`` it lets improbable actions grow, which keeps a policy exploring
+            ("clip-higher", arXiv 2503.14476).
+        weights: How much each step of a rollout counts.
 
     Raises:
-        ValueError: If ``clip`` is outside ``(0, 1]``.
+        ValueError: If ``clip`` is outside ``(0, 1]`` or ``clip_high`` is not positive.
     """
 
     clip: float = 0.5
+    clip_high: float | None = None
+    weights: StepWeights = MeanOverSteps()
 
     def __post_init__(self) -> None:
         """Check the interval."""
         if not 0 < self.clip <= 1:
             raise ValueError(f"clip={self.clip} must lie in (0, 1]; ratios are positive")
+        if self.clip_high is not None and not self.clip_high > 0:
+            raise ValueError(f"clip_high={self.clip_high} must be positive, or null for clip")
 
     def __call__(
-        self, log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, weight: Tensor
+        self,
+        log_prob: Tensor,
+        old_log_prob: Tensor,
+        advantage: Tensor,
+        weight: Tensor,
+        counted: Tensor | None = None,
     ) -> GRPOLoss:
         """Return the loss of a batch of steps.
 
@@ -142,7 +232,9 @@ class GRPO:
             log_prob: ``[N]`` float, under the policy that is trained; carries the gradient.
             old_log_prob: ``[N]`` float, under the policy that acted.
             advantage: ``[N]`` float, of the step's rollout.
-            weight: ``[N]`` float, as from :func:`step_weights`.
+            weight: ``[N]`` float, as from :class:`StepWeights`.
+            counted: ``[N]`` bool, steps that the readings beside the loss are about; None means
+                all of them.
 
         Raises:
             ValueError: If the shapes differ.
@@ -154,13 +246,15 @@ class GRPO:
             )
         log_ratio = log_prob - old_log_prob.detach()
         low = math.log1p(-self.clip) if self.clip < 1 else -math.inf
-        high = math.log1p(self.clip)
+        high = math.log1p(self.clip if self.clip_high is None else self.clip_high)
         # min(r A, clip(r) A) keeps one bound: the upper for A >= 0, the lower for A < 0. Clamping
         # before exp keeps huge ratios out of the branch that min would not choose.
         gain = advantage >= 0
         kept = torch.where(gain, log_ratio.clamp(max=high), log_ratio.clamp(min=low))
         loss = -(weight * advantage * kept.exp()).sum()
         with torch.no_grad():
+            if counted is not None:
+                log_ratio, advantage = log_ratio[counted], advantage[counted]
             count = max(log_ratio.shape[0], 1)
             ratio = log_ratio.exp()
             return GRPOLoss(

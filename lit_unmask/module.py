@@ -1,38 +1,48 @@
-"""The Lightning shell around rollouts and the policy-gradient update."""
+"""The Lightning shell around training: rollouts and the policy-gradient update, or imitation."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from lit_unmask.collection import Collector, Expert
+from lit_unmask import continuation
+from lit_unmask.collection import Collector
+from lit_unmask.demonstrations import ImitationData
 from lit_unmask.denoisers.base import Denoiser
-from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import Evaluation, evaluate
+from lit_unmask.evaluating import LitEvaluate
+from lit_unmask.experts import Expert
 from lit_unmask.grading import Grader, InProcess
-from lit_unmask.grpo import GRPO, GRPOLoss, mixture_log_prob, step_weights
-from lit_unmask.metrics import RolloutMetrics
+from lit_unmask.grpo import GRPO
+from lit_unmask.held import Held
+from lit_unmask.imitation import as_seen, teaching_loss
+from lit_unmask.objective import Counts, Update, update
 from lit_unmask.policies.base import Policy
 from lit_unmask.rewards import MultiplicativeSpeed, SpeedReward
-from lit_unmask.rollout import Decoding, Listener
-from lit_unmask.rounds import OptimizerFactory, Rounds, reference_optimizer, replay
+from lit_unmask.rollout import Decoding
+from lit_unmask.rounds import OptimizerFactory, Rounds, reference_optimizer
 from lit_unmask.schedule import Schedule, WarmupCosine
 from lit_unmask.sharing.training import checkpoint_entry
-from lit_unmask.tasks.datamodule import attached_data
-from lit_unmask.types import Experience, Observation, Problem
+from lit_unmask.spares import Ranks, play_with_spares
+from lit_unmask.speed import Pace
+from lit_unmask.trainable import check_trainable
+from lit_unmask.types import Experience, Problem, Steps
 
 
-class LitUnmask(LightningModule):
+class LitUnmask(LitEvaluate):
     """Learns when to unmask: GRPO with a frozen masked diffusion LM as the environment.
 
     One training batch is one *round*: ``group_size`` rollouts of every prompt, graded, turned into
     advantages, and ``num_iterations`` gradient iterations on the recorded steps (arXiv 2512.09106,
-    section 4). ``trainer.global_step`` counts rounds.
+    section 4). ``trainer.global_step`` counts rounds. With
+    :class:`~lit_unmask.demonstrations.ImitationData` a batch is recorded steps instead, and the
+    policy is taught to do the same.
 
     Args:
         denoiser: The frozen dLLM; it is neither trained nor stored in checkpoints.
@@ -46,6 +56,9 @@ class LitUnmask(LightningModule):
         schedule: Learning rate over the rounds.
         grader: Where verifiers run, while other rows decode.
         experts: By name, policies whose rollouts join each group in full diffusion.
+        pace: Draws the wanted speed of each group, for a policy that is told it.
+        reference: Policy near which ``rounds.kl_weight`` keeps the trained one; None takes the
+            policy itself as it is when training starts.
     """
 
     def __init__(
@@ -61,62 +74,67 @@ class LitUnmask(LightningModule):
         schedule: Schedule = WarmupCosine(),  # noqa: B008  (frozen)
         grader: Grader = InProcess(),  # noqa: B008  (stateless)
         experts: dict[str, Expert] | None = None,
+        pace: Pace | None = None,
+        reference: Policy | None = None,
     ) -> None:
-        super().__init__()
-        # In a tuple, because a submodule would enter checkpoints and DDP's parameter lists.
-        self._frozen = (denoiser,)
-        self.policy = policy
-        self.decoding, self.eval_decoding = decoding, eval_decoding or decoding
-        self.reward, self.grpo, self.rounds = reward, grpo, rounds
-        self.make_optimizer, self.schedule, self.grader = optimizer, schedule, grader
-        self.experts = experts or {}
-        self.metrics = torch.nn.ModuleDict()
-        self.listeners: list[Listener] = []
-        self._iteration = 0
+        super().__init__(
+            denoiser, policy, eval_decoding or decoding, reward, grader, rounds.seed
+        )  # fmt: skip
+        self.decoding, self.grpo, self.rounds = decoding, grpo, rounds
+        self.make_optimizer, self.schedule = optimizer, schedule
+        self.experts, self.pace, self._reference = experts or {}, pace, Held(reference)
+        self._start: dict[str, Tensor] | None = None
+        self._iteration, self._moved = 0, torch.zeros(())
 
     @property
-    def denoiser(self) -> Denoiser:
-        """The frozen denoiser."""
-        return self._frozen[0]
-
-    def forward(self, observation: Observation) -> Any:
-        """Return the policy's distribution over actions for each row of the observation."""
-        return self.policy(observation)
+    def reference(self) -> Policy | None:
+        """The policy near which the trained one is kept."""
+        return self._reference.value
 
     def setup(self, stage: str) -> None:
-        """Move the denoiser to this rank's device; see :meth:`check_trainable` for ``fit``."""
-        self.denoiser.to(self.device)
+        """Move what is not trained to this rank's device, and check what ``fit`` needs."""
+        self._move(self.device)
         if stage == "fit":
             self.check_trainable(self.trainer.accumulate_grad_batches)
+            if isinstance(self._data, ImitationData):
+                self._data.check_imitable(self.policy, self.decoding, self.denoiser)
 
     def teardown(self, stage: str) -> None:
         """Stop grading workers, and follow the policy, which Lightning moves back to the CPU."""
         self.grader.close()
-        self.denoiser.to("cpu")
+        self._move("cpu")
+
+    def _move(self, device: torch.device | str) -> None:
+        """Move what is used and not trained."""
+        for held in (self.denoiser, self.reference, *(e.policy for e in self.experts.values())):
+            if held is not None:
+                held.to(device).eval()
 
     def check_trainable(self, accumulate_grad_batches: int) -> None:
         """Check that ``fit`` makes sense.
 
         Raises:
-            ConfigurationError: If there is nothing to train, or two settings exclude each other.
+            ConfigurationError: If there is nothing to train, or settings exclude each other.
         """
-        if not self.policy.has_parameters:
-            raise ConfigurationError(
-                f"policy {type(self.policy).__name__} has no parameters to train; "
-                "use `lit-unmask validate`, or give fit a LearnedPolicy"
-            )
-        if accumulate_grad_batches > 1 and self.rounds.num_iterations > 1:
-            raise ConfigurationError(
-                f"trainer.accumulate_grad_batches={accumulate_grad_batches} and "
-                f"rounds.num_iterations={self.rounds.num_iterations} exclude each other; raise "
-                "data.batch_size instead of accumulating"
-            )
-        if self.experts and self.decoding.block_length < self.decoding.gen_length:
-            raise ConfigurationError(
-                f"decoding.block_length={self.decoding.block_length} keeps the policy from acting "
-                "as model.experts do; steer by experts in full diffusion "
-                f"(block_length={self.decoding.gen_length}), or leave them out"
-            )
+        check_trainable(self.collector, self.reference, accumulate_grad_batches)
+
+    @property
+    def _data(self) -> Any:
+        """Where batches come from; Lightning sets the attribute without declaring it."""
+        return getattr(self._trainer, "datamodule", None)
+
+    @property
+    def _objective(self) -> str:
+        imitates = isinstance(self._data, ImitationData)
+        return continuation.IMITATION if imitates else continuation.REWARDS
+
+    def on_train_start(self) -> None:
+        """Keep the policy as it is now, if the objective asks for it."""
+        if self.rounds.kl_weight and self.reference is None:
+            start = copy.deepcopy(self.policy).requires_grad_(False).eval()
+            if self._start is not None:
+                start.load_state_dict(self._start)
+            self._start, self._reference = start.state_dict(), Held(start)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, stepped once a round."""
@@ -126,52 +144,52 @@ class LitUnmask(LightningModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn training problems into experience; leave other batches as they are."""
-        if not self.trainer.training:
+        if not self.trainer.training or isinstance(batch, Steps):
             return batch
         return self.collect(batch)
 
     def collect(self, problems: Sequence[Problem]) -> Experience:
         """Roll out, grade and score one round of problems of this rank."""
-        seed = self.rounds.seed * 2**32 + self.global_step
-        return self.collector.play(problems, seed, self.notify)
+        seed, collector = self.rounds.seed * 2**32 + self.global_step, self.collector
+        if not self.rounds.spare_prompts:
+            return collector.play(problems, seed, self.notify)
+
+        def play(some: Sequence[Problem], spare: bool) -> Experience:
+            return collector.play(some, seed, self.notify, spare)
+
+        ranks = Ranks(self.global_rank, self.trainer.world_size, self._total)
+        return play_with_spares(play, problems, self.rounds.spare_prompts, ranks)
 
     @property
     def collector(self) -> Collector:
         """What plays this rank's training rounds."""
         return Collector(
             self.denoiser, self.policy, self.decoding, self.reward, self.rounds, self.grader,
-            self.experts,
+            self.experts, self.pace, self.reference if self.rounds.kl_weight else None,
         )  # fmt: skip
 
-    def notify(self, progress: Any) -> None:
-        """Pass the progress of a rollout on to everyone who listens."""
-        for listener in self.listeners:
-            listener(progress)
+    def training_step(self, batch: Experience | Steps, batch_idx: int) -> Tensor:
+        """Return the loss of recorded steps under the current policy."""
+        if isinstance(batch, Steps):
+            return self._imitate(batch)
+        own = len(batch.nfe) - int(batch.expert.sum())
+        counts = Counts(self._total(batch.rollouts), self._total(own), self.trainer.world_size)
+        result = update(self, batch, self.grpo, self.rounds, counts)
+        self._moved = result.surrogate.kl
+        self._log_update(result, batch)
+        return result.loss
 
-    def training_step(self, batch: Experience, batch_idx: int) -> Tensor:
-        """Return the GRPO loss of the recorded steps under the current policy."""
-        total = self._global_count(len(batch.nfe))
-        # Steps of zero advantage only have an entropy to add to the loss. A round of nothing else
-        # still needs a backward pass, which other ranks wait for, and readings to log.
-        signal = batch.advantage[batch.steps.rollout] != 0
-        signal |= self.rounds.entropy_weight > 0
-        if not signal.any():
-            signal[: self.rounds.replay_chunk] = True
-        steps = batch.steps.select(signal)
-        advantage = batch.advantage[steps.rollout]
-        # DDP averages gradients over ranks, where the mean over all rollouts needs their sum.
-        weight = step_weights(batch.nfe, steps.rollout, total) * self.trainer.world_size
-        log_prob, entropy = replay(self, steps, self.rounds)
-        if self.experts:
-            group, expert = self.rounds.group_size, batch.expert[steps.rollout]
-            mixed = mixture_log_prob(log_prob, group, self.collector.group_size - group)
-            log_prob = torch.where(expert, mixed, log_prob)
-        result = self.grpo(log_prob, steps.log_prob, advantage, weight)
-        self._moved = result.kl
-        self._log_update(result, entropy.detach().mean(), batch)
-        return result.loss - self.rounds.entropy_weight * (weight * entropy).sum()
+    def _imitate(self, steps: Steps) -> Tensor:
+        """Return the loss of doing what was demonstrated."""
+        world, total = self.trainer.world_size, self._total(len(steps))
+        seen = as_seen(steps, self.policy.signals, self.decoding.block_length)
+        loss, readings = teaching_loss(self, seen, total, world)
+        named = {f"train/{name}": value for name, value in readings.items()}
+        self.log_dict(named, batch_size=1, sync_dist=world > 1)
+        self.log("train/loss", loss.detach(), batch_size=1, prog_bar=True, sync_dist=world > 1)
+        return loss
 
-    def _global_count(self, count: int) -> int:
+    def _total(self, count: int) -> int:
         """Return the sum of a count over the ranks."""
         counts = torch.tensor(float(count), device=self.device)
         return int(self.trainer.strategy.reduce(counts, reduce_op="sum"))
@@ -182,19 +200,19 @@ class LitUnmask(LightningModule):
         assert isinstance(times, Tensor)
         return times.mean() / times.max()
 
-    def _log_update(self, result: GRPOLoss, entropy: Tensor, batch: Experience) -> None:
-        sync = self.trainer.world_size > 1
+    def _log_update(self, result: Update, batch: Experience) -> None:
+        sync, surrogate = self.trainer.world_size > 1, result.surrogate
         values: dict[str, Tensor | float] = {
             **batch.diagnostics,
-            "loss": result.loss.detach(),
-            "entropy": entropy,
-            "kl": result.kl,
+            **result.readings,
+            "loss": surrogate.loss.detach(),
+            "kl": surrogate.kl,
             "iterations": self._iteration + 1.0,
-            "clip_ratio/low": result.clip_low,
-            "clip_ratio/high": result.clip_high,
+            "clip_ratio/low": surrogate.clip_low,
+            "clip_ratio/high": surrogate.clip_high,
         }
         # The acting policy is the current one until its first update: anything but 1 is a bug.
-        values["ratio_first" if self._iteration == 0 else "ratio_mean"] = result.ratio_mean
+        values["ratio_first" if self._iteration == 0 else "ratio_mean"] = surrogate.ratio_mean
         if sync:
             values["rank_balance"] = self._balance(batch.diagnostics["rollout_seconds"])
         self.log_dict({f"train/{n}": v for n, v in values.items()}, batch_size=1, sync_dist=sync)
@@ -205,92 +223,49 @@ class LitUnmask(LightningModule):
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
         """Repeat the update on the experience of the round, up to ``num_iterations`` times."""
-        for iteration in range(self.rounds.num_iterations):
+        imitates = self._objective == continuation.IMITATION
+        for iteration in range(1 if imitates else self.rounds.num_iterations):
             self._iteration = iteration
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
             # The mean over ranks, so that all of them stop together.
             moved = self.trainer.strategy.reduce(self._moved, reduce_op="mean")
             if self.rounds.is_far(float(moved)):
                 break
+        if not imitates and self.rounds.brake_kl is not None:
+            self._brake(optimizer, float(moved))
 
-    def evaluate(
-        self,
-        problems: Sequence[Problem],
-        policy: Policy | None = None,
-        decoding: Decoding | None = None,
-    ) -> Evaluation:
-        """Decode and grade problems with the module's policy, or with another one."""
-        return evaluate(
-            self.denoiser, policy or self.policy, problems, decoding or self.eval_decoding,
-            self.rounds.seed, self.notify, self.grader,
-        )  # fmt: skip
-
-    # Lightning's hooks take any output, though their annotations say tensors and mappings.
-    def validation_step(  # type: ignore[override]
-        self, batch: list[Problem], batch_idx: int, dataloader_idx: int = 0
-    ) -> Evaluation:
-        """Evaluate one batch; logs ``val/<set>/accuracy``, ``nfe`` and the like."""
-        return self._evaluation_step("val", self._set_names("val")[dataloader_idx], batch)
-
-    def test_step(  # type: ignore[override]
-        self, batch: list[Problem], batch_idx: int, dataloader_idx: int = 0
-    ) -> Evaluation:
-        """Evaluate one batch; logs ``test/<set>/accuracy``, ``nfe`` and the like."""
-        return self._evaluation_step("test", self._set_names("test")[dataloader_idx], batch)
-
-    def predict_step(
-        self, batch: list[Problem], batch_idx: int, dataloader_idx: int = 0
-    ) -> list[dict[str, Any]]:
-        """Return one record a problem: question, completion, verdict and NFE."""
-        return self.evaluate(batch).records(batch)
-
-    def _set_names(self, stage: str) -> list[str]:
-        return list(getattr(attached_data(self.trainer), stage))
-
-    def _evaluation_step(self, stage: str, name: str, problems: list[Problem]) -> Evaluation:
-        result = self.evaluate(problems)
-        # ModuleDict keys may not hold dots, which names of sets may.
-        key = f"{stage}/{name}".replace(".", "_")
-        if key not in self.metrics:
-            self.metrics[key] = RolloutMetrics().to(self.device)
-        metrics = self.metrics[key]
-        assert isinstance(metrics, RolloutMetrics)
-        rewards = self.reward(result.correct, result.nfe, self.eval_decoding.gen_length)
-        metrics.update(result, rewards)
-        for metric, mean in metrics.means.items():
-            self.log(
-                f"{stage}/{name}/{metric}", mean, on_step=False, on_epoch=True,
-                add_dataloader_idx=False, prog_bar=metric in ("accuracy", "nfe"),
-                # Lightning would only find metrics that were there at its first search.
-                metric_attribute=f"metrics.{key}.means.{metric}",
-            )  # fmt: skip
-        return result
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Return the policy's weights alone; metrics have no state between epochs."""
-        full = super().state_dict(*args, **kwargs)
-        return {name: value for name, value in full.items() if not name.startswith("metrics.")}
+    def _brake(self, optimizer: Any, moved: float) -> None:
+        """Scale the rates that the schedule multiplies; its checkpoint entry holds them."""
+        schedule: Any = self.lr_schedulers()
+        peaks = [group["initial_lr"] for group in optimizer.param_groups]
+        schedule.base_lrs = [
+            self.rounds.braked(rate, peak, moved)
+            for rate, peak in zip(schedule.base_lrs, peaks, strict=True)
+        ]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note what the policy is, and which denoiser and settings it was trained with."""
         trained_with = self.denoiser.identity, self.decoding, self.reward, self.rounds.seed
         checkpoint["denoiser"] = self.denoiser.identity
+        checkpoint["pace"] = self.pace.state_dict() if self.pace else {}
         checkpoint["policy"] = checkpoint_entry(self.policy, *trained_with)
+        if self._start is not None:
+            checkpoint["reference"] = self._start
+        continuation.note_objective(checkpoint, self._objective)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the stored policy is one like ours; the denoiser may be another.
 
+        A run that learns from rewards takes the weights alone of one that imitated.
+
         Raises:
-            ConfigurationError: If its weights have other names or shapes.
+            ConfigurationError: If its weights have other names or shapes, or its pace others.
         """
-        stored, own = (
-            {name: tuple(value.shape) for name, value in state.items()}
-            for state in (checkpoint["state_dict"], self.state_dict())
-        )
-        different = sorted(n for n in stored.keys() | own.keys() if stored.get(n) != own.get(n))
-        if different:
-            raise ConfigurationError(
-                f"the checkpoint's weights do not fit model.policy {type(self.policy).__name__} "
-                f"({len(different)} differ, {different[0]} for one); use the policy settings that "
-                "it was trained with, or no checkpoint"
-            )
+        policy = type(self.policy).__name__
+        continuation.check_weights(checkpoint["state_dict"], self.state_dict(), policy)
+        fits = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        if fits and continuation.start_afresh(checkpoint, self._objective):
+            rank_zero_info("the checkpoint is of a run with another objective: weights alone used")
+        self._start = checkpoint.get("reference")
+        if self.pace is not None:
+            self.pace.load_state_dict(checkpoint.get("pace", {}))

@@ -15,6 +15,8 @@ ACTION = 0
 """Stream of the numbers that decide which positions are unmasked."""
 TOKEN = 1
 """Stream of the numbers that decide which tokens are proposed."""
+SPEED = 2
+"""Stream of the numbers that decide which speed is wanted of a group of rollouts."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def uniform(seed: int, rollout: Tensor, step: Tensor, length: int, stream: int) 
         rollout: ``[B]`` int64, global number of each row's rollout.
         step: ``[B]`` int64, number of the step within its rollout.
         length: Numbers for each row, **L**.
-        stream: Which use the numbers are for, :data:`ACTION` or :data:`TOKEN`.
+        stream: Which use the numbers are for: :data:`ACTION`, :data:`TOKEN` or :data:`SPEED`.
 
     Returns:
         ``[B, L]`` float32 in ``[0, 1)`` on the device of ``rollout``.

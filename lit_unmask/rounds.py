@@ -1,7 +1,8 @@
-"""Rounds of rollouts: settings, the optimizer, the replay of their steps, scalars to log."""
+"""Rounds of rollouts: settings, the optimizer, scalars to log."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.checkpoint import checkpoint
 
-from lit_unmask.distributions import UnmaskDistribution
 from lit_unmask.rollout import Rollout
-from lit_unmask.types import Observation, Steps
 
 # Makes an optimizer of parameters, as the classes of torch.optim do.
 OptimizerFactory = Callable[[Any], Optimizer]
@@ -35,12 +33,24 @@ class Rounds:
             this from the one that acted, in nats a step; None always takes ``num_iterations``.
             Rounds whose gradients agree move the policy far in one iteration, and others hardly
             move it in several, so a target keeps the pace of learning alike.
+        brake_kl: Where the last replay of a round finds the policy further than this from the one
+            that acted, in nats a step, the learning rate falls by up to a fifth; where nearer, it
+            rises by up to a tenth, within a fifteenth of the optimizer's and all of it, times the
+            schedule. A policy that takes few, large steps moves far in one update, and collapses
+            at a learning rate that a careful one needs. None leaves it to the schedule.
         scale_by_std: Whether advantages are divided by the standard deviation of their group
             (arXiv 2402.03300), which makes the price of a forward count as much in groups of
             equally correct rollouts as correctness does in mixed ones. arXiv 2512.09106 does not.
         entropy_weight: Weight of the mean entropy of a step, in reward a nat, added to the
             objective. It keeps a policy exploring that imitation or a lucky round made too sure
             of itself; 0 is the objective of arXiv 2512.09106.
+        kl_weight: Weight of the mean divergence of a step from the reference policy, in reward a
+            nat, taken from the objective (:func:`lit_unmask.grpo.reference_kl`). It keeps a policy
+            near where it began; 0 is the objective of arXiv 2512.09106.
+        spare_prompts: How many of the ``data.batch_size`` prompts of a round are spare. They are
+            rolled out only where other groups of the round have equal rewards and teach nothing,
+            one for each such group, and for each of their own number that has none either
+            (dynamic sampling, arXiv 2503.14476, with a bound). Those not needed are passed over.
         seed: Seed of the rollouts' noise.
         replay_chunk: Most steps that are replayed at once; small chunks stay in a CPU's caches.
         recompute: Whether chunks are recomputed in the backward pass, which bounds memory at the
@@ -53,8 +63,11 @@ class Rounds:
     group_size: int = 8
     num_iterations: int = 2
     target_kl: float | None = None
+    brake_kl: float | None = None
     scale_by_std: bool = False
     entropy_weight: float = 0.0
+    kl_weight: float = 0.0
+    spare_prompts: int = 0
     seed: int = 0
     replay_chunk: int = 512
     recompute: bool = False
@@ -72,45 +85,38 @@ class Rounds:
             )
         if self.target_kl is not None and not self.target_kl > 0:
             raise ValueError(f"target_kl={self.target_kl} must be positive, or null for no target")
+        if self.brake_kl is not None and not (self.brake_kl > 0 and self.num_iterations > 1):
+            raise ValueError(
+                f"brake_kl={self.brake_kl} must be positive, or null, and num_iterations="
+                f"{self.num_iterations} at least 2; a first iteration has not moved the policy"
+            )
         if self.entropy_weight < 0:
             raise ValueError(
                 f"entropy_weight={self.entropy_weight} must be at least 0; a negative one would "
                 "reward a policy for giving up exploration"
+            )
+        if self.kl_weight < 0 or self.spare_prompts < 0:
+            raise ValueError(
+                f"kl_weight={self.kl_weight} and spare_prompts={self.spare_prompts} must be at "
+                "least 0"
             )
 
     def is_far(self, moved: float) -> bool:
         """Return whether a policy that has moved so far, in nats a step, takes no more updates."""
         return self.target_kl is not None and moved > self.target_kl
 
+    def braked(self, rate: float, peak: float, moved: float) -> float:
+        """Return the learning rate after a round, before the schedule's factor.
 
-def replay(
-    policy: Callable[[Observation], UnmaskDistribution], steps: Steps, rounds: Rounds
-) -> tuple[Tensor, Tensor]:
-    """Return log-probabilities ``[N]`` of the recorded actions, and entropies ``[N]`` in nats.
-
-    Args:
-        policy: The current policy; gradients of the log-probabilities reach its weights, those
-            of the entropies only where the objective has an entropy term.
-        steps: What was observed and done.
-        rounds: Sets the size of the chunks, and whether they are recomputed.
-    """
-
-    def chunk(rows: Tensor) -> tuple[Tensor, Tensor]:
-        part = steps.select(rows)
-        distribution = policy(part.observation)
-        entropy = distribution.entropy()
-        if not rounds.entropy_weight:
-            entropy = entropy.detach()
-        return distribution.log_prob(part.action), entropy
-
-    rows = torch.arange(len(steps), device=steps.rollout.device).split(rounds.replay_chunk)
-    if len(rows) == 1:
-        return chunk(rows[0])
-    if rounds.recompute:
-        parts = [checkpoint(chunk, part, use_reentrant=False) for part in rows]
-    else:
-        parts = [chunk(part) for part in rows]
-    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+        Args:
+            rate: That of the round.
+            peak: The optimizer's own.
+            moved: How far the round has moved the policy, in nats a step.
+        """
+        if self.brake_kl is None:
+            return rate
+        factor = math.sqrt(self.brake_kl / max(moved, 1e-9))
+        return min(max(rate * min(max(factor, 0.8), 1.1), peak / 15), peak)
 
 
 def round_diagnostics(
@@ -134,6 +140,7 @@ def round_diagnostics(
         "nfe": float(nfe.mean()),
         "nfe_max": float(nfe.max()),
         "still_masked": float(result.still_masked.float().mean()),
+        "row_forwards": float(result.ledger.computed),
         "forwards_saved": 1 - 1 / result.ledger.saved_ratio,
         "useful_share": result.ledger.useful_share,
         "rollout_seconds": result.ledger.seconds,

@@ -123,17 +123,19 @@ class Prompt(_Rows):
 
 @dataclass(frozen=True)
 class Signals:
-    """What a policy wants to know about the denoiser's proposal at each position.
+    """What a policy wants to know: about the denoiser's proposals, and what is wanted of it.
 
     Attributes:
         top_k: Number **K** of largest probabilities, at least 1.
         entropy: Whether the entropy of the proposal distribution (nats) is needed.
         hidden: Whether the denoiser's final hidden state is needed.
+        speed: Whether the policy has to be told the wanted speed of the answer.
     """
 
     top_k: int = 1
     entropy: bool = False
     hidden: bool = False
+    speed: bool = False
 
     def __or__(self, other: Signals) -> Signals:
         """Return the smallest request that covers both."""
@@ -141,6 +143,7 @@ class Signals:
             max(self.top_k, other.top_k),
             self.entropy or other.entropy,
             self.hidden or other.hidden,
+            self.speed or other.speed,
         )
 
 
@@ -243,7 +246,12 @@ class Experience:
         rewards: ``[B]`` float32.
         correct: ``[B]`` float32 verdicts in ``[0, 1]``.
         expert: ``[B]`` bool, rollouts of experts; the behaviour of their steps is a mixture.
+        signal: One bool for each group, whether its rewards differ.
+        rollouts: Rollouts of this rank that the update is a mean over; spare ones, which took the
+            place of groups without a signal, are not among them.
         diagnostics: Scalars to log, by name.
+        reference_log_prob: ``[N]`` float32, log-probabilities of the actions under the reference
+            policy, 0 for those of experts; None without one.
     """
 
     steps: Steps
@@ -252,4 +260,7 @@ class Experience:
     rewards: Tensor
     correct: Tensor
     expert: Tensor
+    signal: Tensor
+    rollouts: int
     diagnostics: dict[str, float]
+    reference_log_prob: Tensor | None = None

@@ -21,7 +21,10 @@ LONGEST_RUN = 240  # seconds
 
 
 def write_config(file: Path, checkpoint: Path, folder: Path) -> Path:
-    """Write a run of 3 rounds by plain SGD, whose steps are the gradients, with all callbacks."""
+    """Write a run of 3 rounds by plain SGD, whose steps are the gradients, with all callbacks.
+
+    It has an expert, spare prompts and a reference, too.
+    """
     settings = config(checkpoint, folder)
     settings["trainer"] |= {"max_steps": 3, "val_check_interval": 3, "enable_progress_bar": True}
     settings["trainer"]["callbacks"] = [
@@ -52,6 +55,16 @@ def write_config(file: Path, checkpoint: Path, folder: Path) -> Path:
         },
     ]
     settings["model"]["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1.0}}
+    settings["trainer"]["check_val_every_n_epoch"] = None
+    settings["model"]["decoding"]["block_length"] = 8
+    settings["model"]["experts"] = {
+        "threshold": {
+            "policy": {"class_path": THRESHOLD, "init_args": {"threshold": 0.5}},
+            "block_length": 4,
+        }
+    }
+    settings["model"]["rounds"] |= {"group_size": 2, "spare_prompts": 2, "kl_weight": 0.1}
+    settings["data"]["init_args"]["batch_size"] = 4
     file.write_text(yaml.safe_dump(settings))
     return file
 
@@ -112,6 +125,10 @@ def test_two_ranks_log_the_numbers_of_all_problems(runs: dict[str, Path]) -> Non
     for tag in one:
         if tag.startswith("val/") or tag in ("train/reward", "train/nfe", "train/loss"):
             assert two[tag] == pytest.approx(one[tag], abs=1e-6), tag
+    assert one["train/spare_prompts"] == two["train/spare_prompts"]
+    assert sum(one["train/spare_prompts"]) > 0
+    advantage = "train/expert/threshold/advantage"
+    assert two[advantage] == pytest.approx(one[advantage], abs=1e-6)
     assert "val/coins/accuracy" in one
     assert "val/coins/threshold/accuracy" in one
     assert two["train/ratio_first"] == pytest.approx([1] * 3, abs=1e-5)

@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from lit_unmask.grpo import GRPO, group_advantages, mixture_log_prob, step_weights
+from lit_unmask.grpo import (
+    GRPO,
+    MeanOverSteps,
+    SumOverSteps,
+    group_advantages,
+    mixture_log_prob,
+    reference_kl,
+)
 
 
 def ratios_to_log_probs(ratios):
@@ -42,9 +49,48 @@ def test_equal_rewards_have_exactly_no_advantage(value, scale_by_std):
 def test_step_weights_are_a_mean_over_steps_then_rollouts():
     nfe, rollout = torch.tensor([2, 3]), torch.tensor([0, 0, 1, 1, 1])
     values = torch.tensor([1.0, 3.0, 10.0, 20.0, 60.0])
-    weights = step_weights(nfe, rollout, total_rollouts=2)
+    weights = MeanOverSteps()(nfe, rollout, total_rollouts=2)
     torch.testing.assert_close(weights.sum(), torch.tensor(1.0))
     torch.testing.assert_close((weights * values).sum(), torch.tensor((2.0 + 30.0) / 2))
+    weights = SumOverSteps(4.0)(nfe, rollout, total_rollouts=2)
+    torch.testing.assert_close((weights * values).sum(), torch.tensor((4.0 + 90.0) / 4 / 2))
+
+
+def trajectories(logit):
+    """Yield probability, log-probabilities of the steps and reward of all ways to open two masks.
+
+    Each masked position opens by a coin, in two steps at most; it is right to be done.
+    """
+    log_p, log_q = torch.nn.functional.logsigmoid(torch.stack([logit, -logit]))
+
+    def step(masked, opened):
+        return opened * log_p + (masked - opened) * log_q
+
+    for first in range(3):
+        if first == 2:
+            yield step(2, 2).exp(), step(2, 2)[None], 1.0
+            continue
+        for second in range(3 - first):
+            steps = torch.stack([step(2, first), step(2 - first, second)])
+            ways = math.comb(2, first) * math.comb(2 - first, second)
+            yield ways * steps.sum().exp(), steps, 0.5 if first + second == 2 else 0.0
+
+
+@pytest.mark.parametrize(("weights", "exact"), [(SumOverSteps(), True), (MeanOverSteps(), False)])
+def test_only_the_sum_over_steps_is_the_gradient_of_the_expected_reward(weights, exact):
+    logit = torch.tensor(0.3, requires_grad=True)
+    every = list(trajectories(logit))
+    assert float(sum(p.detach() for p, _, _ in every)) == pytest.approx(1)
+    (wanted,) = torch.autograd.grad(sum(p * r for p, _, r in every), logit, retain_graph=True)
+    mean = float(sum(p * r for p, _, r in every))
+    loss = torch.zeros(())
+    for p, steps, reward in every:
+        index = torch.zeros(len(steps), dtype=torch.long)
+        weight = weights(torch.tensor([len(steps)]), index, 1) * p.detach()
+        advantage = torch.full((len(steps),), reward - mean)
+        loss = loss + GRPO()(steps, steps.detach(), advantage, weight).loss
+    (found,) = torch.autograd.grad(-loss, logit)
+    assert (float(found) == pytest.approx(float(wanted), rel=1e-4)) == exact
 
 
 def test_loss_by_hand():
@@ -71,6 +117,44 @@ def test_loss_is_the_minimum_of_the_two_surrogates():
         kept = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
         result = GRPO(clip)(new, old, advantage, weight)
         torch.testing.assert_close(result.loss, -(weight * kept).sum())
+
+
+def test_the_upper_bound_may_lie_further_away():
+    new, old = ratios_to_log_probs([2.0, 0.2, 4.0, 0.2])
+    advantage = torch.tensor([1.0, 1.0, 1.0, -1.0])
+    result = GRPO(0.5, clip_high=2.0)(new, old, advantage, torch.ones(4))
+    torch.testing.assert_close(result.loss, torch.tensor(-(2.0 + 0.2 + 3.0 - 0.5)))
+    assert (result.clip_low, result.clip_high) == (0.25, 0.25)
+    result.loss.backward()
+    torch.testing.assert_close(new.grad, torch.tensor([-2.0, -0.2, 0.0, 0.0]))
+
+
+def test_readings_are_about_the_steps_that_count():
+    new, old = ratios_to_log_probs([2.0, 0.2, 2.0, 0.2, 3.0])
+    advantage, weight = torch.tensor([1.0, 1.0, -1.0, -1.0, 0.0]), torch.ones(5)
+    some = torch.tensor([True, False, True, False, False])
+    part, whole = GRPO()(new, old, advantage, weight, some), GRPO()(new, old, advantage, weight)
+    assert torch.equal(part.loss, whole.loss)
+    torch.testing.assert_close(part.ratio_mean, torch.tensor(2.0))
+    assert (part.clip_low, part.clip_high) == (0.0, 0.5)
+
+
+def test_the_divergence_from_a_reference_in_the_mean_over_all_actions():
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(6, generator=generator, dtype=torch.float64, requires_grad=True)
+    reference = torch.randn(6, generator=generator, dtype=torch.float64).log_softmax(0)
+    log_prob = logits.log_softmax(0)
+    estimate = reference_kl(log_prob, reference)
+    assert (estimate >= 0).all()
+    probability = log_prob.detach().exp()
+    own = (log_prob.exp() * (log_prob - reference)).sum()
+    torch.testing.assert_close((probability * estimate).sum(), own)
+    # Of its gradient the mean is that of the other direction.
+    (found,) = torch.autograd.grad((probability * estimate).sum(), logits, retain_graph=True)
+    other = (reference.exp() * (reference - log_prob)).sum()
+    (wanted,) = torch.autograd.grad(other, logits)
+    torch.testing.assert_close(found, wanted)
+    assert reference_kl(reference, reference).eq(0).all()
 
 
 def test_clipping_stops_the_gradient():
@@ -138,7 +222,11 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"must be \[B\]"):
         group_advantages(torch.zeros(2, 4), 4)
     with pytest.raises(ValueError, match="total_rollouts=0"):
-        step_weights(torch.ones(1), torch.zeros(1, dtype=torch.long), 0)
+        MeanOverSteps()(torch.ones(1), torch.zeros(1, dtype=torch.long), 0)
+    with pytest.raises(ValueError, match="normaliser=0"):
+        SumOverSteps(0)
+    with pytest.raises(ValueError, match="clip_high=0"):
+        GRPO(clip_high=0)
     with pytest.raises(ValueError, match="expert_count=0"):
         mixture_log_prob(torch.zeros(1), 8, 0)
     with pytest.raises(ValueError, match=r"clip=1\.5"):

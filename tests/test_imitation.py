@@ -6,33 +6,48 @@ from dataclasses import replace
 
 import torch
 
-from lit_unmask.distributions import Bernoulli
-from lit_unmask.imitation import imitation_loss, teach_without_blocks
-from lit_unmask.types import Steps
+from lit_unmask.distributions import Bernoulli, DynamicPlackettLuce
+from lit_unmask.imitation import agreement, as_seen, imitation_loss, shown, teaching_loss
+from lit_unmask.types import Observation, Signals, Steps
 
 
 def make_steps() -> Steps:
-    masked = torch.tensor([[True, True, True], [False, True, True], [True, True, True]])
-    eligible = masked & torch.tensor([True, True, False])
-    chosen = torch.tensor([[True, False, False], [False, True, False], [True, True, False]])
+    """Return steps of two rollouts of four positions, in blocks of two."""
+    masked = torch.tensor([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1]]).bool()
+    eligible = torch.tensor([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0]]).bool()
+    chosen = torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 0, 0]]).bool()
     return Steps(
-        rollout=torch.tensor([0, 0, 1]),
-        index=torch.tensor([0, 1, 0]),
+        rollout=torch.tensor([0, 0, 0, 1]),
+        index=torch.tensor([0, 1, 2, 0]),
         masked=masked,
         eligible=eligible,
-        confidence=torch.rand(3, 3, 1),
-        time=torch.zeros(3),
+        confidence=torch.rand(4, 4, 3),
+        time=torch.zeros(4),
         action=chosen,
         chosen=chosen,
-        log_prob=torch.zeros(3),
+        log_prob=torch.zeros(4),
+        entropy=torch.rand(4, 4),
     )
 
 
-def test_only_correct_rollouts_are_taught_and_blocks_are_lifted() -> None:
-    steps = teach_without_blocks(make_steps(), torch.tensor([1.0, 0.0]))
-    assert steps.rollout.tolist() == [0, 0]
-    assert torch.equal(steps.eligible, steps.masked)
-    assert not torch.equal(steps.eligible, make_steps().eligible[:2])
+def test_a_forced_position_is_what_is_shown() -> None:
+    committed_at = torch.tensor([[0, 1, -1, 2], [0, 0, -1, -1]])
+    steps = shown(make_steps(), committed_at)
+    assert steps.chosen.int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [1, 1, 0, 0]]
+
+
+def test_another_policy_sees_what_it_looks_at_and_its_own_blocks() -> None:
+    steps = make_steps()
+    full = as_seen(steps, Signals(top_k=2), 4)
+    assert torch.equal(full.eligible, steps.masked)
+    assert torch.equal(full.confidence, steps.confidence[..., :2])
+    assert full.entropy is None and full.hidden is None
+    assert torch.equal(as_seen(steps, Signals(entropy=True), 2).eligible, steps.eligible)
+    # A block was left with masks: what was opened tells which block is the current one.
+    left = replace(
+        steps, masked=torch.ones(4, 4).bool(), chosen=torch.tensor([[0, 0, 1, 0]] * 4).bool()
+    )
+    assert as_seen(left, Signals(), 2).eligible.int().tolist() == [[0, 0, 1, 1]] * 4
 
 
 def test_the_loss_is_the_mean_of_log_probabilities_by_hand() -> None:
@@ -44,6 +59,24 @@ def test_the_loss_is_the_mean_of_log_probabilities_by_hand() -> None:
 
 
 def test_the_loss_falls_to_zero_for_a_policy_that_does_as_the_expert() -> None:
-    steps = replace(make_steps(), eligible=make_steps().masked)
-    logits = torch.where(steps.chosen, 30.0, -30.0)
-    assert float(imitation_loss(Bernoulli(logits, steps.eligible), steps.chosen)) < 1e-6
+    steps = make_steps()
+    good = Bernoulli(torch.where(steps.chosen, 30.0, -30.0), steps.masked)
+    assert float(imitation_loss(good, steps.chosen)) < 1e-6
+    assert float(agreement(good, steps.chosen)) == 1
+    steps.chosen[0, 3] = True
+    assert float(agreement(good, steps.chosen)) == 0.75
+
+
+def test_impossible_actions_are_counted_and_have_no_gradient() -> None:
+    steps, scores = make_steps(), torch.zeros(4, requires_grad=True)
+
+    def policy(seen: Observation) -> DynamicPlackettLuce:  # it never opens nothing
+        return DynamicPlackettLuce(scores.expand(len(seen), 4), seen.eligible)
+
+    loss, readings = teaching_loss(policy, steps, total=4)
+    assert float(readings["imitation/impossible"]) == 0.25
+    some = steps.select(steps.chosen.any(1))
+    alone = teaching_loss(policy, some, total=4)[0]
+    torch.testing.assert_close(loss, alone)
+    loss.backward()
+    assert scores.grad.isfinite().all() and scores.grad.any()

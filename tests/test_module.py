@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from toys import (
     DECODING,
     After,
-    Coins,
     Gradients,
     Hopeless,
     make_data,
@@ -20,15 +17,12 @@ from toys import (
     small_policy,
 )
 
-from lit_unmask.denoisers import Dream, LLaDA
+from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import evaluate
 from lit_unmask.module import LitUnmask
 from lit_unmask.policies import (
     ConfidenceThreshold,
-    ConfidenceTransformer,
     EntropyBound,
-    LearnedPolicy,
     LeftToRight,
     LowConfidence,
     Margin,
@@ -126,6 +120,19 @@ def test_iterations_end_once_the_policy_has_moved_far_enough(
     assert float(trainer.callback_metrics["train/iterations"]) == updates
 
 
+@pytest.mark.parametrize(("brake", "share"), [(1e-9, 0.8**3), (1e9, 1.0), (None, 1.0)])
+def test_the_learning_rate_falls_where_rounds_move_the_policy_too_far(
+    tiny_llada: LLaDA, tmp_path: Path, brake: float | None, share: float
+) -> None:
+    module = make_module(tiny_llada, rounds=Rounds(group_size=4, brake_kl=brake))
+    trainer = make_trainer(tmp_path, max_steps=3)
+    trainer.fit(module, datamodule=make_data())
+    schedule: Any = trainer.lr_scheduler_configs[0].scheduler
+    peak = trainer.optimizers[0].param_groups[0]["initial_lr"]
+    # What a resumed run continues with.
+    assert schedule.state_dict()["base_lrs"] == pytest.approx([peak * share])
+
+
 def test_an_entropy_weight_keeps_actions_random(tiny_llada: LLaDA, tmp_path: Path) -> None:
     entropies = {}
     for weight in (0.0, 0.5):
@@ -170,72 +177,6 @@ def test_iterations_repeat_the_update_and_not_the_round(
     assert ("train/ratio_mean" in trainer.callback_metrics) == (iterations > 1)
 
 
-def test_checkpoints_hold_the_policy_and_not_the_denoiser(
-    tiny_llada: LLaDA, tmp_path: Path
-) -> None:
-    module = make_module(tiny_llada, LearnedPolicy(ConfidenceTransformer()))
-    assert sum(weight.numel() for weight in module.policy.parameters()) == 331_265
-    save = ModelCheckpoint(tmp_path, filename="policy")
-    trainer = make_trainer(
-        tmp_path, save, max_steps=1, enable_checkpointing=True, limit_val_batches=1
-    )
-    trainer.fit(module, datamodule=make_data())
-    file = tmp_path / "policy.ckpt"
-    assert file.stat().st_size < 10e6
-    stored = torch.load(file, weights_only=True)
-    policy = {f"policy.{name}" for name in module.policy.state_dict()}
-    assert set(stored["state_dict"]) == policy
-    assert "hyper_parameters" not in stored
-    assert stored["denoiser"] == tiny_llada.identity
-    for group in stored["optimizer_states"]:
-        assert len(group["state"]) == len(list(module.policy.parameters()))
-
-
-def test_a_checkpoint_loads_against_another_denoiser(
-    tiny_llada: LLaDA, tiny_dream: Dream, tmp_path: Path
-) -> None:
-    module = make_module(tiny_llada)
-    trainer = make_trainer(tmp_path)
-    trainer.fit(module, datamodule=make_data())
-    trainer.save_checkpoint(tmp_path / "llada.ckpt")
-    other = make_module(tiny_dream, small_policy(seed=1))
-    make_trainer(tmp_path, limit_val_batches=1.0).validate(
-        other, datamodule=make_data(), ckpt_path=tmp_path / "llada.ckpt", verbose=False
-    )
-    assert other.denoiser is tiny_dream
-    for name, value in weights(module).items():
-        assert torch.equal(value, weights(other)[name])
-
-
-def test_a_checkpoint_of_another_policy_is_refused(tiny_llada: LLaDA, tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path)
-    trainer.fit(make_module(tiny_llada), datamodule=make_data())
-    trainer.save_checkpoint(tmp_path / "small.ckpt")
-    wide = LearnedPolicy(ConfidenceTransformer(width=32, heads=2, feed_forward=16))
-    for policy in (wide, ConfidenceThreshold(0.9)):
-        with pytest.raises(ConfigurationError, match=type(policy).__name__):
-            make_trainer(tmp_path, limit_val_batches=1).validate(
-                make_module(tiny_llada, policy), make_data().val_dataloader(),
-                ckpt_path=tmp_path / "small.ckpt",
-            )  # fmt: skip
-
-
-@pytest.mark.parametrize("stop", [3, 5, 7])  # within an epoch of 5 rounds, at its end, in the next
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
-    tiny_llada: LLaDA, tmp_path: Path, stop: int
-) -> None:
-    straight = make_module(tiny_llada)
-    save = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=stop)
-    trainer = make_trainer(tmp_path, save, max_steps=9, enable_checkpointing=True)
-    trainer.fit(straight, datamodule=make_data())
-    resumed = make_module(tiny_llada, small_policy(seed=1))
-    trainer = make_trainer(tmp_path, max_steps=9)
-    trainer.fit(resumed, datamodule=make_data(), ckpt_path=tmp_path / f"step={stop}.ckpt")
-    assert trainer.global_step == 9
-    for name, value in weights(straight).items():
-        assert torch.equal(value, weights(resumed)[name]), name
-
-
 def test_each_epoch_has_its_own_order(tiny_llada: LLaDA, tmp_path: Path) -> None:
     seen: list[list[str]] = []
 
@@ -250,56 +191,6 @@ def test_each_epoch_has_its_own_order(tiny_llada: LLaDA, tmp_path: Path) -> None
     assert len(set(epochs[0])) == 10
     assert sorted(epochs[0]) == sorted(epochs[1])
     assert epochs[0] != epochs[1]
-
-
-def test_validation_counts_every_problem_once(tiny_llada: LLaDA, tmp_path: Path) -> None:
-    sets = {"coins": Coins("validation", size=5), "v1.5": Coins("validation", size=3, seed=1)}
-    module = make_module(tiny_llada)
-    trainer = make_trainer(tmp_path, limit_val_batches=1.0)
-    for _ in range(2):  # the second pass starts from nothing
-        trainer.validate(module, datamodule=make_data(val=sets), verbose=False)
-        for name, task in sets.items():
-            result = evaluate(tiny_llada, module.policy, list(task), DECODING, module.rounds.seed)
-            rewards = module.reward(result.correct, result.nfe, DECODING.gen_length)
-            expected = {
-                "accuracy": result.accuracy,
-                "nfe": result.mean_nfe,
-                "tokens_per_forward": result.tokens_per_forward,
-                "still_masked": float(result.still_masked.float().mean()),
-                "reward": float(rewards.mean()),
-            }
-            for metric, value in expected.items():
-                logged = float(trainer.callback_metrics[f"val/{name}/{metric}"])
-                assert logged == pytest.approx(value, abs=1e-6), metric
-
-
-def test_validation_uses_its_own_decoding(tiny_llada: LLaDA, tmp_path: Path) -> None:
-    module = make_module(
-        tiny_llada, LowConfidence(2), eval_decoding=replace(DECODING, gen_length=16)
-    )
-    trainer = make_trainer(tmp_path, limit_val_batches=1.0)
-    trainer.validate(module, datamodule=make_data(), verbose=False)
-    assert float(trainer.callback_metrics["val/coins/nfe"]) == 8
-
-
-def test_stages_can_follow_each_other(tiny_llada: LLaDA, tmp_path: Path) -> None:
-    module, data = make_module(tiny_llada), make_data()
-    trainer = make_trainer(tmp_path, limit_val_batches=1.0, val_check_interval=2)
-    trainer.fit(module, datamodule=data)
-    assert "val/coins/accuracy" in trainer.callback_metrics
-    trainer.test(module, datamodule=data, verbose=False)
-    assert "test/coins/accuracy" in trainer.callback_metrics
-    module.evaluate(list(data.test["coins"]))
-
-
-def test_predict_returns_one_record_a_problem(tiny_llada: LLaDA, tmp_path: Path) -> None:
-    module, data = make_module(tiny_llada, LowConfidence(2)), make_data()
-    batches = make_trainer(tmp_path).predict(module, datamodule=data)
-    records = [record for batch in batches or [] for record in batch]
-    assert [record["uid"] for record in records] == [problem.uid for problem in data.test["coins"]]
-    for record, problem in zip(records, data.test["coins"], strict=True):
-        assert record["nfe"] == 4
-        assert record["correct"] == problem.grade(record["completion"])
 
 
 @pytest.mark.parametrize(

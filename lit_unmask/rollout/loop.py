@@ -101,12 +101,17 @@ def rollout(
         The finished rollouts.
 
     Raises:
-        ValueError: If the prompt and the response do not fit into the denoiser, or the noise does
-            not have one number a row.
+        ValueError: If the prompt and the response do not fit into the denoiser, the noise does
+            not have one number a row, or a policy that is told the wanted speed is not.
     """
     if noise.rollout.shape != (len(prompt),):
         raise ValueError(
             f"noise.rollout has shape {tuple(noise.rollout.shape)}, not ({len(prompt)},)"
+        )
+    if (policy.signals | signals).speed and prompt.speed is None:
+        raise ValueError(
+            f"policy {type(policy).__name__} is told the wanted speed and prompt.speed is None; "
+            "wrap it in lit_unmask.policies.Paced"
         )
     start = time.perf_counter()
     denoiser.check_length(prompt, decoding.gen_length)

@@ -1,0 +1,113 @@
+"""Spare prompts take the place of groups that teach nothing, on any number of ranks alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.types import Experience, Problem, Steps
+
+# Rolls out some problems; the second argument says whether they are spare ones.
+Play = Callable[[Sequence[Problem], bool], Experience]
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that share a round.
+
+    Attributes:
+        rank: This one.
+        world: Number of them.
+        total: Sums a number over all of them; each calls it equally often.
+    """
+
+    rank: int = 0
+    world: int = 1
+    total: Callable[[int], int] = int
+
+
+def play_with_spares(
+    play: Play, problems: Sequence[Problem], spare: int, ranks: Ranks
+) -> Experience:
+    """Play a round of problems, of which the last ones are only rolled out where they are needed.
+
+    The problems of all ranks have a common order: those of rank ``r`` are at the places ``r``,
+    ``r + world`` and so on. As long as there are groups without a signal, as many further problems
+    of this order are rolled out, whoever's they are. What is played follows from the rewards of
+    all ranks, so that it does not depend on their number.
+
+    Args:
+        play: Rolls out some of this rank's problems.
+        problems: This rank's problems, spare ones among them.
+        spare: Number of spare problems of all ranks.
+        ranks: Who shares the round.
+
+    Returns:
+        All that was played here. ``rollouts`` and the diagnostics are about the problems that are
+        not spare, as those are no selection.
+
+    Raises:
+        ConfigurationError: If the spare problems do not divide among the ranks, or leave none.
+    """
+    size = len(problems) * ranks.world
+    check_spares(spare, size, ranks.world)
+
+    def mine(places: range) -> list[Problem]:
+        return [problems[p // ranks.world] for p in places if p % ranks.world == ranks.rank]
+
+    start = size - spare
+    waves = [play(mine(range(start)), False)]
+    missing = ranks.total(int((~waves[0].signal).sum()))
+    while missing and start < size:
+        places = range(start, min(start + missing, size))
+        share, start, silent = mine(places), places.stop, 0
+        if share:
+            waves.append(play(share, True))
+            silent = int((~waves[-1].signal).sum())
+        missing = ranks.total(silent)
+    return _merged(waves, start - (size - spare))
+
+
+def check_spares(spare: int, batch_size: int, world: int) -> None:
+    """Check that spare prompts leave a round for each rank.
+
+    Args:
+        spare: ``rounds.spare_prompts``.
+        batch_size: ``data.batch_size``, over all ranks.
+        world: Number of ranks.
+
+    Raises:
+        ConfigurationError: If they do not.
+    """
+    if spare % world or spare > batch_size - world:
+        raise ConfigurationError(
+            f"rounds.spare_prompts={spare} must be a multiple of the {world} ranks and at most "
+            f"{batch_size - world}, since data.batch_size={batch_size} counts them too; raise "
+            "data.batch_size or have fewer spare prompts"
+        )
+
+
+def _merged(waves: Sequence[Experience], spare: int) -> Experience:
+    """Return what was played as one experience."""
+    first = waves[0]
+    diagnostics = first.diagnostics | {
+        "spare_prompts": float(spare),
+        "row_forwards": sum(wave.diagnostics["row_forwards"] for wave in waves),
+    }
+    steps, rollouts = [], 0
+    for wave in waves:
+        steps.append(replace(wave.steps, rollout=wave.steps.rollout + rollouts))
+        rollouts += len(wave.nfe)
+    joined: dict[str, Any] = {
+        name: torch.cat([getattr(wave, name) for wave in waves])
+        for name in ("advantage", "nfe", "rewards", "correct", "expert", "signal")
+    }
+    if first.reference_log_prob is not None:
+        # All waves have it, or none.
+        found = [w.reference_log_prob for w in waves if w.reference_log_prob is not None]
+        joined["reference_log_prob"] = torch.cat(found)
+    return replace(first, steps=Steps.cat(steps), diagnostics=diagnostics, **joined)
