@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lit_unmask.rewards import AdditiveSpeed, MultiplicativeSpeed
+from lit_unmask.rewards import AdditiveSpeed, MultiplicativeSpeed, NearTarget
 
 
 def test_multiplicative_by_hand():
@@ -44,3 +44,25 @@ def test_negative_alpha_is_refused(kind):
     with pytest.raises(ValueError, match="alpha=-1"):
         kind(-1)
     assert repr(kind(2)) == f"{kind.__name__}(alpha=2)"
+
+
+def test_near_a_target_by_hand():
+    reward = NearTarget(4, alpha=0.5)
+    scores = reward(torch.tensor([1.0, 1.0, 0.0]), torch.tensor([4, 6, 1]), length=64)
+    torch.testing.assert_close(scores, torch.tensor([1.0, 0.75, -0.375]))
+    assert repr(reward) == "NearTarget(target=4, alpha=0.5)"
+
+
+@pytest.mark.parametrize("kind", [MultiplicativeSpeed, AdditiveSpeed, NearTarget])
+def test_each_rollout_may_have_a_speed_of_its_own(kind):
+    correct, nfe = torch.tensor([1.0, 0.5, 1.0]), torch.tensor([2, 5, 9])
+    wanted = [1.0, 3.0, 7.5]
+    each = [kind(w)(correct[i : i + 1], nfe[i : i + 1], 16) for i, w in enumerate(wanted)]
+    together = kind(2.0)(correct, nfe, 16, torch.tensor(wanted))
+    torch.testing.assert_close(together, torch.cat(each))
+    assert kind(2.0).wanted == 2.0
+
+
+def test_a_target_below_one_forward_is_refused():
+    with pytest.raises(ValueError, match="target=0 must be at least 1"):
+        NearTarget(0)
