@@ -1,7 +1,8 @@
-"""The command line: ``lit-unmask fit | validate | test | predict``."""
+"""The command line: ``lit-unmask fit | validate | test | predict | plan``."""
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import warnings
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from rich import get_console
 from torch.utils.tensorboard.summary import hparams
 
 from lit_unmask.callbacks import Trajectories
@@ -31,6 +33,8 @@ _NOISE = (
     "Unexpected import path format",
 )
 _TERMINATED = 128 + signal.SIGTERM
+_ABOUT = "lit-unmask plan, with the arguments of fit, says what fit would need."
+_PLAN = "Say what fit would run, what it would take and what is missing."
 
 
 class SaveConfig(SaveConfigCallback):
@@ -110,7 +114,9 @@ class UnmaskCLI(LightningCLI):
             if self.subcommand is not None:
                 check(self.subcommand, self.trainer, self.model, self.datamodule)
                 check_checkpoint(self.config[self.subcommand].get("ckpt_path"), self.model)
-        except (ValueError, OSError, RuntimeError, MisconfigurationException) as error:
+        except (
+            ValueError, OSError, RuntimeError, ImportError, MisconfigurationException,
+        ) as error:  # fmt: skip
             self.parser.error(str(error) or type(error).__name__)
 
     def _add_trajectories(self) -> None:
@@ -125,6 +131,49 @@ class UnmaskCLI(LightningCLI):
             # Nobody keeps the predictions, which may be many.
             self.trainer.limit_predict_batches = 1
             self.datamodule.eval_batch_size = min(self.datamodule.eval_batch_size, added.count)
+
+
+class PlanCLI(UnmaskCLI):
+    """``lit-unmask plan``: takes what ``fit`` takes, and says what it would do.
+
+    A command line of its own, so that the others need not build its parser. Denoisers become
+    blueprints; everything else is made as ``fit`` makes it, but for the trainer.
+    """
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        """Add the parser of ``fit`` with options of its own."""
+        from lit_unmask.plan import Assumptions
+
+        fit = self._prepare_subcommand_parser(Trainer, "fit", description=_PLAN)
+        fit.add_class_arguments(Assumptions, "plan")
+        fit.add_argument("--json", action="store_true", help="Print JSON alone.")
+        self._subcommand_parsers = {"plan": fit}
+        parser.add_subcommands().add_subcommand("plan", fit, help=_PLAN)
+
+    def instantiate_classes(self) -> None:
+        """Build what costs nothing; a setting that cannot work ends with one sentence."""
+        from lit_unmask.plan import Workshop, make_plan
+
+        workshop = Workshop()
+        try:
+            for kind in workshop.kinds:
+                self.parser.add_instantiator(workshop, kind)
+            self.config_init = self.parser.instantiate_classes(self.config)
+            settings = self.config_init["plan"]
+            check_checkpoint(settings.get("ckpt_path"), settings["model"])
+            self.plan = make_plan(workshop.asked(settings))
+        except (ValueError, OSError, RuntimeError, ImportError) as error:
+            self.parser.error(str(error) or type(error).__name__)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Print the plan; exits with 1 if something is missing."""
+        from lit_unmask.plan import as_json, rendered
+
+        if self.config_init["plan"]["json"]:
+            print(json.dumps(as_json(self.plan), indent=2))
+        else:
+            get_console().print(rendered(self.plan))
+        sys.exit(int(bool(self.plan.missing)))
 
 
 def _sentence(message: str) -> str:
@@ -154,12 +203,14 @@ def main(arguments: list[str] | None = None) -> None:
         "save_config_callback": SaveConfig,
         "auto_configure_optimizers": False,
         "parser_class": SentenceParser,
-        "parser_kwargs": {"parser_mode": "omegaconf+"},
+        "parser_kwargs": {"parser_mode": "omegaconf+", "description": _ABOUT},
         "seed_everything_default": 0,
         "load_from_checkpoint_support": False,
     }
     try:
-        UnmaskCLI(LitUnmask, TaskDataModule, args=arguments, **settings)
+        given = sys.argv[1:] if arguments is None else arguments
+        kind = PlanCLI if given[:1] == ["plan"] else UnmaskCLI
+        kind(LitUnmask, TaskDataModule, args=arguments, **settings)
     except ConfigurationError as error:
         print(f"error: {_sentence(str(error))}", file=sys.stderr)
         sys.exit(1)

@@ -146,7 +146,7 @@ def test_a_stage_needs_its_sets(run: Run, base: Path, stage: str, key: str) -> N
 def test_print_config_is_a_config(run: Run, base: Path, tmp_path: Path) -> None:
     code, output, _ = run("fit", "--config", base, "--print_config")
     assert code == 0
-    assert yaml.safe_load(output)["model"]["grpo"] == {"clip": 0.5}
+    assert yaml.safe_load(output)["model"]["grpo"]["clip"] == 0.5
     printed = tmp_path / "printed.yaml"
     printed.write_text(output)
     assert run("fit", "--config", printed, "--print_config")[1] == output

@@ -10,7 +10,9 @@ import yaml
 from lit_unmask.cli import main
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-RUNS = sorted(CONFIGS.glob("*.yaml"))
+# Those of large denoisers, and those that go together, have tests of their own.
+APART = ("llada_", "dream_", "demonstrations", "imitation")
+RUNS = sorted(c for c in CONFIGS.glob("*.yaml") if not c.stem.startswith(APART))
 POLICIES = sorted((CONFIGS / "policies").glob("*.yaml"))
 PRETRAIN = sorted((CONFIGS / "pretrain").glob("*.yaml"))
 
@@ -48,3 +50,14 @@ def test_a_pretraining_goes_through_a_fast_dev_run(config, tmp_path, monkeypatch
 
     monkeypatch.chdir(tmp_path)
     pretrain(["fit", f"--config={config}", "--trainer.fast_dev_run=2"])
+
+
+def test_demonstrations_are_recorded_and_imitated(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    record, imitate = (CONFIGS / f"{name}.yaml" for name in ("demonstrations", "imitation"))
+    main(["predict", f"--config={record}", "--data.init_args.test.math.init_args.size=3"])
+    sizes = [f"--data.init_args.{part}.math.init_args.size=2" for part in ("val", "test", "tuning")]
+    small = ["--trainer.fast_dev_run=1", "--data.init_args.batch_size=8"]
+    main(["fit", f"--config={imitate}", *small, *sizes])
+    assert "predict --config configs/demonstrations.yaml" in record.read_text()
+    assert "fit --config configs/imitation.yaml" in imitate.read_text()
