@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -151,14 +152,24 @@ def test_real_verifiers_run_in_workers_without_torch_and_end_with_them(tmp_path)
     script = tmp_path / "script.py"
     script.write_text(WORKERS)
     run = [sys.executable, str(script)]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=100, cwd=tmp_path)
-    assert done.stdout.split() == ["1.0", "1.0", "0.0"], done.stderr
-    assert "prover_process" not in commands_below(os.getpid())
-
-
-def commands_below(pid: int) -> str:
-    """Return the command lines of all processes, of which those of this session matter."""
-    listed = subprocess.run(["ps", "-eo", "ppid,args"], capture_output=True, text=True, check=True)
-    return "\n".join(
-        line for line in listed.stdout.splitlines() if line.split()[0] in ("1", str(pid))
+    # The processes of the verifiers inherit this; nothing else has it.
+    marked = os.environ | {"LIT_UNMASK_TEST": str(tmp_path)}
+    done = subprocess.run(
+        run, capture_output=True, text=True, timeout=100, cwd=tmp_path, env=marked
     )
+    assert done.stdout.split() == ["1.0", "1.0", "0.0"], done.stderr
+    deadline = time.monotonic() + 10
+    while (left := processes_with(str(tmp_path))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+
+
+def processes_with(mark: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"LIT_UNMASK_TEST={mark}".encode() in path.read_bytes():
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found

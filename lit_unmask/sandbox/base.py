@@ -32,6 +32,11 @@ sys.modules["lit_unmask.sandbox"].__path__.append({folder!r})
 from lit_unmask.sandbox.inside import judge, player, shown
 shown.install({places!r})
 """
+_REACH = """\
+def reach(path):
+    try: return bool(open(path))
+    except OSError: return False
+"""
 # An outcome is a few lines; more than this was not written by the judge.
 _LONGEST_REPORT = 65_536
 
@@ -107,7 +112,6 @@ class Outcome:
     unsendable: bool = False
 
 
-@dataclass(frozen=True)
 class Sandbox(ABC):
     """Runs programs that nobody trusts.
 
@@ -118,8 +122,8 @@ class Sandbox(ABC):
             where it is installed.
     """
 
-    limits: Limits = Limits()
-    packages: tuple[str, ...] = ()
+    def __init__(self, limits: Limits = Limits(), packages: tuple[str, ...] = ()) -> None:
+        self.limits, self.packages = limits, tuple(packages)
 
     @abstractmethod
     def command(self, inner: list[str], folder: str) -> list[str]:
@@ -153,34 +157,29 @@ class Sandbox(ABC):
         flags = ["-I", "-S", "-B", "-X", "utf8"]
         inner = [interpreter(), *flags, "-c", f"{boot}\njudge.main()"]
         with tempfile.TemporaryDirectory(prefix="trial-", ignore_cleanup_errors=True) as folder:
-            os.chmod(folder, 0o777)  # the contained process may have another user id
             command = self.command(inner, folder)
             written, errors, in_time = _execute(command, json.dumps(job), folder, self.limits)
         return _outcome(written, errors, token, in_time)
 
     def probe(self) -> None:
-        """Check, once for each setting, that this sandbox really runs here and contains.
+        """Check that this sandbox really runs here and contains.
 
         Raises:
             SandboxError: If it does not; the message says why.
         """
-        _probe(self)
+        with tempfile.NamedTemporaryFile() as outside:
+            tests = (
+                f"assert reach('/dev/null')\nassert not reach({outside.name!r}), 'it reached out'"
+            )
+            outcome = self.run(Trial(_REACH, tests, names=("reach",)))
+        if not outcome.passed:
+            raise SandboxError(f"{type(self).__name__} does not contain: {outcome.detail}")
 
 
 @cache
 def interpreter() -> str:
     """Return the interpreter outside any virtual environment, with links resolved."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
-
-
-@cache
-def _probe(sandbox: Sandbox) -> None:
-    reach = "def reach(path):\n    try: return bool(open(path))\n    except OSError: return False"
-    with tempfile.NamedTemporaryFile() as outside:
-        tests = f"assert reach('/dev/null')\nassert not reach({outside.name!r}), 'not contained'"
-        outcome = sandbox.run(Trial(reach, tests, names=("reach",)))
-    if not outcome.passed:
-        raise SandboxError(f"{type(sandbox).__name__} does not contain: {outcome.detail}")
 
 
 def _execute(command: list[str], job: str, folder: str, limits: Limits) -> tuple[str, str, bool]:

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ _SCRATCH_MIB = 64
 _FIRST_USER, _USERS = 1_900_000_000, 100_000_000
 
 
-@dataclass(frozen=True)
 class Bubblewrap(Sandbox):
     """Runs programs in namespaces of their own: no network, no files, no other processes.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from lit_unmask.sandbox.base import INSIDE, Sandbox, interpreter
@@ -23,7 +22,6 @@ sys.exit(sandlock.Sandbox(**settings).run_interactive(command))
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 
 
-@dataclass(frozen=True)
 class Sandlock(Sandbox):
     """Runs programs under Landlock and seccomp, without namespaces and without root.
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lit_unmask.sandbox.base import Sandbox
 
 
-@dataclass(frozen=True)
 class Unsafe(Sandbox):
     """Runs programs with nothing but limits of memory, CPU and file size between them and you.
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from lit_unmask.verification.answers import find_answer
 from lit_unmask.verification.comparison import compare, without_delimiters
 from lit_unmask.verification.prover import Effort, prover
 from lit_unmask.verification.verdicts import Unfinished
 
 
-@dataclass(frozen=True)
 class MathVerifier:
     """Extracts the answer of a completion and compares it with the reference.
 
@@ -22,7 +19,8 @@ class MathVerifier:
         effort: What a comparison by math-verify may cost.
     """
 
-    effort: Effort = field(default_factory=Effort)
+    def __init__(self, effort: Effort = Effort()) -> None:  # noqa: B008  (frozen)
+        self.effort = effort
 
     def __call__(self, completion: str, answer: str) -> float:
         """Return 1.0 or 0.0; see :func:`grade_math`."""

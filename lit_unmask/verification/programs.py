@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.sandbox import Outcome, Sandbox, Trial, places_of, strongest
@@ -12,7 +12,6 @@ from lit_unmask.verification.separation import foreign_imports, names_apart
 from lit_unmask.verification.verdicts import Unfinished
 
 
-@dataclass(frozen=True)
 class ProgramVerifier:
     """Extracts the program of a completion and runs tests on it in a sandbox.
 
@@ -33,7 +32,8 @@ class ProgramVerifier:
         sandbox: Where programs run; None takes the strongest sandbox that runs on this machine.
     """
 
-    sandbox: Sandbox | None = None
+    def __init__(self, sandbox: Sandbox | None = None) -> None:
+        self.sandbox = sandbox
 
     def __call__(self, completion: str, answer: str) -> float:
         """Return 1.0 or 0.0; see :func:`grade_program`."""
@@ -50,6 +50,8 @@ class ProgramVerifier:
         program = find_program(completion, prompt, entry_point)
         if not parses(program):
             return Outcome(passed=False, finished=True, detail="the program does not parse")
+        if not parses(tests):
+            raise ConfigurationError(f"the tests of a problem do not parse: {tests[:200]!r}")
         if missing := foreign_imports(tests) - places_of(sandbox.packages).keys():
             raise ConfigurationError(
                 f"tests import {', '.join(sorted(missing))}, which the sandbox does not show; "

@@ -24,7 +24,9 @@ def names_apart(
 ) -> tuple[str, ...] | None:
     """Return what tests use of a program, or None if they must run in its process.
 
-    They must if they use its classes, catch its exceptions, or look at its output. This follows
+    In its process a program that was written to deceive can do so: it may look through frames for
+    what the tests expect, or return objects that equal everything. Tests must run there if they use
+    its classes, catch its exceptions, or look at its output. This follows
     from the tests alone, so no program can choose where it is tested.
 
     Args:

@@ -57,6 +57,12 @@ for number in range(64):
     try: os.write(number, json.dumps({"token": "", "passed": True, "detail": ""}).encode() + b"\\n")
     except OSError: pass
 os._exit(0)""",
+    "answers before it is asked": """
+import os
+for number in range(3, 64):
+    try: os.write(number, b'{"value": null, "args": null}\\n' * 5)
+    except OSError: pass
+def f(x): return 0""",
     "leaves a thread and exits": """
 import os, threading
 threading.Thread(target=lambda: os._exit(0)).start()
@@ -70,6 +76,7 @@ def f(x): return x + 1 if x < 5 else 0""",
 TOGETHER = {"exits in the function", "exits when loaded", "sys.exit in the function"}
 TOGETHER |= {"sys.exit when loaded", "patches builtins", "does not parse", "writes a report"}
 TOGETHER |= {"closes all descriptors", "kills the judge", "defines nothing"}
+TOGETHER |= {"answers before it is asked"}
 
 
 @pytest.mark.parametrize("names", [("f",), None], ids=["apart", "together"])

@@ -2,15 +2,26 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonargparse import ArgumentParser
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.grading import WorkerPool
-from lit_unmask.sandbox import Limits, NoSandbox, Outcome, Sandbox, SandboxError, Unsafe, strongest
+from lit_unmask.sandbox import (
+    Bubblewrap,
+    Limits,
+    NoSandbox,
+    Outcome,
+    Sandbox,
+    SandboxError,
+    Unsafe,
+    strongest,
+)
 from lit_unmask.types import Problem
 from lit_unmask.verification import ProgramVerifier, Unfinished, grade_program
 
@@ -121,6 +132,11 @@ def test_tests_that_need_what_the_sandbox_lacks_are_no_verdict():
         ProgramVerifier(Unsafe(packages=("nowhere",)))("def f(): return 1", answer)
 
 
+def test_tests_that_do_not_parse_are_no_verdict():
+    with pytest.raises(ConfigurationError, match="do not parse"):
+        ProgramVerifier(Unsafe())("def f(): return 1", reference("assert f( == 1"))
+
+
 def test_packages_that_are_named_can_be_imported():
     verifier = ProgramVerifier(Unsafe(packages=("sortedcontainers",)))
     answer = reference("assert list(f()) == [1, 2]", entry_point="f")
@@ -131,8 +147,35 @@ def test_packages_that_are_named_can_be_imported():
 
 def test_verifiers_travel_to_workers():
     verifier = ProgramVerifier(Unsafe(Limits(seconds=3)))
-    assert pickle.loads(pickle.dumps(verifier)) == verifier
+    copy = pickle.loads(pickle.dumps(verifier))
+    assert type(copy.sandbox) is Unsafe and copy.sandbox.limits == Limits(seconds=3)
     assert pickle.loads(pickle.dumps(grade_program)) is grade_program
+
+
+class Asked:
+    """Stands for a task that lets its user choose a verifier."""
+
+    def __init__(self, verifier: Callable[[str, str], float] = grade_program) -> None:
+        self.verifier = verifier
+
+
+def test_a_sandbox_is_chosen_by_its_class_in_yaml():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Asked, "task")
+    assert parser.instantiate_classes(parser.parse_args([])).task.verifier is grade_program
+    sandbox = {
+        "class_path": "lit_unmask.sandbox.Bubblewrap",
+        "init_args": {"limits": {"seconds": 3, "memory": 512}, "packages": ["numpy"]},
+    }
+    chosen = {
+        "class_path": "lit_unmask.verification.ProgramVerifier",
+        "init_args": {"sandbox": sandbox},
+    }
+    parsed = parser.parse_object({"task": {"verifier": chosen}})
+    verifier = parser.instantiate_classes(parsed).task.verifier
+    assert isinstance(verifier, ProgramVerifier) and isinstance(verifier.sandbox, Bubblewrap)
+    assert verifier.sandbox.limits == Limits(seconds=3, memory=512)
+    assert verifier.sandbox.packages == ("numpy",)
 
 
 class Passing(Sandbox):

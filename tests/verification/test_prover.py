@@ -18,7 +18,7 @@ BOMB = "9^{9^{9^{9}}}"
 
 @pytest.fixture(scope="module")
 def shared():
-    prover = Prover(Effort(seconds=3))
+    prover = Prover(Effort(seconds=2))
     yield prover
     prover.close()
 

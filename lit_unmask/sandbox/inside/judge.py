@@ -91,6 +91,10 @@ class Judge:
         self._remotes: dict[int, Remote] = {}
         self._peer = self._start_player()
 
+    def greet(self) -> None:
+        """Wait until the process of the program is there; it has not loaded the program yet."""
+        self._peer.request("greet")
+
     def run(self) -> None:
         """Run the tests to their end.
 
@@ -177,6 +181,7 @@ def main() -> None:
         report.flush()
 
     judge = Judge(job)
+    judge.greet()  # what fails up to here is not the program's fault, and leaves no report
     say(started=True)
     try:
         judge.run()

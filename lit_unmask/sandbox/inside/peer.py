@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
 
 from lit_unmask.sandbox.inside.codec import decode, encode
 
@@ -54,9 +55,12 @@ class Peer:
             Exception: The builtin exception that is nearest to what was raised there.
         """
         sent = [encode(value, self._keep) for value in (args, kwargs)]
-        self._send({"do": name, "args": sent[0], "kwargs": sent[1]})
+        ticket = os.urandom(8).hex()  # so that nobody answers before the question
+        self._send({"do": name, "args": sent[0], "kwargs": sent[1], "ticket": ticket})
         while "do" in (message := self._receive()):
             self._answer(message)
+        if message.get("ticket") != ticket:
+            raise Gone("the other process answered something else")
         if "error" in message:
             raise _exception(message["error"], str(message.get("text", "")))
         after = self._decode(message.get("args"))
@@ -79,7 +83,7 @@ class Peer:
         except BaseException as error:
             names = [kind.__name__ for kind in type(error).__mro__]
             answer = {"error": names, "text": _text(error)}
-        self._send(answer)
+        self._send(answer | {"ticket": message.get("ticket")})
 
     def _decode(self, data: Any) -> Any:
         try:

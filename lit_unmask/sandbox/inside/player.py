@@ -42,6 +42,9 @@ class Player:
     def _serve(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return getattr(self, f"_do_{name}")(*args, **kwargs)
 
+    def _do_greet(self) -> None:
+        pass
+
     def _do_load(self, source: str) -> None:
         sys.modules[MODULE] = self._module
         exec(compile(source, f"<{MODULE}>", "exec"), vars(self._module))
