@@ -223,3 +223,12 @@ def test_a_run_without_a_network_asks_for_its_files(
     for file in files:
         assert any(f"data/{file}.jsonl" in what for what in asked), file
         assert f"--output data/{file}.jsonl" in said
+
+
+@pytest.mark.parametrize(
+    "config",
+    [*TRAINING, *EVALUATION, CONFIGS / "llada_transfer.yaml", *OVERLAYS],
+    ids=lambda path: path.stem,
+)
+def test_a_file_says_how_to_use_it(config: Path) -> None:
+    assert f"--config configs/{config.relative_to(CONFIGS)}" in config.read_text()

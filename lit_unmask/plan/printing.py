@@ -140,10 +140,10 @@ def _memory(plan: Plan) -> dict[str, str]:
 
 def _time(plan: Plan) -> dict[str, str]:
     rate = plan.rate
-    rows = {
-        "a row-forward": f"{_short(rate.row)} ({rate.device}: {rate.how})",
-        "a step of the policy": f"{_short(rate.decide)}; of the update {_short(rate.replay)}",
-    }
+    rows = {"a row-forward": f"{_short(rate.row)} ({rate.device}: {rate.how})"}
+    if rate.decide:
+        said = f"{_short(rate.decide)}; of the update {_short(rate.replay)}"
+        rows["a step of the policy"] = said
     if plan.seconds is None:
         return rows | {"run": "not known, as the number of rounds is not"}
     usual = " to ".join(_duration(value) for value in (plan.seconds.low, plan.seconds.high))

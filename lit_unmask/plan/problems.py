@@ -202,7 +202,7 @@ def prompts_of(data: TaskDataModule, denoiser: Blueprint, given: int | None) -> 
         return Prompts(given, 1.0, "given as plan.prompt_tokens")
     try:
         lengths = _sampled_lengths(data.train, denoiser)
-    except (ConfigurationError, LookupError):
+    except (ConfigurationError, LookupError, ZeroDivisionError):
         lengths = []
     if not lengths:
         tokens = min(_LONGEST, limit or _LONGEST)

@@ -89,7 +89,7 @@ def size_of(problems: ProblemSet | None) -> int | None:
     """Return the number of problems, or None if they cannot be had or nobody knows."""
     try:
         return (len(problems) or None) if problems is not None else None
-    except ConfigurationError:
+    except (ConfigurationError, ZeroDivisionError):  # the latter from a mixture of unknown sizes
         return None
 
 

@@ -25,6 +25,14 @@ from lit_unmask.tasks import (
     MathDataModule,
     Mixture,
 )
+from lit_unmask.tasks.rows import HubDataset
+
+
+class Unknown(GSM8K):
+    """A dataset of a user, of which no size is noted."""
+
+    source = HubDataset("somebody/problems", "main")
+
 
 ROWS = Path(__file__).parents[1] / "fixtures" / "tasks"
 SIZES = {
@@ -36,6 +44,7 @@ SIZES = {
     "a mixture": (Mixture({"a": GSM8K("train"), "b": MATH("train")}), 7024 + 7050),
     "a weighted mixture": (Mixture({"a": GSM8K("test"), "b": MATH500()}, {"a": 1, "b": 1}), 1000),
     "a curriculum": (Curriculum([GSM8K("test"), MATH500()]), 1819),
+    "nobody knows": (Mixture({"a": Unknown("train")}), None),
     "a file": (GSM8K("test", path=str(ROWS / "gsm8k.jsonl")), 5),
 }
 
