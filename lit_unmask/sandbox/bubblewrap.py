@@ -54,13 +54,17 @@ class Bubblewrap(Sandbox):
         size = ["--size", str(_SCRATCH_MIB * 2**20)] if _knows_size() else []
         for path in hidden():
             options += ["--tmpfs", path]
-        options += _show(places_of(self.packages).values())
+        packages = places_of(self.packages).values()
+        options += _show(packages)
         options += ["--perms", "0755", "--dir", _HARNESS]
         options += ["--ro-bind", str(INSIDE), f"{_HARNESS}/inside"]
         for path in hidden():
             options += ["--remount-ro", path]
         options += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-        options += ["--perms", "1777", *size, "--tmpfs", _WORK, "--symlink", _WORK, "/tmp"]
+        options += ["--perms", "1777", *size, "--tmpfs", _WORK]
+        # An installation below /tmp leaves no room for the link; tempfile then uses the scratch.
+        if not any(Path("/tmp") in Path(path).parents for path in (*readable(), *packages)):
+            options += ["--symlink", _WORK, "/tmp"]
         return [_program(), *options, "--remount-ro", "/", "--chdir", _WORK, "--", *inner]
 
     def shown(self) -> str:
