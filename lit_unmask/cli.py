@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import warnings
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningModule, Trainer
@@ -20,7 +20,8 @@ from torch.utils.tensorboard.summary import hparams
 from lit_unmask.callbacks import Trajectories
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.module import LitUnmask
-from lit_unmask.preflight import check, check_checkpoint
+from lit_unmask.preflight import check, check_checkpoint, check_problems
+from lit_unmask.rehearsal import Rehearsal
 from lit_unmask.tasks.datamodule import TaskDataModule, attached_data, is_fast_dev_run
 
 # Lines of jsonargparse's messages that repeat types and values instead of saying what is wrong.
@@ -33,8 +34,8 @@ _NOISE = (
     "Unexpected import path format",
 )
 _TERMINATED = 128 + signal.SIGTERM
-_ABOUT = "lit-unmask plan, with the arguments of fit, says what fit would need."
-_PLAN = "Say what fit would run, what it would take and what is missing."
+_ABOUT = "lit-unmask plan, with the arguments of fit, says what fit or --stage would need."
+_PLAN = "Say what a run would be, what it would take and what is missing."
 
 
 class SaveConfig(SaveConfigCallback):
@@ -107,17 +108,36 @@ class UnmaskCLI(LightningCLI):
         """Keep the command line's settings: a checkpoint stores weights and trainer state only."""
 
     def instantiate_classes(self) -> None:
-        """Build trainer, model and data; a setting that cannot work ends with one sentence."""
+        """Build trainer, model and data; a setting that cannot work ends with one sentence.
+
+        What can be found without the denoiser is found before its weights are read.
+        """
+        rehearsal = Rehearsal()
+        for kind in rehearsal.kinds:
+            self.parser.add_instantiator(rehearsal, kind)
         try:
+            rehearsal.rehearse(self._rehearse)
             super().instantiate_classes()
             self._add_trajectories()
             if self.subcommand is not None:
                 check(self.subcommand, self.trainer, self.model, self.datamodule)
-                check_checkpoint(self.config[self.subcommand].get("ckpt_path"), self.model)
         except (
             ValueError, OSError, RuntimeError, ImportError, MisconfigurationException,
         ) as error:  # fmt: skip
             self.parser.error(str(error) or type(error).__name__)
+
+    def _rehearse(self) -> None:
+        """Make what costs nothing, and check problems, sandbox and checkpoint."""
+        if self.subcommand is None:
+            return
+        config = self.config.clone()
+        # Loggers of services open a run when they are made.
+        config[self.subcommand]["trainer"]["logger"] = None
+        made = self.parser.instantiate_classes(config)[self.subcommand]
+        callbacks = made["trainer"]["callbacks"] or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        check_problems(self.subcommand, made["data"], callbacks)
+        check_checkpoint(made.get("ckpt_path"), made["model"])
 
     def _add_trajectories(self) -> None:
         """Add the callback that ``--trajectories`` asks for."""
@@ -134,7 +154,7 @@ class UnmaskCLI(LightningCLI):
 
 
 class PlanCLI(UnmaskCLI):
-    """``lit-unmask plan``: takes what ``fit`` takes, and says what it would do.
+    """``lit-unmask plan``: takes what ``fit`` takes, and says what that or ``--stage`` would do.
 
     A command line of its own, so that the others need not build its parser. Denoisers become
     blueprints; everything else is made as ``fit`` makes it, but for the trainer.
@@ -145,6 +165,12 @@ class PlanCLI(UnmaskCLI):
         from lit_unmask.plan import Assumptions
 
         fit = self._prepare_subcommand_parser(Trainer, "fit", description=_PLAN)
+        fit.add_argument(
+            "--stage",
+            type=Literal["fit", "validate", "test", "predict"],
+            default="fit",
+            help="What is planned.",
+        )
         fit.add_class_arguments(Assumptions, "plan")
         fit.add_argument("--json", action="store_true", help="Print JSON alone.")
         self._subcommand_parsers = {"plan": fit}

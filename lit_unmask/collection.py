@@ -61,6 +61,7 @@ class _Played:
         result: The rollouts, **B** of them.
         steps: Their steps, as the policy that is trained will see them.
         correct: ``[B]`` float32 verdicts.
+        unfinished: Verdicts that are 0 because grading ran into a deadline or a memory limit.
         rewards: ``[B]`` float32.
         speed: ``[B]`` float32, the speed that was wanted, or None.
     """
@@ -68,6 +69,7 @@ class _Played:
     result: Rollout
     steps: Steps
     correct: Tensor
+    unfinished: int
     rewards: Tensor
     speed: Tensor | None
 
@@ -154,6 +156,8 @@ class Collector:
         for name, part, advantage in zip(self.experts, taught, advantages[1:], strict=True):
             diagnostics |= _expert_diagnostics(name, part, advantage)
         diagnostics["row_forwards"] = float(sum(part.result.ledger.computed for part in parts))
+        graded = sum(len(part.correct) for part in parts)
+        diagnostics["unfinished_share"] = sum(part.unfinished for part in parts) / graded
         if self.pace is not None and own.speed is not None and not spare:
             diagnostics |= self.pace.close_round(Asked(own.correct, own.result.nfe, own.speed))
         return Experience(
@@ -192,7 +196,9 @@ class Collector:
         assert result.steps is not None
         correct = verdicts.wait().to(prompt.tokens.device)
         rewards = self._rewards(correct, result.nfe, prompt.speed)
-        return _Played(result, result.steps, correct, rewards, prompt.speed)
+        return _Played(
+            result, result.steps, correct, verdicts.unfinished, rewards, prompt.speed
+        )  # fmt: skip
 
     def _rewards(self, correct: Tensor, nfe: Tensor, speed: Tensor | None) -> Tensor:
         """Return the rewards of rollouts, ``[B]`` float32, by the speed that was wanted."""
@@ -231,7 +237,9 @@ class Collector:
     def _advantages(self, rewards: Sequence[Tensor], groups: int) -> list[Tensor]:
         """Return the advantages in the groups that all parts make up together."""
         table = torch.cat([part.view(groups, -1) for part in rewards], dim=1)
-        advantage = group_advantages(table.flatten(), table.shape[1], self.rounds.scale_by_std)
+        advantage = group_advantages(
+            table.flatten(), table.shape[1], self.rounds.scale_by_std, self.rounds.std_floor
+        )
         widths = [len(part) // groups for part in rewards]
         return [part.flatten() for part in advantage.view_as(table).split(widths, dim=1)]
 

@@ -30,6 +30,7 @@ class Evaluation:
         completions: Decoded texts.
         ledger: Row-forwards by kind.
         seconds: Wall time of decoding and grading.
+        unfinished: Verdicts that are 0 because grading ran into a deadline or a memory limit.
     """
 
     correct: Tensor
@@ -39,6 +40,7 @@ class Evaluation:
     completions: list[str]
     ledger: Ledger
     seconds: float
+    unfinished: int = 0
 
     @property
     def accuracy(self) -> float:
@@ -131,6 +133,7 @@ def evaluate(
         completions=verdicts.completions,
         ledger=result.ledger,
         seconds=time.perf_counter() - start,
+        unfinished=verdicts.unfinished,
     )
 
 

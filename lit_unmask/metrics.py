@@ -14,12 +14,16 @@ class RolloutMetrics(nn.Module):
     """Accumulates accuracy, NFE and speed over the batches of one evaluation set.
 
     ``accuracy`` and ``still_masked`` are shares of problems, ``nfe`` is forwards a problem,
-    ``tokens_per_forward`` is the ratio of sums, ``reward`` the mean reward.
+    ``tokens_per_forward`` is the ratio of sums, ``reward`` the mean reward, and
+    ``unfinished_share`` the share of problems whose grading ran into a deadline or memory limit.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        names = ("accuracy", "nfe", "tokens_per_forward", "still_masked", "reward")
+        names = (
+            *("accuracy", "nfe", "tokens_per_forward", "still_masked", "reward"),
+            "unfinished_share",
+        )
         self.means: Any = nn.ModuleDict({name: MeanMetric() for name in names})
 
     def update(self, evaluation: Evaluation, rewards: Tensor) -> None:
@@ -30,3 +34,5 @@ class RolloutMetrics(nn.Module):
         self.means["tokens_per_forward"].update(evaluation.tokens / nfe, weight=nfe)
         self.means["still_masked"].update(evaluation.still_masked.float())
         self.means["reward"].update(rewards)
+        problems = len(evaluation.correct)
+        self.means["unfinished_share"].update(evaluation.unfinished / problems, weight=problems)

@@ -78,7 +78,8 @@ def update(
     weight = grpo.weights(batch.nfe, steps.rollout, counts.rollouts) * counts.world
     surrogate = grpo(log_prob, steps.log_prob, advantage, weight, own)
     mean = MeanOverSteps()(batch.nfe, steps.rollout, counts.own) * counts.world * own
-    loss = surrogate.loss - rounds.entropy_weight * (mean * entropy).sum()
+    rewarded = mean * rounds.encouraged(entropy)
+    loss = surrogate.loss - rounds.entropy_weight * rewarded.sum()
     readings = {"entropy": _mean(entropy, own)}
     if kl is not None:
         loss = loss + rounds.kl_weight * (mean * kl).sum()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pickle
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_unmask.demonstrations import ImitationData
@@ -27,6 +29,15 @@ _WHOLE = 16384
 _FIRST = 256
 # What Lightning itself turns into a path.
 _CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
+
+
+@runtime_checkable
+class ReadsProblems(Protocol):
+    """A callback with problem sets of its own."""
+
+    def problem_sets(self, stage: str) -> dict[str, ProblemSet]:
+        """Return the sets that a stage reads, by what to call them in messages."""
+        ...
 
 
 def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
@@ -72,24 +83,42 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
         check_folder(folder)
 
 
-def check_problems(stage: str, data: TaskDataModule) -> None:
-    """Check that the problems of a stage can be had; needs no model.
+def check_problems(stage: str, data: TaskDataModule, callbacks: Sequence[Callback] = ()) -> None:
+    """Check that the problems of a stage can be had, and answers graded; needs no model.
 
     Args:
         stage: ``fit``, ``validate``, ``test`` or ``predict``.
         data: The problems.
+        callbacks: Those of the run, which may have problems of their own.
 
     Raises:
-        ConfigurationError: If a set cannot be read; the message names its setting.
+        ConfigurationError: If a set cannot be read or graded; the message names its setting.
     """
-    sets = _evaluated(stage, data)
-    if stage == "fit" and data.train is not None:
-        sets["train"] = data.train
-    for name, task in sets.items():
+    for name, task in problems_of(stage, data, callbacks).items():
         try:
             task.check()
         except ConfigurationError as error:
-            raise ConfigurationError(f"data.{name}: {error}") from error
+            raise ConfigurationError(f"{name}: {error}") from error
+
+
+def problems_of(
+    stage: str, data: TaskDataModule, callbacks: Sequence[Callback] = ()
+) -> dict[str, ProblemSet]:
+    """Return the sets that a stage reads, by the name of their setting.
+
+    Args:
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+        data: The problems.
+        callbacks: Those of the run, which may have problems of their own.
+    """
+    sets: dict[str, ProblemSet] = {}
+    if stage == "fit" and data.train is not None:
+        sets["data.train"] = data.train
+    sets |= {f"data.{name}": task for name, task in _evaluated(stage, data).items()}
+    for callback in callbacks:
+        if isinstance(callback, ReadsProblems):
+            sets |= callback.problem_sets(stage)
+    return sets
 
 
 def _check_fit(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:

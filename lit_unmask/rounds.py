@@ -41,9 +41,14 @@ class Rounds:
         scale_by_std: Whether advantages are divided by the standard deviation of their group
             (arXiv 2402.03300), which makes the price of a forward count as much in groups of
             equally correct rollouts as correctness does in mixed ones. arXiv 2512.09106 does not.
+        std_floor: Added to that standard deviation, in reward. Groups whose rewards differ by
+            less than it count less, so that it sets how much the price of a forward is worth
+            beside correctness: 0 makes them equal, a large one leaves them as they are.
         entropy_weight: Weight of the mean entropy of a step, in reward a nat, added to the
             objective. It keeps a policy exploring that imitation or a lucky round made too sure
             of itself; 0 is the objective of arXiv 2512.09106.
+        entropy_cap: Entropy, in nats, from which a step earns no more of that term, which then
+            raises low entropies and leaves high ones alone; None rewards any entropy.
         kl_weight: Weight of the mean divergence of a step from the reference policy, in reward a
             nat, taken from the objective (:func:`lit_unmask.grpo.reference_kl`). It keeps a policy
             near where it began; 0 is the objective of arXiv 2512.09106.
@@ -65,7 +70,9 @@ class Rounds:
     target_kl: float | None = None
     brake_kl: float | None = None
     scale_by_std: bool = False
+    std_floor: float = 0.0
     entropy_weight: float = 0.0
+    entropy_cap: float | None = None
     kl_weight: float = 0.0
     spare_prompts: int = 0
     seed: int = 0
@@ -90,10 +97,20 @@ class Rounds:
                 f"brake_kl={self.brake_kl} must be positive, or null, and num_iterations="
                 f"{self.num_iterations} at least 2; a first iteration has not moved the policy"
             )
+        if not (self.std_floor >= 0 and (self.scale_by_std or self.std_floor == 0)):
+            raise ValueError(
+                f"std_floor={self.std_floor} must be at least 0, and scale_by_std true where it is "
+                "not 0"
+            )
         if self.entropy_weight < 0:
             raise ValueError(
                 f"entropy_weight={self.entropy_weight} must be at least 0; a negative one would "
                 "reward a policy for giving up exploration"
+            )
+        if self.entropy_cap is not None and not (self.entropy_cap > 0 < self.entropy_weight):
+            raise ValueError(
+                f"entropy_cap={self.entropy_cap} must be positive, or null, and entropy_weight="
+                f"{self.entropy_weight} too; without that term there is nothing to cap"
             )
         if self.kl_weight < 0 or self.spare_prompts < 0:
             raise ValueError(
@@ -104,6 +121,10 @@ class Rounds:
     def is_far(self, moved: float) -> bool:
         """Return whether a policy that has moved so far, in nats a step, takes no more updates."""
         return self.target_kl is not None and moved > self.target_kl
+
+    def encouraged(self, entropy: Tensor) -> Tensor:
+        """Return how much of the entropies of steps, in nats, the objective rewards."""
+        return entropy if self.entropy_cap is None else entropy.clamp(max=self.entropy_cap)
 
     def braked(self, rate: float, peak: float, moved: float) -> float:
         """Return the learning rate after a round, before the schedule's factor.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
-from toys import DECODING, Coins, make_data, make_module, make_trainer
+from toys import DECODING, After, Coins, make_data, make_module, make_trainer
 
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.evaluation import evaluate
 from lit_unmask.policies import LowConfidence
+from lit_unmask.types import Problem
+from lit_unmask.verification import Unfinished
 
 
 def test_validation_counts_every_problem_once(tiny_llada: LLaDA, tmp_path: Path) -> None:
@@ -32,6 +35,38 @@ def test_validation_counts_every_problem_once(tiny_llada: LLaDA, tmp_path: Path)
             for metric, value in expected.items():
                 logged = float(trainer.callback_metrics[f"val/{name}/{metric}"])
                 assert logged == pytest.approx(value, abs=1e-6), metric
+
+
+def too_late(completion: str, answer: str) -> float:
+    return Unfinished() if len(completion) % 2 else 1.0
+
+
+class Late(Coins):
+    """Shopping sums of which the grader finishes those with completions of even length."""
+
+    def draw(self, rng: Random) -> Problem:
+        return replace(super().draw(rng), verifier=too_late)
+
+
+def test_verdicts_that_are_not_finished_are_logged_as_a_share(
+    tiny_llada: LLaDA, tmp_path: Path
+) -> None:
+    data = make_data(train=Late("train", size=10), val={"late": Late("validation", size=5)})
+    module = make_module(tiny_llada)
+    played = []
+    trainer = make_trainer(
+        tmp_path, After(lambda trainer, batch: played.append(batch.correct)), max_steps=1,
+        limit_val_batches=1.0, val_check_interval=1,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    share = float(trainer.callback_metrics["train/unfinished_share"])
+    assert share == pytest.approx(float((played[0] == 0).float().mean())) and share > 0
+    result = evaluate(
+        tiny_llada, module.policy, list(data.val["late"]), DECODING, module.rounds.seed
+    )
+    assert result.unfinished == int((result.correct == 0).sum())
+    logged = float(trainer.callback_metrics["val/late/unfinished_share"])
+    assert logged == pytest.approx(result.unfinished / 5)
 
 
 def test_validation_uses_its_own_decoding(tiny_llada: LLaDA, tmp_path: Path) -> None:

@@ -12,13 +12,15 @@ CORRECT = (torch.rand(20, generator=GENERATOR) < 0.4).float()
 NFE = torch.randint(1, 40, (20,), generator=GENERATOR)
 TOKENS = torch.randint(0, 60, (20,), generator=GENERATOR)
 STUCK = torch.rand(20, generator=GENERATOR) < 0.3
+UNFINISHED = torch.arange(20) < 3
 REWARDS = torch.rand(20, generator=GENERATOR)
 
 
 def evaluation(rows):
     return Evaluation(
-        CORRECT[rows], NFE[rows], TOKENS[rows], STUCK[rows], [""], Ledger(), seconds=1.0
-    )
+        CORRECT[rows], NFE[rows], TOKENS[rows], STUCK[rows], [""], Ledger(), seconds=1.0,
+        unfinished=int(UNFINISHED[rows].sum()),
+    )  # fmt: skip
 
 
 def computed(parts):
@@ -36,6 +38,7 @@ def test_the_whole_set_by_hand():
             "tokens_per_forward": float(TOKENS.sum()) / float(NFE.sum()),
             "still_masked": int(STUCK.sum()) / 20,
             "reward": float(REWARDS.sum()) / 20,
+            "unfinished_share": 3 / 20,
         }
     )
 

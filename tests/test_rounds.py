@@ -14,6 +14,8 @@ from lit_unmask.rounds import Rounds
     [
         *({"group_size": 1}, {"num_iterations": 0}, {"replay_chunk": 0}),
         *({"brake_kl": 0.0}, {"brake_kl": 0.1, "num_iterations": 1}),
+        *({"entropy_cap": 2.0}, {"entropy_cap": -1.0, "entropy_weight": 0.1}),
+        *({"std_floor": 0.1}, {"std_floor": -0.1, "scale_by_std": True}),
         *({"entropy_weight": -0.1}, {"target_kl": 0.0}, {"kl_weight": -1.0}, {"spare_prompts": -1}),
     ],
     ids=str,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from lit_unmask.denoisers import Denoiser
+from lit_unmask.denoisers import Denoiser, LLaDA
 from lit_unmask.module import LitUnmask
 from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy, Policy
 from lit_unmask.rollout import Decoding
@@ -44,6 +44,20 @@ class Hopeless(ShoppingSums):
 
     def draw(self, rng: random.Random) -> Problem:
         return replace(super().draw(rng), verifier=lambda completion, answer: 0.0)
+
+
+class Unread(LLaDA):
+    """A denoiser whose weights must not be read."""
+
+    def __init__(self, path: str) -> None:
+        raise AssertionError("the weights were read")
+
+
+class LooksAtDenoiser(Callback):
+    """A callback that needs a loaded denoiser when it is made."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.mask_id = denoiser.mask_id
 
 
 def small_policy(seed: int = 0) -> LearnedPolicy:

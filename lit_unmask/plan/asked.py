@@ -11,6 +11,8 @@ from lit_unmask.module import LitUnmask
 from lit_unmask.plan.assumptions import Assumptions
 from lit_unmask.plan.blueprint import Blueprint
 from lit_unmask.plan.missing import Missing
+from lit_unmask.preflight import problems_of
+from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
 
 
@@ -25,6 +27,8 @@ class Asked:
         assumptions: What is taken for granted.
         denoisers: All blueprints of the configuration; callbacks may have some too.
         lacks: What is known to be missing already.
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+        ckpt_path: Checkpoint that the run starts from.
     """
 
     trainer: Mapping[str, Any]
@@ -33,6 +37,13 @@ class Asked:
     assumptions: Assumptions
     denoisers: list[Blueprint]
     lacks: list[Missing]
+    stage: str = "fit"
+    ckpt_path: str | None = None
+
+    @property
+    def sets(self) -> dict[str, ProblemSet]:
+        """The problem sets that the stage reads, by what to call them."""
+        return problems_of(self.stage, self.data, self.callbacks)
 
     @property
     def denoiser(self) -> Blueprint:

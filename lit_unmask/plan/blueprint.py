@@ -70,6 +70,13 @@ class Sizes:
     feed_forward: int
     vocab_size: int
 
+    def operations(self, prompt: int, length: int) -> float:
+        """Return the multiplications of a row-forward, those of attention itself left out.
+
+        ``(P + L) W + L D V`` with ``W`` weights in the blocks, as the head reads responses alone.
+        """
+        return float((prompt + length) * self.in_layers + length * self.width * self.vocab_size)
+
 
 class Blueprint(ChatText):
     """What a plan knows of a denoiser: its config and sizes, and its tokenizer if that is here.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lit_unmask.callbacks import Inspection
+from lit_unmask.callbacks import Comparison, Frontier, Inspection, TransferTest
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.plan.asked import Asked
 from lit_unmask.plan.blueprint import Blueprint
@@ -19,6 +19,8 @@ from lit_unmask.preflight import check_folder
 
 # Weights and Adam's two moments in float32, and what Lightning adds.
 _CHECKPOINT, _CHECKPOINT_EXTRA = 12, 50_000
+# One outcome in a results store, as a line of JSON.
+_OUTCOME = 200
 # TensorBoard: about 30 scalars of 80 bytes a round; texts and figures of a validation. The figures
 # of Inspection lie as files as well.
 _SCALARS, _VALIDATION, _INSPECTION = 30 * 80, 60_000, 800_000
@@ -29,9 +31,9 @@ class Disk:
     """Bytes that a run needs on disk.
 
     Attributes:
-        weights: The denoiser's checkpoint, in 16 bits as it is published, or as it lies here.
+        weights: Checkpoints of denoisers, in 16 bits as they are published, or as they lie here.
         checkpoints: Checkpoints of the policy that are kept.
-        logs: TensorBoard files, figures and texts.
+        logs: TensorBoard files, figures and texts; outcomes of an evaluation.
         folders: Where it writes.
         free: What is free in the first of these folders.
     """
@@ -51,14 +53,16 @@ def disk_of(asked: Asked, run: Run) -> Disk:
         run: For the number of rounds and validations.
     """
     parameters = sum(weight.numel() for weight in asked.model.policy.parameters())
-    kept = sum(_kept(callback, run) for callback in _checkpoints(asked))
+    trains = asked.stage == "fit"
+    kept = sum(_kept(callback, run) for callback in _checkpoints(asked)) if trains else 0
+    outcomes = 0 if trains else _OUTCOME * sum(work.rollouts for work in run.works)
     inspects = any(isinstance(callback, Inspection) for callback in asked.callbacks)
     each = _VALIDATION + inspects * _INSPECTION
     folders = folders_of(asked)
     return Disk(
-        weights=_weights(asked.denoiser),
+        weights=sum(_weights(each) for each in _different(asked.denoisers)),
         checkpoints=kept * (_CHECKPOINT * parameters + _CHECKPOINT_EXTRA),
-        logs=(run.rounds or 0) * _SCALARS + run.validations * each,
+        logs=(run.rounds or 0) * _SCALARS + run.validations * each + outcomes,
         folders=folders,
         free=float(shutil.disk_usage(_existing(Path(folders[0]))).free),
     )
@@ -81,6 +85,8 @@ def folders_of(asked: Asked) -> list[str]:
     loggers = loggers if isinstance(loggers, list) else [loggers]
     folders = [getattr(logger, "save_dir", None) for logger in loggers]
     folders += [callback.dirpath for callback in _checkpoints(asked)]
+    writers = Frontier, TransferTest, Comparison
+    folders += [found.folder for found in asked.callbacks if isinstance(found, writers)]
     folders += [asked.trainer["default_root_dir"]]
     found = [str(folder) for folder in dict.fromkeys(folders) if folder]
     return found or [str(Path.cwd())]
@@ -98,6 +104,11 @@ def _kept(callback: ModelCheckpoint, run: Run) -> int:
     written = (run.rounds or 0) // every if every else run.validations
     best = written if callback.save_top_k == -1 else min(callback.save_top_k, max(written, 1))
     return best + bool(callback.save_last)
+
+
+def _different(denoisers: list[Blueprint]) -> list[Blueprint]:
+    """Return one denoiser for each checkpoint."""
+    return list({str(each.arguments_shown): each for each in denoisers}.values())
 
 
 def _weights(denoiser: Blueprint) -> float:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers.base import MAX_LOGITS_ACCELERATOR, MAX_LOGITS_CPU
-from lit_unmask.module import LitUnmask
 from lit_unmask.plan.asked import Asked
 from lit_unmask.plan.blueprint import Blueprint, Sizes
 from lit_unmask.plan.devices import GIB
+from lit_unmask.rollout import Decoding
 from lit_unmask.types import Observation, Signals
 
 # CUDA's context with the kernels of torch, and what its allocator cannot use.
@@ -72,10 +72,10 @@ class View:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that one rank needs on its device while it trains.
+    """Bytes that one rank needs on its device.
 
     Attributes:
-        weights: Of the denoiser.
+        weights: Of the denoiser, or of those that are there at once.
         row: Activations of one more row.
         rows: Activations of all rows at once.
         logits: The chunk of logits that exists at once.
@@ -210,7 +210,35 @@ def memory_of(asked: Asked, shape: Shape, rollouts: int, on_cpu: bool) -> Memory
     )
 
 
-def rows_at_once(model: LitUnmask, rollouts: int, tokens: int) -> int:
+def memory_of_evaluation(asked: Asked, shape: Shape, rollouts: int, on_cpu: bool) -> Memory:
+    """Return what one rank needs to evaluate: nothing is recorded and nothing is updated.
+
+    A transfer cell with a denoiser of its own has it on the device beside the module's, one cell
+    at a time; on a CPU all of them are in memory all the time.
+
+    Args:
+        asked: The configuration.
+        shape: Of the largest denoiser call.
+        rollouts: Rollouts of a rank at once.
+        on_cpu: Whether it is no GPU that holds it.
+    """
+    model, denoiser = asked.model, asked.denoiser
+    others = [each.weight_bytes for each in asked.denoisers if each is not denoiser]
+    sizes, itemsize = denoiser.sizes, denoiser.dtype.itemsize
+    row = max(row_bytes(each.sizes, shape.tokens, each.dtype.itemsize) for each in asked.denoisers)
+    cached = model.eval_decoding.approximate.cache != "none"
+    return Memory(
+        weights=denoiser.weight_bytes + (sum(others) if on_cpu else max(others, default=0.0)),
+        row=row,
+        rows=row * shape.rows,
+        logits=logits_bytes(denoiser, shape, model.policy.signals, on_cpu),
+        cache=cache_bytes(sizes, shape, rollouts, itemsize) if cached else 0.0,
+        steps=0.0,
+        replay=_FLOAT * sum(weight.numel() for weight in model.policy.parameters()),
+        context=0.0 if on_cpu else CONTEXT,
+    )
+
+
+def rows_at_once(decoding: Decoding, rollouts: int, tokens: int) -> int:
     """Return how many rows a rank decodes at once, given the tokens of a row."""
-    scheduling = model.decoding.scheduling
-    return scheduling.admitted([tokens] * rollouts)
+    return decoding.scheduling.admitted([tokens] * rollouts)

@@ -11,11 +11,26 @@ from lit_unmask.plan.asked import Asked
 from lit_unmask.plan.assumptions import Range
 from lit_unmask.plan.devices import GIB, Devices, find_devices
 from lit_unmask.plan.disk import Disk, disk_of, unwritable
-from lit_unmask.plan.memory import Memory, Shape, memory_of, rows_at_once
+from lit_unmask.plan.evaluation import check_evaluation, largest_batch, lengths, plan_evaluation
+from lit_unmask.plan.memory import (
+    Memory,
+    Shape,
+    memory_of,
+    memory_of_evaluation,
+    rows_at_once,
+)
 from lit_unmask.plan.missing import Missing
-from lit_unmask.plan.problems import Prompts, counted, prompts_of, sandbox_missing
+from lit_unmask.plan.problems import (
+    Prompts,
+    count_only,
+    evaluated_prompts,
+    missing_graders,
+    missing_problems,
+    prompts_of,
+)
 from lit_unmask.plan.rate import Rate, measure
 from lit_unmask.plan.workload import Run, plan_run
+from lit_unmask.tasks.base import ProblemSet
 
 # Ranks, and mean over largest rollout time of the ranks where finished rows leave the batch, as
 # simulated from the NFE of a training log.
@@ -53,53 +68,94 @@ class Plan:
     missing: list[Missing]
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What follows from a stage, whether it trains or evaluates.
+
+    Attributes:
+        prompts: How long prompts are.
+        shape: Of a denoiser call.
+        run: Rounds and row-forwards.
+        memory: What a rank needs.
+    """
+
+    prompts: Prompts
+    shape: Shape
+    run: Run
+    memory: Memory
+
+
 def make_plan(asked: Asked) -> Plan:
     """Work out what a run will be; takes a few seconds, most of them to time the denoiser.
 
     Raises:
         ConfigurationError: If the run cannot work, whatever is there.
     """
-    model, data, given = asked.model, asked.data, asked.assumptions
     devices = find_devices(asked.trainer)
-    asked.check(devices.ranks)
+    trains = asked.stage == "fit"
+    if trains:
+        asked.check(devices.ranks)
+    else:
+        check_evaluation(asked)
     missing = [*asked.lacks, *(lack for each in asked.denoisers for lack in each.missing)]
-    missing += [*counted(data), *sandbox_missing(data)]
+    count_only(asked.data, asked.callbacks)
+    sets = list(asked.sets.values())
+    missing += [*missing_problems(sets), *missing_graders(sets)]
     missing += [*devices.missing(asked.denoiser.sizes.parameters), *unwritable(asked)]
-    prompts = prompts_of(data, asked.denoiser, given.prompt_tokens)
-    _check_length(asked, prompts)
-    rollouts = data.batch_size // devices.ranks * model.collector.group_size
-    rows = rows_at_once(model, rollouts, prompts.tokens + model.decoding.gen_length)
-    shape = Shape(rows, prompts.tokens, model.decoding.gen_length)
-    run = plan_run(asked, devices.ranks, prompts.kept)
-    rate = measure(model, asked.denoiser, shape, devices, given.rate)
-    memory = memory_of(asked, shape, rollouts, devices.accelerator == "cpu")
-    gpu_memory = devices.memory if given.gpu_memory is None else given.gpu_memory * GIB
-    missing += _too_small(memory, gpu_memory)
+    seen = _training(asked, devices) if trains else _evaluation(asked, devices, sets)
+    rate = measure(asked.model, asked.denoiser, seen.shape, devices, asked.assumptions.rate)
+    given = asked.assumptions.gpu_memory
+    gpu_memory = devices.memory if given is None else given * GIB
+    missing += _too_small(seen.memory, gpu_memory)
     return Plan(
         asked=asked,
         devices=devices,
-        prompts=prompts,
-        shape=shape,
-        run=run,
-        memory=memory,
+        **vars(seen),
         gpu_memory=gpu_memory,
         rate=rate,
-        seconds=None if run.rounds is None else seconds_of(run, rate, devices.ranks),
-        disk=disk_of(asked, run),
+        seconds=seconds_of(seen.run, rate, devices.ranks) if seen.run.works else None,
+        disk=disk_of(asked, seen.run),
         missing=list(dict.fromkeys(missing)),
     )
+
+
+def _training(asked: Asked, devices: Devices) -> Outlook:
+    model, data = asked.model, asked.data
+    prompts = prompts_of(data, asked.denoiser, asked.assumptions.prompt_tokens)
+    decodings = model.decoding, model.eval_decoding
+    _check_length(asked, prompts, max(decoding.gen_length for decoding in decodings))
+    rollouts = data.batch_size // devices.ranks * model.collector.group_size
+    length = model.decoding.gen_length
+    rows = rows_at_once(model.decoding, rollouts, prompts.tokens + length)
+    shape = Shape(rows, prompts.tokens, length)
+    run = plan_run(asked, devices.ranks, prompts.kept)
+    on_cpu = devices.accelerator == "cpu"
+    return Outlook(prompts, shape, run, memory_of(asked, shape, rollouts, on_cpu))
+
+
+def _evaluation(asked: Asked, devices: Devices, sets: list[ProblemSet]) -> Outlook:
+    decoding = asked.model.eval_decoding
+    prompts = evaluated_prompts(sets, asked.denoiser, asked.assumptions.prompt_tokens)
+    longest = max(lengths(asked))
+    _check_length(asked, prompts, longest)
+    rollouts = largest_batch(asked)
+    rows = rows_at_once(decoding, rollouts, prompts.tokens + longest)
+    run = plan_evaluation(asked, prompts.tokens)
+    on_cpu = devices.accelerator == "cpu"
+    memory = memory_of_evaluation(asked, Shape(rows, prompts.tokens, longest), rollouts, on_cpu)
+    return Outlook(prompts, Shape(rows, prompts.tokens, decoding.gen_length), run, memory)
 
 
 def seconds_of(run: Run, rate: Rate, ranks: int) -> Range:
     """Return the wall time of a run.
 
-    ``(row-forwards * row + NFE * decide + replayed steps * replay) / (ranks * balance)``, where the
+    ``(row-forwards * cost * row + NFE * decide + replays * replay) / (ranks * balance)``, and the
     balance is what is left of 1 as ranks wait for the slowest: 0.90 of 8 ranks, 0.84 of 64.
     Grading, start-up and what other callbacks compute come on top.
     """
     total = Range.exactly(0.0)
     for work in run.works:
-        total += work.computed.times(rate.row) + work.charged.times(rate.decide)
+        total += work.computed.times(rate.row * work.cost) + work.charged.times(rate.decide)
         total += work.replayed.times(rate.replay)
     return total.times(1 / (ranks * balance_of(ranks)))
 
@@ -113,9 +169,7 @@ def balance_of(ranks: int) -> float:
     return _RANK_BALANCE[-1][1]
 
 
-def _check_length(asked: Asked, prompts: Prompts) -> None:
-    decodings = asked.model.decoding, asked.model.eval_decoding
-    length = max(decoding.gen_length for decoding in decodings)
+def _check_length(asked: Asked, prompts: Prompts, length: int) -> None:
     if prompts.tokens + length > asked.denoiser.max_length:
         raise ConfigurationError(
             f"prompt length {prompts.tokens} + gen_length={length} exceeds the model's "
@@ -128,7 +182,8 @@ def _too_small(memory: Memory, gpu_memory: float | None) -> list[Missing]:
         return []
     what = f"a GPU of {memory.total / GIB:.1f} GiB; this one has {gpu_memory / GIB:.1f}"
     remedy = (
-        "lower model.decoding.scheduling.max_rows, set model.rounds.recompute and a small "
-        "replay_chunk, or quantise the denoiser (configs/hardware)"
+        "lower model.decoding.scheduling.max_rows (and that of model.eval_decoding), set "
+        "model.rounds.recompute and a small replay_chunk, or quantise the denoiser "
+        "(configs/hardware)"
     )
     return [Missing(what, remedy)]

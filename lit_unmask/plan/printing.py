@@ -49,6 +49,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
     """Return the plan's numbers: bytes, seconds, row-forwards, and what is missing."""
     run, memory = plan.run, plan.memory
     return {
+        "stage": plan.asked.stage,
         "denoiser": {
             "class": plan.asked.denoiser.kind.__name__,
             **plan.asked.denoiser.arguments_shown,
@@ -87,16 +88,20 @@ def _what(plan: Plan) -> dict[str, str]:
             f"{run.rounds:,} ({run.epoch_rounds:,} an epoch) of {data.batch_size} prompts, "
             f"{model.collector.group_size} rollouts each; {run.validations} validations"
         )
+    of_stage = {"experts": ", ".join(model.experts) or "none", "rounds": rounds}
+    if asked.stage != "fit":
+        kept = "as model.policy makes them; --ckpt_path takes those of a trained policy"
+        of_stage = {"weights of the policy": asked.ckpt_path or kept}
     return {
+        "stage": asked.stage,
         "policy": f"{_policy_name(plan)}, {_policy_size(plan):,} parameters",
         "denoiser": f"{source.kind.__name__}, {shown}",
         "sizes": shape + (f" ({said})" if source.assumed else ""),
         "decoding": _decoding(model.decoding),
         "evaluation": _decoding(model.eval_decoding),
-        "experts": ", ".join(model.experts) or "none",
         "problems": _problems(plan),
         "prompts": f"{plan.prompts.tokens} tokens ({plan.prompts.source})",
-        "rounds": rounds,
+        **of_stage,
         "devices": f"{plan.devices.ranks} x {plan.devices.accelerator} "
         f"on {plan.devices.nodes} node(s); here: {plan.devices.name}",
     }
@@ -111,13 +116,11 @@ def _decoding(decoding: Decoding) -> str:
 
 
 def _problems(plan: Plan) -> str:
-    data, run = plan.asked.data, plan.run
-    parts = [f"train {'?' if run.problems is None else f'{run.problems:,}'}"]
-    for kind in ("val", "tuning", "test"):
-        for name, problems in getattr(data, kind).items():
-            size = size_of(problems)
-            parts.append(f"{kind}/{name} {'?' if size is None else f'{size:,}'}")
-    return ", ".join(parts)
+    sizes = {name: size_of(problems) for name, problems in plan.asked.sets.items()}
+    if plan.asked.stage == "fit":
+        sizes["data.train"] = plan.run.problems  # those whose prompts are short enough
+    parts = [f"{name} {'?' if size is None else f'{size:,}'}" for name, size in sizes.items()]
+    return ", ".join(part.removeprefix("data.") for part in parts)
 
 
 def _memory(plan: Plan) -> dict[str, str]:
@@ -126,14 +129,19 @@ def _memory(plan: Plan) -> dict[str, str]:
     has = "" if plan.gpu_memory is None else f" of {_size(plan.gpu_memory)}"
     own = f", with {_size(memory.context)} of CUDA's own" if memory.context else ""
     cache = {"kept keys and values": _size(memory.cache)} if memory.cache else {}
+    update = {"policy": _size(memory.replay)}
+    if plan.asked.stage == "fit":
+        update = {
+            "recorded steps": _size(memory.steps),
+            "update of the policy": f"{_size(memory.replay)} ({chunk})",
+        }
     return {
         "weights": f"{_size(memory.weights)} ({plan.asked.denoiser.dtype})".replace("torch.", ""),
         "activations": f"{_size(memory.rows)} ({shape.rows} rows of {shape.tokens} tokens at once, "
         f"{_size(memory.row)} each)",
         "chunk of logits": _size(memory.logits),
         **cache,
-        "recorded steps": _size(memory.steps),
-        "update of the policy": f"{_size(memory.replay)} ({chunk})",
+        **update,
         "together": f"{_size(memory.total)}{has}{own}, with 8 % slack",
     }
 
@@ -142,14 +150,17 @@ def _time(plan: Plan) -> dict[str, str]:
     rate = plan.rate
     rows = {"a row-forward": f"{_short(rate.row)} ({rate.device}: {rate.how})"}
     if rate.decide:
-        said = f"{_short(rate.decide)}; of the update {_short(rate.replay)}"
-        rows["a step of the policy"] = said
+        trains = plan.asked.stage == "fit" and rate.replay
+        said = f"; of the update {_short(rate.replay)}" if trains else ""
+        rows["a step of the policy"] = _short(rate.decide) + said
     if plan.seconds is None:
-        return rows | {"run": "not known, as the number of rounds is not"}
+        return rows | {"run": "not known, as the number of problems is not"}
     usual = " to ".join(_duration(value) for value in (plan.seconds.low, plan.seconds.high))
     note = ""
     if not plan.devices.here and plan.asked.assumptions.rate is None:
         note = "; on devices as fast as this CPU, so give --plan.rate (ms) of those it is for"
+    if plan.asked.stage == "test":
+        note = f", nor what a store has already{note}"
     return rows | {"run": f"{_duration(plan.seconds.usual)} ({usual}), grading not counted{note}"}
 
 
@@ -165,12 +176,16 @@ def _disk(plan: Plan) -> dict[str, str]:
 
 def _forwards(plan: Plan) -> RenderableType:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("for", no_wrap=True)
-    for column in ("rollouts", "NFE", "computed", "saved: compact", "skip", "share"):
+    # Of an evaluation nothing but compaction saves forwards, always the same share.
+    trains = plan.asked.stage == "fit"
+    table.add_column("for", no_wrap=trains)
+    columns = ["rollouts", "NFE", "computed"]
+    columns += ["saved: compact", "skip", "share"] if trains else []
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for work in plan.run.works:
         lock_step = work.charged.usual / BALANCE or 1.0
-        saved = (work.savings.compact, work.savings.skip, work.savings.share)
+        saved = (work.savings.compact, work.savings.skip, work.savings.share) if trains else ()
         table.add_row(
             work.name,
             f"{work.rollouts:,}",
@@ -181,8 +196,8 @@ def _forwards(plan: Plan) -> RenderableType:
     total = plan.run.computed
     if plan.run.epoch_rounds and plan.run.rounds:
         training = plan.run.works[0].computed.times(plan.run.epoch_rounds / plan.run.rounds)
-        table.add_row("training, one epoch", "", "", _range(training), "", "", "")
-    table.add_row("all", "", "", _range(total), "", "", "", style="bold")
+        table.add_row("training, one epoch", "", "", _range(training))
+    table.add_row("all", "", "", _range(total), style="bold")
     return table
 
 

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
+from lit_unmask.callbacks import TransferTest
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.plan.blueprint import Blueprint
 from lit_unmask.plan.missing import Missing
-from lit_unmask.sandbox import NoSandbox, strongest
+from lit_unmask.sandbox import NoSandbox
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.curriculum import Curriculum
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.tasks.limits import prompt_lengths
 from lit_unmask.tasks.mixture import Mixture
-from lit_unmask.tasks.published import HubTask, PublishedTask
+from lit_unmask.tasks.programs import ProgramTask
+from lit_unmask.tasks.published import HubTask
 from lit_unmask.types import Problem
 
 # Prompts that are turned into tokens to learn how long they are.
 _SAMPLE = 64
+_SANDBOXES = "apt-get install bubblewrap, or pip install 'lit-unmask[sandbox]'"
 # Where they cannot be counted: the longest that arXiv 2512.09106 trains on.
 _LONGEST = 200
 
@@ -93,19 +96,28 @@ def _(problems: Curriculum) -> Iterator[ProblemSet]:
         yield from sources(stage)
 
 
-def counted(data: TaskDataModule) -> list[Missing]:
-    """Put sets that need no network in the place of those on the hub, and say what is missing.
+def count_only(data: TaskDataModule, callbacks: Iterable[object] = ()) -> None:
+    """Put sets that need no network in the place of those on the hub.
 
     Args:
         data: The problems; its sets are replaced.
+        callbacks: Those of the run; the sets of transfer cells are replaced too.
     """
     if data.train is not None:
         data.train = expected(data.train)
     kinds: tuple[dict[str, ProblemSet], ...] = (data.val, data.test, data.tuning)
     for named in kinds:
         named.update({name: expected(problems) for name, problems in named.items()})
-    sets = [data.train] if data.train is not None else []
-    sets += [problems for named in kinds for problems in named.values()]
+    for callback in callbacks:
+        if isinstance(callback, TransferTest):
+            callback.cells = {
+                name: replace(cell, test=expected(cell.test), tuning=expected(cell.tuning))
+                for name, cell in callback.cells.items()
+            }
+
+
+def missing_problems(sets: Iterable[ProblemSet]) -> list[Missing]:
+    """Return what sets need that is not here, after :func:`count_only`."""
     found: dict[str, Missing] = {}
     for source in (source for problems in sets for source in sources(problems)):
         missing = _lacks(source)
@@ -119,6 +131,8 @@ def _lacks(problems: ProblemSet) -> Missing | None:
     if not isinstance(problems, Expected):
         try:
             problems.check()
+        except NoSandbox:
+            return None  # said for all sets together
         except ConfigurationError as error:
             return Missing.of(error)
         return None
@@ -152,28 +166,27 @@ def _is_cached(task: HubTask) -> bool:
     return all(any(folder.glob(f"{config}/*/{commit}/*.arrow")) for config in configs)
 
 
-def sandbox_missing(data: TaskDataModule) -> list[Missing]:
-    """Return the sandbox that problems need whose answers are programs, if none runs here."""
-    sets = [data.train, *data.val.values(), *data.test.values()]
-    known = [source for problems in sets if problems is not None for source in sources(problems)]
-    if not any(_runs_programs(problems) for problems in known):
-        return []
-    try:
-        strongest()
-    except NoSandbox as error:
-        return [Missing(str(error).splitlines()[0].rstrip(":"), "apt-get install bubblewrap, or "
-                        "pip install 'lit-unmask[sandbox]'")]  # fmt: skip
-    return []
-
-
-def _runs_programs(problems: ProblemSet) -> bool:
-    task = problems.task if isinstance(problems, Expected) else problems
-    return isinstance(task, PublishedTask) and task.runs_programs
+def missing_graders(sets: Iterable[ProblemSet]) -> list[Missing]:
+    """Return the sandboxes, with their packages, that programs need and that do not run here."""
+    known = [source for problems in sets for source in sources(problems)]
+    tasks = [problems.task if isinstance(problems, Expected) else problems for problems in known]
+    verifiers = {
+        id(task.verifier): task.verifier for task in tasks if isinstance(task, ProgramTask)
+    }
+    found: dict[str, Missing] = {}
+    for verifier in verifiers.values():
+        try:
+            verifier.check()
+        except ConfigurationError as error:
+            first, *more = str(error).splitlines()
+            missing = Missing(first.rstrip(":"), _SANDBOXES) if more else Missing.of(error)
+            found.setdefault(missing.what, missing)
+    return list(found.values())
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """How long training prompts are.
+    """How long prompts are.
 
     Attributes:
         tokens: Mean length.
@@ -200,10 +213,7 @@ def prompts_of(data: TaskDataModule, denoiser: Blueprint, given: int | None) -> 
     limit = data.max_prompt_tokens
     if given is not None:
         return Prompts(given, 1.0, "given as plan.prompt_tokens")
-    try:
-        lengths = _sampled_lengths(data.train, denoiser)
-    except (ConfigurationError, LookupError, ZeroDivisionError):
-        lengths = []
+    lengths = _sampled_lengths(data.train, denoiser)
     if not lengths:
         tokens = min(_LONGEST, limit or _LONGEST)
         return Prompts(tokens, 1.0, "assumed, as tokenizer or problems are not here")
@@ -217,12 +227,35 @@ def prompts_of(data: TaskDataModule, denoiser: Blueprint, given: int | None) -> 
     return Prompts(round(sum(kept) / len(kept)), share, f"mean of {len(kept)} training prompts")
 
 
+def evaluated_prompts(
+    sets: Iterable[ProblemSet], denoiser: Blueprint, given: int | None
+) -> Prompts:
+    """Return how long the prompts of sets are, all of which are kept.
+
+    Args:
+        sets: What is evaluated.
+        denoiser: Whose tokenizer it is.
+        given: Length that is taken for granted.
+    """
+    if given is not None:
+        return Prompts(given, 1.0, "given as plan.prompt_tokens")
+    lengths = [length for problems in sets for length in _sampled_lengths(problems, denoiser)]
+    if not lengths:
+        return Prompts(_LONGEST, 1.0, "assumed, as tokenizer or problems are not here")
+    tokens = round(sum(lengths) / len(lengths))
+    return Prompts(tokens, 1.0, f"mean of {len(lengths)} prompts of all sets")
+
+
 def _sampled_lengths(problems: ProblemSet | None, denoiser: Blueprint) -> list[int]:
+    """Return the lengths of some prompts, none if problems or tokenizer are not here."""
     if problems is None or not denoiser.readable:
         return []
-    step = max(len(problems) // _SAMPLE, 1)
-    places = islice(range(0, len(problems), step), _SAMPLE)
-    return prompt_lengths(_Listed([problems[place] for place in places]), denoiser)
+    try:
+        step = max(len(problems) // _SAMPLE, 1)
+        places = islice(range(0, len(problems), step), _SAMPLE)
+        return prompt_lengths(_Listed([problems[place] for place in places]), denoiser)
+    except (ConfigurationError, LookupError, ZeroDivisionError):
+        return []
 
 
 class _Listed(ProblemSet):

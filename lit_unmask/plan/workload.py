@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lit_unmask.callbacks import AccuracyNFE
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.plan.asked import Asked
-from lit_unmask.plan.assumptions import COMMITTING, Range, heuristic_nfe
+from lit_unmask.plan.assumptions import COMMITTING, Range
+from lit_unmask.plan.forwards import heuristic_nfe
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks.base import ProblemSet
 
@@ -48,6 +49,7 @@ class Work:
         computed: Row-forwards that run.
         savings: What the others come to, at the usual NFE.
         replayed: Steps that the update goes through, counted once for each gradient iteration.
+        cost: Time of its row-forward in those of the module's denoiser and length.
     """
 
     name: str
@@ -56,6 +58,14 @@ class Work:
     computed: Range
     savings: Savings
     replayed: Range = Range.exactly(0.0)  # noqa: RUF009  (frozen)
+    cost: float = 1.0
+
+    def share(self, part: float) -> Work:
+        """Return a part of these rollouts, none of which is replayed."""
+        saved = Savings(*(value * part for value in vars(self.savings).values()))
+        charged, computed = self.charged.times(part), self.computed.times(part)
+        rollouts = round(self.rollouts * part)
+        return replace(self, rollouts=rollouts, charged=charged, computed=computed, savings=saved)
 
 
 @dataclass(frozen=True)
@@ -169,8 +179,9 @@ def _training(asked: Asked, rounds: int) -> Iterator[Work]:
     nfe = asked.assumptions.learned_nfe(decoding)
     yield _work(_Kind("training", prompts * group, nfe, group, replays), decoding)
     for name, expert in model.experts.items():
-        nfe, count = heuristic_nfe(decoding.gen_length), prompts * expert.count
-        yield _work(_Kind(f"expert {name}", count, nfe, None, replays), decoding)
+        nfe = heuristic_nfe(expert.policy, expert.decoding(decoding))
+        kind = _Kind(f"expert {name}", prompts * expert.count, nfe, None, replays)
+        yield _work(kind, decoding)
 
 
 def _validating(asked: Asked, validations: int) -> Iterator[Work]:
@@ -185,10 +196,9 @@ def _validating(asked: Asked, validations: int) -> Iterator[Work]:
     nfe = asked.assumptions.learned_nfe(decoding)
     yield _work(_Kind("validation", problems * validations, nfe, 1), decoding)
     shown = [found for found in asked.callbacks if isinstance(found, AccuracyNFE)]
-    baselines = sum(len(found.baselines) for found in shown)
-    if baselines:
-        nfe = heuristic_nfe(decoding.gen_length)
-        yield _work(_Kind(f"baselines ({baselines})", problems * baselines, nfe), decoding)
+    for baseline in (each for found in shown for each in found.baselines.items()):
+        nfe = heuristic_nfe(baseline[1].policy, baseline[1].decoding(decoding))
+        yield _work(_Kind(f"baseline {baseline[0]}", problems, nfe), decoding)
 
 
 def _work(kind: _Kind, decoding: Decoding) -> Work:

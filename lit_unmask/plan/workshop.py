@@ -54,4 +54,6 @@ class Workshop:
             assumptions=settings["plan"],
             denoisers=self.denoisers,
             lacks=self.lacks,
+            stage=settings["stage"],
+            ckpt_path=settings.get("ckpt_path"),
         )

@@ -3,7 +3,7 @@
 from lit_unmask.sandbox.base import Limits, Outcome, Sandbox, Trial
 from lit_unmask.sandbox.bubblewrap import Bubblewrap
 from lit_unmask.sandbox.errors import NoSandbox, SandboxError
-from lit_unmask.sandbox.ladder import strongest
+from lit_unmask.sandbox.ladder import Strongest, strongest
 from lit_unmask.sandbox.landlock import Sandlock
 from lit_unmask.sandbox.packages import places_of
 from lit_unmask.sandbox.unsafe import Unsafe
@@ -16,6 +16,7 @@ __all__ = [
     "Sandbox",
     "SandboxError",
     "Sandlock",
+    "Strongest",
     "Trial",
     "Unsafe",
     "places_of",

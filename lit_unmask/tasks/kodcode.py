@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from typing import Any, ClassVar
 
-from lit_unmask.tasks.programs import program_reference, python_block
+from lit_unmask.tasks.base import Split
+from lit_unmask.tasks.programs import ProgramTask, program_reference, python_block
 from lit_unmask.tasks.published import CARVED, HubTask, Parts
 from lit_unmask.tasks.rows import HubDataset, Row
 from lit_unmask.types import Problem
-from lit_unmask.verification.programs import grade_program
+from lit_unmask.verification.programs import ProgramVerifier
 
 _PROMPT = """\
 {question}
@@ -17,20 +18,34 @@ _PROMPT = """\
 Write it in Python, declared as `{declaration}`. Reply with one ```python block and nothing else."""
 
 
-class KodCode(HubTask):
+class KodCode(ProgramTask, HubTask):
     """KodCode-Light-RL-10K (arXiv 2503.02951): 10,000 programs to write, each with tests.
 
-    Fields: ``question_id``, ``question``, ``solution``, ``test``, ``test_info``. Problems whose
-    tests need pytest to call them (fixtures, parameters, classes), or import ``solution`` as a
-    whole, are left out and counted. The data is
-    licensed for non-commercial use. A file of the source serves ``train`` (94 % of it), ``tuning``
-    and ``validation`` (3 % each).
+    Fields: ``question_id``, ``question``, ``solution``, ``test``, ``test_info``. Tests are
+    functions in pytest's style that import the program from a module ``solution``. Problems whose
+    tests need pytest to call them (fixtures, parameters, classes) are left out and counted. The
+    data is licensed for non-commercial use. A file of the source serves ``train`` (94 % of it),
+    ``tuning`` and ``validation`` (3 % each).
+
+    ```yaml
+    train:
+      class_path: lit_unmask.tasks.KodCode
+      init_args:
+        split: train
+        verifier:
+          class_path: lit_unmask.verification.ProgramVerifier
+          init_args:
+            sandbox:
+              class_path: lit_unmask.sandbox.Strongest
+              init_args: {packages: [numpy]}
+    ```
 
     Args:
         split: ``train``, ``tuning`` or ``validation``.
         size: Number of problems, chosen by a hash of each; None takes all.
         path: File of JSON lines; None reads ``KodCode/KodCode-Light-RL-10K`` from the hub.
         revision: Commit on the hub; None takes the one that is pinned here.
+        verifier: Runs the programs; see :class:`~lit_unmask.tasks.HumanEval`.
     """
 
     source: ClassVar[HubDataset] = HubDataset(
@@ -39,7 +54,17 @@ class KodCode(HubTask):
         sizes={"train": 10_000},
     )
     parts: ClassVar[Parts] = CARVED
-    runs_programs = True
+
+    def __init__(
+        self,
+        split: Split,
+        size: int | None = None,
+        path: str | None = None,
+        revision: str | None = None,
+        verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
+    ) -> None:
+        super().__init__(split, size, path, revision)
+        self.verifier = verifier
 
     def read(self, row: Row) -> Problem | None:
         """Turn a row into a problem, or into None if its tests need more than to be called."""
@@ -53,7 +78,7 @@ class KodCode(HubTask):
             uid=f"kodcode/{row.text('question_id')}",
             messages=({"role": "user", "content": content},),
             answer=program_reference(tests, entry_point=name),
-            verifier=grade_program,
+            verifier=self.verifier,
             solution=python_block(row.text("solution")),
         )
 
@@ -76,8 +101,8 @@ def runnable_tests(source: str) -> str | None:
     """Turn tests in pytest's style into a script that raises if one of them fails.
 
     Args:
-        source: Functions named ``test...`` that import what they test from ``solution``, which
-            is the name that the sandbox gives the program.
+        source: Functions named ``test...`` that import what they test from ``solution``, or that
+            module. The sandbox gives the program this name.
 
     Returns:
         A script to run behind the program, or None if the tests need more than that, or there are
@@ -89,16 +114,10 @@ def runnable_tests(source: str) -> str | None:
         return None
     named = [node for node in body if getattr(node, "name", "").lower().startswith("test")]
     plain = [node for node in named if isinstance(node, ast.FunctionDef) and _is_plain(node)]
-    if not plain or len(plain) < len(named) or _takes_whole_module(body):
+    if not plain or len(plain) < len(named):
         return None
     calls = "\n".join(f"{node.name}()" for node in plain)
     return f"{source.strip()}\n\n{calls}\n"
-
-
-def _takes_whole_module(body: list[ast.stmt]) -> bool:
-    """Return whether tests say ``import solution``, so that nobody knows what they need of it."""
-    imports = [alias.name for node in body if isinstance(node, ast.Import) for alias in node.names]
-    return "solution" in imports
 
 
 def _is_plain(node: ast.FunctionDef) -> bool:

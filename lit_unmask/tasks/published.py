@@ -43,7 +43,6 @@ class PublishedTask(ProblemSet):
 
     Attributes:
         parts: What each split is made of.
-        runs_programs: Whether grading runs programs, and so needs a sandbox.
         left_out: Number of rows that cannot be used, once they are read.
 
     Raises:
@@ -51,7 +50,6 @@ class PublishedTask(ProblemSet):
     """
 
     parts: ClassVar[Parts]
-    runs_programs: ClassVar[bool] = False
     left_out = 0
 
     def __init__(self, split: Split, size: int | None = None) -> None:

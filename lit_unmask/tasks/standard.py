@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from lit_unmask.tasks.datamodule import Sets, TaskDataModule
+from lit_unmask.tasks.base import ProblemSet
+from lit_unmask.tasks.datamodule import ProblemSets, Sets, TaskDataModule
 from lit_unmask.tasks.kodcode import KodCode
 from lit_unmask.tasks.mathematics import GSM8K, MATH, MATH500
 from lit_unmask.tasks.mixture import Mixture
 from lit_unmask.tasks.programs import MBPP, HumanEval
+from lit_unmask.verification.programs import ProgramVerifier
 
 # Problems of a set that guides training or tunes heuristics: enough for the first digit.
 _GUIDES = 96
@@ -59,14 +61,64 @@ class CodeDataModule(TaskDataModule):
       class_path: lit_unmask.tasks.CodeDataModule
       init_args: {batch_size: 16, max_prompt_tokens: 512}
     ```
+
+    Where programs run is one setting for all of those sets:
+    ``--data.verifier.sandbox.limits.seconds=10``, or
+    ``--data.verifier.sandbox=lit_unmask.sandbox.Sandlock``.
+
+    Args:
+        train: Training problems.
+        val: Validation sets by name.
+        test: Test sets by name.
+        tuning: Sets by name on which baselines are tuned.
+        batch_size: Prompts a training round, over all ranks together.
+        eval_batch_size: Prompts a validation batch, for each rank.
+        seed: Seed of the training order.
+        shuffle: Whether training problems come in an order that is new in each epoch.
+        max_prompt_tokens: Training problems with longer prompts are left out; see
+            :class:`~lit_unmask.tasks.TaskDataModule`.
+        verifier: Runs the programs of the usual sets; sets that are given have their own.
     """
 
+    def __init__(
+        self,
+        train: ProblemSet | None = None,
+        val: ProblemSets | None = None,
+        test: ProblemSets | None = None,
+        tuning: ProblemSets | None = None,
+        batch_size: int = 16,
+        eval_batch_size: int = 128,
+        seed: int = 0,
+        shuffle: bool = True,
+        max_prompt_tokens: int | None = None,
+        verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
+    ) -> None:
+        usual = self.standard_sets(verifier)
+        super().__init__(
+            usual.train if train is None else train,
+            usual.val if val is None else val,
+            usual.test if test is None else test,
+            usual.tuning if tuning is None else tuning,
+            batch_size, eval_batch_size, seed, shuffle, max_prompt_tokens,
+        )  # fmt: skip
+
     @classmethod
-    def standard_sets(cls) -> Sets:
-        """Return the sets of arXiv 2512.09106; small ones to validate and to tune on."""
+    def standard_sets(
+        cls,
+        verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
+    ) -> Sets:
+        """Return the sets of arXiv 2512.09106; small ones to validate and to tune on.
+
+        Args:
+            verifier: Runs the programs of all of them.
+        """
+        tuned = KodCode("tuning", size=_GUIDES, verifier=verifier)
         return Sets(
-            train=KodCode("train"),
-            val={"kodcode": KodCode("validation", size=_GUIDES)},
-            tuning={"humaneval": KodCode("tuning", size=_GUIDES), "mbpp": MBPP("tuning")},
-            test={"humaneval": HumanEval(), "mbpp": MBPP("test")},
+            train=KodCode("train", verifier=verifier),
+            val={"kodcode": KodCode("validation", size=_GUIDES, verifier=verifier)},
+            tuning={"humaneval": tuned, "mbpp": MBPP("tuning", verifier=verifier)},
+            test={
+                "humaneval": HumanEval(verifier=verifier),
+                "mbpp": MBPP("test", verifier=verifier),
+            },
         )

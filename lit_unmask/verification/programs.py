@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.sandbox import Outcome, Sandbox, Trial, places_of, strongest
+from lit_unmask.sandbox import (
+    NoSandbox,
+    Outcome,
+    Sandbox,
+    SandboxError,
+    Strongest,
+    Trial,
+    places_of,
+)
 from lit_unmask.verification.code import find_program, parses, preamble_of
 from lit_unmask.verification.separation import foreign_imports, names_apart
 from lit_unmask.verification.verdicts import Unfinished
@@ -16,7 +26,8 @@ class ProgramVerifier:
     """Extracts the program of a completion and runs tests on it in a sandbox.
 
     Where the tests allow it the program runs in another process than they do, which it cannot look
-    into; :mod:`lit_unmask.verification.separation` says when.
+    into; :mod:`lit_unmask.verification.separation` says when. It can be pickled, so that workers
+    grade with it.
 
     ```yaml
     verifier:
@@ -29,10 +40,11 @@ class ProgramVerifier:
     ```
 
     Args:
-        sandbox: Where programs run; None takes the strongest sandbox that runs on this machine.
+        sandbox: Where programs run, with what they may use: time, memory, packages. By default the
+            strongest sandbox of the machine that grades.
     """
 
-    def __init__(self, sandbox: Sandbox | None = None) -> None:
+    def __init__(self, sandbox: Sandbox = Strongest()) -> None:  # noqa: B008  (has no state)
         self.sandbox = sandbox
 
     def __call__(self, completion: str, answer: str) -> float:
@@ -44,25 +56,54 @@ class ProgramVerifier:
 
     def run(self, completion: str, answer: str) -> Outcome:
         """Return what became of the program, with the reason; see :func:`grade_program`."""
-        sandbox = self.sandbox or strongest()
-        task = json.loads(answer)
+        sandbox, task = self.sandbox, json.loads(answer)
         prompt, tests, entry_point = task["prompt"], task["tests"], task["entry_point"]
         program = find_program(completion, prompt, entry_point)
         if not parses(program):
             return Outcome(passed=False, finished=True, detail="the program does not parse")
-        if not parses(tests):
-            raise ConfigurationError(f"the tests of a problem do not parse: {tests[:200]!r}")
-        if missing := foreign_imports(tests) - places_of(sandbox.packages).keys():
-            raise ConfigurationError(
-                f"tests import {', '.join(sorted(missing))}, which the sandbox does not show; "
-                "install it and name it in sandbox.packages"
-            )
+        self._check_tests([tests])
         preamble = preamble_of(prompt, entry_point) if prompt else ""
         trial = Trial(program, tests, preamble, names_apart(tests, preamble, entry_point))
         outcome = sandbox.run(trial)
         if outcome.unsendable:  # what tests hand over follows from them, not from the program
             outcome = sandbox.run(replace(trial, names=None))
         return outcome
+
+    def check(self, answers: Iterable[str] = ()) -> None:
+        """Check that programs can be run here, and tests too; runs no program of a model.
+
+        Args:
+            answers: Reference answers of problems, whose tests are looked at.
+
+        Raises:
+            ConfigurationError: If the sandbox does not run here or lacks a package that tests
+                import, or tests do not parse.
+        """
+        try:
+            self.sandbox.probe()
+        except SandboxError as error:
+            raise NoSandbox(
+                f"the verifier's sandbox does not run here ({error}); choose another one, or none "
+                "for the strongest that does"
+            ) from error
+        self._check_tests(json.loads(answer)["tests"] for answer in answers)
+
+    def _check_tests(self, sources: Iterable[str]) -> None:
+        shown = places_of(self.sandbox.packages).keys()
+        missing: Counter[str] = Counter()
+        for tests in sources:
+            if not parses(tests):
+                raise ConfigurationError(f"the tests of a problem do not parse: {tests[:200]!r}")
+            missing.update(foreign_imports(tests) - shown)
+        if missing:
+            said = ", ".join(
+                f"{name} ({count} problems)" if count > 1 else name
+                for name, count in sorted(missing.items())
+            )
+            raise ConfigurationError(
+                f"tests import {said}, which the sandbox does not show; install it and name it in "
+                "sandbox.packages of the verifier"
+            )
 
 
 def grade_program(completion: str, answer: str) -> float:

@@ -12,7 +12,7 @@ from functools import lru_cache
 _SAME_PROCESS = {
     *("stdout", "stderr", "stdin", "redirect_stdout", "capsys", "capfd", "monkeypatch", "patch"),
     *("mock", "inspect", "input", "SystemExit", "KeyboardInterrupt", "seed", "asyncio"),
-    *("tracemalloc", "getsource", "signature"),
+    *("tracemalloc", "getsource", "signature", "import_module", "__import__", "modules", "reload"),
 }
 _MODULE = "solution"
 _CLASS = re.compile(r"[A-Z][A-Za-z0-9]*")
@@ -42,6 +42,10 @@ def names_apart(
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     names = {name for name in used if name not in bound and not hasattr(builtins, name)}
     names |= _imported(tree) | {name for name in used if name == entry_point}
+    of_module = _attributes(tree)
+    if of_module is None or any(hasattr(builtins, name) for name in of_module & used):
+        return None  # the second has two meanings of one name
+    names |= of_module
     mentioned = used | {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     mentioned |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     if mentioned & _SAME_PROCESS or any(map(_CLASS.fullmatch, names)) or "*" in names:
@@ -63,9 +67,27 @@ def _bound(tree: ast.Module) -> set[str]:
             names.add(node.name)
         elif isinstance(node, ast.Import):
             names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module != _MODULE:
-            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            own = {alias.asname or alias.name for alias in node.names}
+            renamed = {alias.asname for alias in node.names if alias.asname}
+            names |= renamed if node.module == _MODULE else own
     return names
+
+
+def _attributes(tree: ast.Module) -> set[str] | None:
+    """Return what ``import solution`` is used for, None if for more than to name attributes."""
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    known = {a.asname or a.name for node in imports for a in node.names if a.name == _MODULE}
+    uses = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id in known]
+    named = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Load)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in known
+    ]
+    return {node.attr for node in named} if len(named) == len(uses) else None
 
 
 def _imported(tree: ast.Module) -> set[str]:

@@ -51,7 +51,10 @@ def test_baselines_run_once_and_the_path_grows(tiny_llada: LLaDA, tmp_path: Path
     named = {tag for tag in events.Tags()["scalars"] if tag.startswith("val/coins/pairs/")}
     assert named == {
         f"val/coins/pairs/{name}"
-        for name in ("accuracy", "nfe", "tokens_per_forward", "still_masked", "reward")
+        for name in (
+            *("accuracy", "nfe", "tokens_per_forward", "still_masked", "reward"),
+            "unfinished_share",
+        )
     }
 
 

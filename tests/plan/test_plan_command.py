@@ -125,6 +125,26 @@ def test_a_gpu_that_is_too_small_is_missing(plan: Plan) -> None:
     assert "max_rows" in said["missing"][0]["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("stage", "names"),
+    [("validate", ["coins: policy"]), ("test", ["coins: policy"]), ("predict", ["coins: policy"])],
+)
+def test_evaluations_are_planned_too(plan: Plan, stage: str, names: list[str]) -> None:
+    code, said = plan("--stage", stage, "--plan.rate=1000", "--plan.nfe=[2,4]")
+    assert code == 0 and said["stage"] == stage and said["rounds"] is None
+    assert [work["name"] for work in said["work"]] == names
+    assert said["row_forwards"] == {"low": 10.0, "usual": 15.0, "high": 20.0}
+    assert said["seconds"]["usual"] == pytest.approx(15, rel=0.1)
+    assert said["memory"]["steps"] == 0 and said["disk"]["checkpoints"] == 0
+
+
+def test_an_evaluation_needs_its_sets(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["plan", f"--config={base}", "--stage=test", "--data.test=null"])
+    assert end.value.code == 2
+    assert "data.test is not set; test needs" in capsys.readouterr().err
+
+
 def test_a_plan_reads_well(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["plan", f"--config={base}"])

@@ -11,9 +11,17 @@ from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.plan import problems as module
 from lit_unmask.plan.blueprint import Blueprint
-from lit_unmask.plan.problems import counted, expected, prompts_of, sandbox_missing
+from lit_unmask.plan.problems import (
+    count_only,
+    evaluated_prompts,
+    expected,
+    missing_graders,
+    missing_problems,
+    prompts_of,
+)
 from lit_unmask.plan.workload import size_of
-from lit_unmask.sandbox import NoSandbox
+from lit_unmask.preflight import problems_of
+from lit_unmask.sandbox import Sandbox, Unsafe, ladder, strongest
 from lit_unmask.tasks import (
     GSM8K,
     MATH,
@@ -21,11 +29,14 @@ from lit_unmask.tasks import (
     MBPP,
     CodeDataModule,
     Curriculum,
+    HumanEval,
     KodCode,
     MathDataModule,
     Mixture,
+    TaskDataModule,
 )
 from lit_unmask.tasks.rows import HubDataset
+from lit_unmask.verification import ProgramVerifier
 
 
 class Unknown(GSM8K):
@@ -61,6 +72,12 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     return tmp_path / "cache"
+
+
+def counted(data: TaskDataModule, stage: str = "fit") -> list[Any]:
+    """Return what a stage lacks, with sets that are on the hub only counted."""
+    count_only(data)
+    return missing_problems(problems_of(stage, data).values())
 
 
 @pytest.mark.parametrize("case", SIZES)
@@ -102,16 +119,39 @@ def test_a_file_that_is_not_there_comes_with_a_command() -> None:
     assert size_of(data.train) is None
 
 
-def test_programs_need_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none() -> None:
-        raise NoSandbox("no sandbox for model-written programs runs here:\n  Bubblewrap: no")
+def test_an_evaluation_lacks_less() -> None:
+    whats = [missing.what.split(" at ")[0] for missing in counted(MathDataModule(), "validate")]
+    assert whats == ["openai/gsm8k train", "EleutherAI/hendrycks_math train"]
 
-    monkeypatch.setattr(module, "strongest", none)
+
+class Broken(Sandbox):
+    """Runs nothing."""
+
+    def command(self, inner: list[str], folder: str) -> list[str]:
+        return ["/bin/false"]
+
+
+def test_programs_need_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "LADDER", (Broken,))
+    strongest.cache_clear()
     data = CodeDataModule(train=KodCode("train"))
-    counted(data)
-    (missing,) = sandbox_missing(data)
-    assert "bubblewrap" in missing.remedy
-    assert sandbox_missing(MathDataModule()) == []
+    assert not any("sandbox" in missing.what for missing in counted(data))
+    sets = list(problems_of("fit", data).values())
+    (missing,) = missing_graders(sets)
+    assert "no sandbox" in missing.what and "bubblewrap" in missing.remedy
+    assert missing_graders(problems_of("fit", MathDataModule()).values()) == []
+    strongest.cache_clear()
+
+
+def test_the_sandbox_that_was_chosen_is_the_one_that_is_missing() -> None:
+    path = str(ROWS / "humaneval.jsonl")
+    lacks = [Broken(), Unsafe(packages=("nowhere",)), Unsafe()]
+    said = [
+        missing_graders([HumanEval(path=path, verifier=ProgramVerifier(sandbox))])
+        for sandbox in lacks
+    ]
+    assert "does not run here" in said[0][0].what and "choose another" in said[0][0].remedy
+    assert "'nowhere'" in said[1][0].what and said[2] == []
 
 
 def test_prompts_are_counted_where_they_can_be(tiny_llada: LLaDA) -> None:
@@ -132,3 +172,14 @@ def test_prompts_are_assumed_where_they_cannot(tiny_llada: LLaDA) -> None:
     assert prompts_of(make_data(), elsewhere, None).tokens == 200
     assert prompts_of(make_data(max_prompt_tokens=150), elsewhere, None).tokens == 150
     assert prompts_of(make_data(), elsewhere, 99).tokens == 99
+
+
+def test_prompts_of_evaluated_sets_are_all_kept(tiny_llada: LLaDA) -> None:
+    here = Blueprint(LLaDA, {"path": tiny_llada.identity["path"]})
+    sets = [Coins("test", size=20), Coins("tuning", size=10)]
+    lengths = [tiny_llada.encode(list(problems)).attention.sum(1).float() for problems in sets]
+    mean = round((lengths[0].sum() + lengths[1].sum()).item() / 30)
+    found = evaluated_prompts(sets, here, None)
+    assert (found.tokens, found.kept) == (mean, 1.0)
+    assert evaluated_prompts(sets, here, 99).tokens == 99
+    assert evaluated_prompts([expected(GSM8K("test"))], here, None).tokens == 200

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.sandbox import NoSandbox, strongest
+from lit_unmask.sandbox import NoSandbox, Unsafe, strongest
 from lit_unmask.tasks import (
     GSM8K,
     MATH,
@@ -23,6 +23,7 @@ from lit_unmask.tasks import (
 )
 from lit_unmask.tasks.kodcode import runnable_tests
 from lit_unmask.tasks.mathematics import last_boxed
+from lit_unmask.verification import ProgramVerifier
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "tasks"
 SPLITS = ("train", "tuning", "validation", "test")
@@ -105,7 +106,7 @@ def test_programs_come_with_all_that_their_tests_need():
     assert human["tests"].endswith("check(twice)\n")
     tree = json.loads(TASKS["mbpp"][1].answer)
     assert tree["tests"].startswith("class Node:\n") and "assert depth(root) == 2" in tree["tests"]
-    assert tree["prompt"] == "" and tree["entry_point"] is None
+    assert tree["prompt"] == "" and tree["entry_point"] == "depth"
 
 
 def run(problem, code):
@@ -152,7 +153,7 @@ def test_mbpp_shows_three_examples_and_none_of_its_own():
 
 
 def test_tests_that_need_pytest_to_call_them_are_left_out_and_counted():
-    task = KodCode("train", path=file("kodcode"))
+    task = KodCode("train", path=file("kodcode"), verifier=ProgramVerifier(Unsafe()))
     with pytest.warns(UserWarning, match="1 of 3 rows cannot be used"):
         task.check()
     assert task.left_out == 1 and len(task) == 2
@@ -166,7 +167,7 @@ def test_tests_that_need_pytest_to_call_them_are_left_out_and_counted():
         ("import pytest\n@pytest.mark.parametrize('x', [1])\ndef test_a(x):\n    pass", False),
         ("class TestA:\n    def test_a(self):\n        pass", False),
         ("async def test_a():\n    pass", False),
-        ("import solution\ndef test_a():\n    assert solution.f()", False),
+        ("import solution\ndef test_a():\n    assert solution.f()", True),
         ("def helper(x):\n    return x\ndef test_a(x=1):\n    pass", False),
         ("assert True", False),
         ("def test_a(:", False),

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,9 +18,13 @@ from lit_unmask.sandbox import (
     Outcome,
     Sandbox,
     SandboxError,
+    Sandlock,
+    Strongest,
     Unsafe,
+    ladder,
     strongest,
 )
+from lit_unmask.tasks import CodeDataModule, HumanEval, ProblemSet, TaskDataModule
 from lit_unmask.types import Problem
 from lit_unmask.verification import ProgramVerifier, Unfinished, grade_program
 
@@ -152,30 +155,71 @@ def test_verifiers_travel_to_workers():
     assert pickle.loads(pickle.dumps(grade_program)) is grade_program
 
 
-class Asked:
-    """Stands for a task that lets its user choose a verifier."""
-
-    def __init__(self, verifier: Callable[[str, str], float] = grade_program) -> None:
-        self.verifier = verifier
-
-
-def test_a_sandbox_is_chosen_by_its_class_in_yaml():
+@pytest.mark.parametrize("task", ["HumanEval", "MBPP", "KodCode"], ids=lambda name: f"of {name}")
+def test_a_sandbox_is_chosen_by_its_class_in_yaml(task):
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Asked, "task")
-    assert parser.instantiate_classes(parser.parse_args([])).task.verifier is grade_program
+    parser.add_argument("--task", type=ProblemSet)
+    given = {} if task == "HumanEval" else {"split": "train"}
+
+    def verifier_of(**more):
+        spec = {"class_path": f"lit_unmask.tasks.{task}", "init_args": given | more}
+        made = parser.instantiate_classes(parser.parse_object({"task": spec})).task
+        return pickle.loads(pickle.dumps(made.verifier))
+
+    assert type(verifier_of().sandbox) is Strongest
     sandbox = {
         "class_path": "lit_unmask.sandbox.Bubblewrap",
         "init_args": {"limits": {"seconds": 3, "memory": 512}, "packages": ["numpy"]},
     }
-    chosen = {
-        "class_path": "lit_unmask.verification.ProgramVerifier",
-        "init_args": {"sandbox": sandbox},
-    }
-    parsed = parser.parse_object({"task": {"verifier": chosen}})
-    verifier = parser.instantiate_classes(parsed).task.verifier
-    assert isinstance(verifier, ProgramVerifier) and isinstance(verifier.sandbox, Bubblewrap)
+    verifier = verifier_of(
+        verifier={
+            "class_path": "lit_unmask.verification.ProgramVerifier",
+            "init_args": {"sandbox": sandbox},
+        }
+    )
+    assert isinstance(verifier, ProgramVerifier) and type(verifier.sandbox) is Bubblewrap
     assert verifier.sandbox.limits == Limits(seconds=3, memory=512)
     assert verifier.sandbox.packages == ("numpy",)
+
+
+def test_the_usual_sets_of_code_have_one_verifier():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(TaskDataModule, "data")
+    added = ["--data=lit_unmask.tasks.CodeDataModule"]
+    chosen = ["--data.verifier.sandbox=lit_unmask.sandbox.Sandlock",
+              "--data.verifier.sandbox.limits.seconds=2"]  # fmt: skip
+    for more, kind in (([], Strongest), (chosen, Sandlock)):
+        data = parser.instantiate_classes(parser.parse_args(added + more)).data
+        kinds = data.val, data.test, data.tuning
+        for task in [data.train, *(task for named in kinds for task in named.values())]:
+            assert type(task.verifier.sandbox) is kind
+            assert task.verifier.sandbox.limits == Limits(seconds=2 if more else 5)
+    own = CodeDataModule(test={"mine": HumanEval()}, verifier=ProgramVerifier(Unsafe()))
+    assert type(own.test["mine"].verifier.sandbox) is Strongest
+    assert type(own.train.verifier.sandbox) is Unsafe
+
+
+@needs_sandbox
+def test_the_limits_of_the_strongest_sandbox_are_its_own():
+    verifier = pickle.loads(pickle.dumps(ProgramVerifier(Strongest(Limits(seconds=1)))))
+    assert type(verifier.sandbox._found) is type(strongest())
+    assert isinstance(verifier("    while True: pass\n", ADD), Unfinished)
+    assert verifier("    return a + b\n", ADD) == 1.0
+
+
+def test_what_grading_lacks_is_found_before_it(monkeypatch):
+    verifier = ProgramVerifier(Unsafe())
+    answers = [reference("import nowhere\nassert f()"), reference("import nowhere, elsewhere")]
+    verifier.check([ADD])
+    with pytest.raises(ConfigurationError, match=r"import elsewhere, nowhere \(2 problems\)"):
+        verifier.check(answers)
+    with pytest.raises(NoSandbox, match=r"no room left.*choose another"):
+        ProgramVerifier(Broken()).check()
+    monkeypatch.setattr(ladder, "LADDER", (Broken,))
+    strongest.cache_clear()
+    with pytest.raises(NoSandbox, match="apt-get install bubblewrap"):
+        ProgramVerifier().check()
+    strongest.cache_clear()
 
 
 class Passing(Sandbox):
