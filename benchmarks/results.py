@@ -2,8 +2,11 @@
 
     python benchmarks/results.py
 
-Runs configs/frontier.yaml and configs/transfer.yaml for the policies in benchmarks/policies, into
-results stores under ``--stores``, and turns the stores into docs/results.md with its pictures.
+Runs configs/frontier.yaml and configs/transfer.yaml for the policies in benchmarks/policies, and
+some of them with several noise seeds, into results stores under ``--stores``, and turns the
+stores into docs/results.md with its pictures. The noise seeds tell how often the report's tests
+find a difference where there is none, and where there is one. The policies of ``make study`` follow
+in tables of their own.
 What a store holds is not computed again: a second run only writes the page anew.
 """
 
@@ -16,12 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from study.evaluating import evaluate
+from study.page import study_section
 
 from lit_unmask.cli import main as lit_unmask
 from lit_unmask.report.cli import main as lit_unmask_report
 
 ROOT = Path(__file__).parents[1]
 POLICIES = ROOT / "benchmarks" / "policies"
+# Policies that are run with several noise seeds, which takes three minutes.
+NOISY, NOISE_SEEDS = ("policy/seed-0", "policy/seed-1"), 8
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seeds = {f"{folder.parent.name}/{folder.name}": folder for folder in folders}
     run("frontier", frontier(seeds, options), options)
     run("transfer", transfer(seeds, options), options)
+    run("noise", noise(seeds, options), options)
+    print(f"study: {evaluate(options.stores / 'study', options.small)}")
     write_page(options)
 
 
@@ -83,6 +92,19 @@ def transfer(seeds: dict[str, Path], options: argparse.Namespace) -> dict[str, A
     return config
 
 
+def noise(seeds: dict[str, Path], options: argparse.Namespace) -> dict[str, Any]:
+    """Return the configuration of some of the policies, whose actions are drawn several times."""
+    config = frontier({name: seeds[name] for name in NOISY}, options)
+    callback = config["trainer"]["callbacks"][-1]["init_args"]
+    callback["grids"], callback["folder"] = {}, str(options.stores / "noise")
+    callback["options"]["seeds"] = list(range(2 if options.small else NOISE_SEEDS))
+    sets = config["data"]["init_args"]
+    for stage in ("tuning", "test"):
+        # A name of its own, as runs with one seed and with several are not compared.
+        sets[stage] = {f"{name}, noise seeds": one for name, one in sets[stage].items()}
+    return config
+
+
 def shrink(sets: Any) -> None:
     """Leave two problems in each set of a configuration, wherever it stands."""
     if isinstance(sets, dict):
@@ -107,22 +129,23 @@ def run(name: str, config: dict[str, Any], options: argparse.Namespace) -> None:
 
 def write_page(options: argparse.Namespace) -> None:
     """Write results.md and the folder of its pictures."""
-    stores = [options.stores / "frontier", options.stores / "transfer" / "store"]
+    names = ("frontier", "transfer/store", "noise")
+    stores = [options.stores / name for name in names]
     pictures = options.out / "results"
     lit_unmask_report(
         [*map(str, stores), "--out", str(options.stores / "report"), "--command", "make results"]
     )
     report = options.stores / "report"
     pictures.mkdir(parents=True, exist_ok=True)
-    images = [*report.glob("*.png"), options.stores / "transfer" / "transfer.png"]
+    images = list(report.glob("*.png"))
     for image in images:
         shutil.copy(image, pictures / image.name)
     page = (report / "report.md").read_text()
     for image in images:
         page = page.replace(f"]({image.name})", f"](results/{image.name})")
-    heading = "## Transfer at a glance\n\n![transfer](results/transfer.png)\n"
+    section = study_section(options.stores / "study", options.stores / "frontier", pictures)
     before, mark, after = page.partition("## Where the numbers come from")
-    (options.out / "results.md").write_text(f"{before}{heading}\n{mark}{after}")
+    (options.out / "results.md").write_text(f"{before}{section}{mark}{after}")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from lit_unmask.callbacks.heatmap import TransferRow, transfer_figure
 from lit_unmask.callbacks.ranks import TrainerRanks
 from lit_unmask.callbacks.tensorboard import tensorboard
+from lit_unmask.callbacks.transfer_row import TransferRow
 from rich import get_console
 
 from lit_unmask.denoisers.base import Denoiser
@@ -23,6 +23,8 @@ from lit_unmask.files import replace_file
 from lit_unmask.frontier import Point
 from lit_unmask.module import LitUnmask
 from lit_unmask.preflight import check_folder
+from lit_unmask.report.cells import CellRuns, write_cells
+from lit_unmask.report.heatmap import transfer_figure
 from lit_unmask.rollout import Decoding
 from lit_unmask.store import Store
 from lit_unmask.sweep import Sweep, best_setting, learned_candidate, most_accurate, summarise
@@ -90,7 +92,8 @@ class TransferTest(Callback):
     Logs ``transfer/<cell>/accuracy`` and ``nfe``, the same of ``transfer/<cell>/heuristic/`` (the
     closest) and ``transfer/<cell>/best/`` (the most accurate), draws the heat map
     ``transfer/cells`` into TensorBoard, and writes it with its numbers to ``transfer.png`` and
-    ``transfer.json`` in the folder.
+    ``transfer.json`` in the folder. ``lit-unmask-report`` on the store shows the heat map of its
+    last test too.
 
     ```yaml
     callbacks:
@@ -143,9 +146,19 @@ class TransferTest(Callback):
         """Continue to count."""
         self.validations = state_dict["validations"]
 
+    def problem_sets(self, stage: str) -> dict[str, ProblemSet]:
+        """Return the sets of all cells, if the stage tests them."""
+        if not self._tests_in(stage):
+            return {}
+        return {
+            f"{kind} of cell {name!r} of TransferTest": problems
+            for name, cell in self.cells.items()
+            for kind, problems in (("tuning", cell.tuning), ("test", cell.test))
+        }
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check every cell and the folder before any work starts."""
-        if stage != "test" and not (stage == "fit" and self.options.every_n_validations):
+        if not self._tests_in(stage):
             return
         assert isinstance(pl_module, LitUnmask)
         if not self.cells or self.options.every_n_validations < 0:
@@ -173,6 +186,9 @@ class TransferTest(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Test the cells with the policy that was tested."""
         self._measure(trainer, pl_module)
+
+    def _tests_in(self, stage: str) -> bool:
+        return stage == "test" or (stage == "fit" and self.options.every_n_validations != 0)
 
     def _check(
         self, name: str, cell: Cell, module: LitUnmask
@@ -216,6 +232,7 @@ class TransferTest(Callback):
         )
         rows = [self._run(sweep, module, name, cell) for name, cell in self.cells.items()]
         if trainer.is_global_zero:
+            write_cells(sweep.folder, [row.runs for row in rows])
             self._log(trainer, rows)
             get_console().print(
                 f"transfer: {self.folder}/transfer.png, {self.folder}/transfer.json\n"
@@ -236,15 +253,18 @@ class TransferTest(Callback):
         target = point(tuning, policy)
         settings = list(candidates(self._grids(cell), own))
         points = [point(tuning, setting) for setting in settings]
-        row = TransferRow(
+        shown = [
+            policy,
+            best_setting(settings, points, target),
+            most_accurate(settings, points),
+        ]
+        runs = CellRuns(
             name,
             Path(str(tuning.denoiser.identity["path"])).name,
             type(cell.test).__name__,
-            own.gen_length,
-            point(test, policy),
-            point(test, best_setting(settings, points, target)),
-            point(test, most_accurate(settings, points)),
+            *(test.run(candidate, self.options.seed).key for candidate in shown),
         )
+        row = TransferRow(runs, own.gen_length, *(point(test, one) for one in shown))
         if tuning.denoiser is not module.denoiser:
             tuning.denoiser.to("cpu")
         if sweep.ranks.rank == 0:
@@ -267,7 +287,7 @@ class TransferTest(Callback):
         fitting = trainer.state.fn == TrainerFn.FITTING
         number = trainer.global_step if fitting else None
         title = f"transfer, round {number}" if fitting else "transfer"
-        figure = transfer_figure(rows, title)
+        figure = transfer_figure([row.heat_row for row in rows], title)
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=120)
         replace_file(self.folder / "transfer.png", image.getvalue())
@@ -275,10 +295,11 @@ class TransferTest(Callback):
         replace_file(self.folder / "transfer.json", json.dumps(table, indent=1).encode())
         values = {}
         for row in rows:
+            name = row.runs.cell
             sides = (("", row.policy), ("heuristic/", row.heuristic), ("best/", row.best))
             for prefix, point in sides:
-                values[f"transfer/{row.cell}/{prefix}accuracy"] = point.accuracy
-                values[f"transfer/{row.cell}/{prefix}nfe"] = point.nfe
+                values[f"transfer/{name}/{prefix}accuracy"] = point.accuracy
+                values[f"transfer/{name}/{prefix}nfe"] = point.nfe
         for logger in trainer.loggers:
             logger.log_metrics(values, trainer.global_step)
         writer = tensorboard(trainer)

@@ -30,6 +30,7 @@ _HOMES = {
     "load_policy": "sharing",
     "push_to_hub": "sharing",
     "save_policy": "sharing",
+    "share_policy": "sharing",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

@@ -92,9 +92,9 @@ def mcnemar(first: Array, second: Array) -> float:
         if not np.isin(verdicts, (0, 1)).all():
             raise ValueError("McNemar's test needs verdicts of 0 or 1; use sign_flip_test")
     only_first, only_second = int((first > second).sum()), int((first < second).sum())
-    if only_first + only_second == 0:
-        return 1.0
-    return float(stats.binomtest(only_first, only_first + only_second).pvalue)
+    fewer, together = min(only_first, only_second), only_first + only_second
+    # Coins are symmetric, so both tails weigh the same.
+    return min(2 * float(special.bdtr(fewer, together, 0.5)), 1.0)
 
 
 def sign_flip_test(difference: Array) -> float:
@@ -140,6 +140,18 @@ def _grid(size: Array) -> int | None:
         if np.abs(distinct * fineness - np.rint(distinct * fineness)).max() < _ROUNDING:
             return fineness
     return None
+
+
+def paired_test(first: Array, second: Array) -> tuple[str, float]:
+    """Return the exact test of equal accuracy that fits the verdicts, by name, and its p-value.
+
+    Args:
+        first: ``[P, S]`` verdicts in ``[0, 1]``.
+        second: ``[P, S]`` verdicts of another policy on the same problems.
+    """
+    if first.shape[1] == 1 and np.isin([first, second], (0, 1)).all():
+        return "McNemar test", mcnemar(first[:, 0], second[:, 0])
+    return "sign-flip test", sign_flip_test(first.mean(1) - second.mean(1))
 
 
 def holm(p_values: Array) -> Array:
@@ -212,63 +224,3 @@ def log_area(nfe: Array, accuracy: Array, preference: Array, gen_length: int) ->
     those of :func:`frontier_area`, with NFE in forwards.
     """
     return frontier_area(np.log(nfe) / np.log(gen_length), accuracy, preference)
-
-
-@dataclass(frozen=True)
-class NullCheck:
-    """How often comparisons with a known answer came out right.
-
-    Attributes:
-        comparisons: Comparisons of each kind.
-        seeds: Noise seeds of each copy.
-        not_different: Share of comparisons of two copies of one policy without a difference.
-        drop: Accuracy taken from one copy.
-        found: Share of comparisons with the worse copy that found it worse: the power.
-    """
-
-    comparisons: int
-    seeds: int
-    not_different: float
-    drop: float
-    found: float
-
-
-def null_check(
-    correct: Array, drop: float = 0.05, comparisons: int = 100, alpha: float = 0.05, seed: int = 0
-) -> NullCheck:
-    """Compare a policy with itself and with a worse copy, on resampled problems.
-
-    In each comparison the problems are drawn with replacement, and the noise seeds of each problem
-    are dealt to the two copies at random. (Two fixed seeds would differ by what they happen to
-    differ, which resampling keeps.) The worse copy has right verdicts flipped to wrong ones.
-
-    Args:
-        correct: ``[P, S]`` verdicts of one policy, S at least 2; half of them for each copy.
-        drop: Accuracy to take from the worse copy, in ``[0, 1]``.
-        comparisons: Comparisons of each kind.
-        alpha: Level of the tests.
-        seed: Seed of the resampling.
-
-    Raises:
-        ValueError: If there are fewer than 2 seeds, or too few right verdicts to flip.
-    """
-    problems, seeds = correct.shape
-    half, flips = seeds // 2, round(drop * problems)
-    if not half:
-        raise ValueError("a null check needs at least 2 noise seeds of one policy, this has 1")
-    rng = np.random.default_rng(seed)
-    same = found = 0
-    for _ in range(comparisons):
-        drawn = rng.permuted(correct[rng.integers(problems, size=problems)], axis=1)
-        one, two = drawn[:, :half], drawn[:, half : 2 * half].copy()
-        same += sign_flip_test(one.mean(1) - two.mean(1)) >= alpha
-        for verdicts in two.T:
-            right = np.flatnonzero(verdicts == 1)
-            if len(right) < flips:
-                raise ValueError(
-                    f"drop={drop} needs {flips} right verdicts, there are {len(right)}"
-                )
-            verdicts[rng.choice(right, flips, replace=False)] = 0
-        difference = one.mean(1) - two.mean(1)
-        found += difference.mean() > 0 and sign_flip_test(difference) < alpha
-    return NullCheck(comparisons, half, same / comparisons, drop, found / comparisons)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ _COMMON = {
     "denoiser": "keep one store for each denoiser",
     "gen_length": "run both with the same decoding.gen_length",
     "temperature": "run both with the same decoding.temperature",
+    "approximations": "run both with the same decoding.approximate",
 }
 
 
@@ -76,10 +77,17 @@ class Run:
         return hashlib.blake2b(canonical_json(said).encode(), digest_size=8).hexdigest()
 
     @property
+    def approximations(self) -> dict[str, Any]:
+        """The approximations that are in use; empty for the exact engine."""
+        off = ("none", False, None)
+        return {name: value for name, value in self.approximate.items() if value not in off}
+
+    @property
     def label(self) -> str:
         """Name, settings and block length, for instance ``threshold (threshold=0.9), BL 8``."""
         settings = ", ".join(f"{name}={value}" for name, value in self.params.items())
-        return f"{self.name}{f' ({settings})' * bool(settings)}, BL {self.block_length}"
+        mode = "".join(f", {name}={value}" for name, value in self.approximations.items())
+        return f"{self.name}{f' ({settings})' * bool(settings)}, BL {self.block_length}{mode}"
 
 
 @dataclass(frozen=True)
@@ -258,14 +266,16 @@ class Store:
         replace_file(self.folder / "store.json", f"{head}\n".encode())
 
 
-def check_comparable(runs: Sequence[Run]) -> None:
+def check_comparable(runs: Sequence[Run], places: Mapping[str, str] | None = None) -> None:
     """Check that runs may stand in one comparison.
 
-    Runs of one dataset must agree in stage, problems, denoiser, generation length and temperature,
-    and every policy must have been run with the same seeds. All else is what is compared.
+    Runs of one dataset must agree in stage, problems, denoiser, generation length, temperature and
+    approximations, and every policy must have been run with the same seeds. All else is what is
+    compared.
 
     Args:
         runs: The runs, of any number of datasets.
+        places: Where runs are stored, by their keys, for messages; None says nothing of it.
 
     Raises:
         ConfigurationError: If two of them do not fit together; names both, the difference and
@@ -277,24 +287,38 @@ def check_comparable(runs: Sequence[Run]) -> None:
             for other in mine[1:]:
                 one, two = getattr(mine[0], name), getattr(other, name)
                 if one != two:
+                    who = [_label(run, places) for run in (mine[0], other)]
                     raise ConfigurationError(
-                        f"{dataset}: {mine[0].label} has {name}={one} and {other.label} has "
+                        f"{dataset}: {who[0]} has {name}={one} and {who[1]} has "
                         f"{name}={two}, which cannot be compared; {remedy}"
+                        f"{_or_apart(mine[0], other, places)}"
                     )
-        _check_seeds(dataset, mine)
+        _check_seeds(dataset, mine, places)
 
 
-def _check_seeds(dataset: str, runs: Sequence[Run]) -> None:
+def _label(run: Run, places: Mapping[str, str] | None) -> str:
+    place = (places or {}).get(run.key)
+    return run.label if place is None else f"{run.label} in {place}"
+
+
+def _or_apart(one: Run, other: Run, places: Mapping[str, str] | None) -> str:
+    first, second = ((places or {}).get(run.key) for run in (one, other))
+    return f", or report {first} and {second} apart" if first != second else ""
+
+
+def _check_seeds(dataset: str, runs: Sequence[Run], places: Mapping[str, str] | None) -> None:
     seeds: dict[str, set[int]] = {}
-    labels: dict[str, str] = {}
+    firsts_of: dict[str, Run] = {}
     for run in runs:
         policy = replace(run, seed=0).key
         seeds.setdefault(policy, set()).add(run.seed)
-        labels.setdefault(policy, run.label)
+        firsts_of.setdefault(policy, run)
     for policy, its in seeds.items():
         first, firsts = next(iter(seeds.items()))
         if its != firsts:
+            one, other = firsts_of[first], firsts_of[policy]
             raise ConfigurationError(
-                f"{dataset}: {labels[first]} has the seeds {sorted(firsts)} and {labels[policy]} "
-                f"has {sorted(its)}, which cannot be compared; run both with the same seeds"
+                f"{dataset}: {_label(one, places)} has the seeds {sorted(firsts)} and "
+                f"{_label(other, places)} has {sorted(its)}, which cannot be compared; run both "
+                f"with the same seeds{_or_apart(one, other, places)}"
             )

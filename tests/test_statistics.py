@@ -17,7 +17,7 @@ from lit_unmask.statistics import (
     log_area,
     mcnemar,
     mean_estimate,
-    null_check,
+    paired_test,
     sign_flip_test,
     wilson_interval,
 )
@@ -248,34 +248,14 @@ def test_two_thousand_resamples_of_sixty_settings_give_as_many_areas():
     assert areas.shape == (2000,) and np.isfinite(areas).all()
 
 
-@pytest.mark.parametrize("seeds", [2, 4, 8])
-def test_two_copies_of_a_policy_are_not_different_in_at_least_94_of_100_comparisons(seeds):
-    correct = verdicts(np.random.default_rng(seeds), 500, seeds)
-    assert null_check(correct).not_different >= 0.94
-    # The level of the test, beyond the luck of one hundred comparisons.
-    many = null_check(correct, comparisons=1000, seed=1)
-    assert 0.94 <= many.not_different <= 0.985
-
-
-def test_a_policy_that_is_worse_by_5_points_is_found_with_enough_seeds():
-    correct = verdicts(np.random.default_rng(0), 500, 16)
-    power = [null_check(correct[:, : 2 * seeds]).found for seeds in (1, 2, 4, 8)]
-    assert power == sorted(power)
-    assert power[0] >= 0.3 and power[1] >= 0.6 and power[2] >= 0.9 and power[3] >= 0.99
-
-
-def test_five_points_less_of_the_same_verdicts_are_always_found():
-    # A deterministic policy: the noise seeds change nothing.
-    correct = verdicts(np.random.default_rng(0), 500, 1).repeat(2, axis=1)
-    check = null_check(correct)
-    assert (check.not_different, check.found, check.seeds) == (1, 1, 1)
-
-
-def test_a_null_check_says_what_it_lacks():
-    with pytest.raises(ValueError, match="at least 2 noise seeds"):
-        null_check(np.ones((10, 1)))
-    with pytest.raises(ValueError, match=r"drop=0.5 needs 5 right verdicts, there are 0"):
-        null_check(np.zeros((10, 2)), drop=0.5)
+def test_one_verdict_a_problem_gets_mcnemars_test_and_all_else_the_sign_flip_test():
+    rng = np.random.default_rng(0)
+    first, second = verdicts(rng, 60, 2), verdicts(rng, 60, 2, 0.5)
+    alone = paired_test(first[:, :1], second[:, :1])
+    assert alone == ("McNemar test", mcnemar(first[:, 0], second[:, 0]))
+    expected = sign_flip_test(first.mean(1) - second.mean(1))
+    assert paired_test(first, second) == ("sign-flip test", expected)
+    assert paired_test(first[:, :1] / 2, second[:, :1])[0] == "sign-flip test"
 
 
 def test_families_of_true_nulls_are_rejected_at_most_5_times_in_100_after_holm():

@@ -277,6 +277,19 @@ def test_runs_that_do_not_fit_together_are_refused(other: dict[str, Any]) -> Non
         check_comparable([make_run(), make_run(dataset="code"), mine])
 
 
+def test_approximate_runs_are_not_compared_with_exact_ones() -> None:
+    cached = make_run(block_length=8, approximate={"cache": "dual", "early_stop": False})
+    assert cached.approximations == {"cache": "dual"} and cached.label.endswith("BL 8, cache=dual")
+    check_comparable([cached, replace(cached, policy="Margin")])
+    exact = make_run(approximate={})
+    assert exact.approximations == {} and "cache" not in exact.label
+    check_comparable([exact, make_run(block_length=8)])
+    with pytest.raises(
+        ConfigurationError, match=r"approximations=\{\}.*same decoding\.approximate"
+    ):
+        check_comparable([exact, cached])
+
+
 def test_policies_must_have_been_run_with_the_same_seeds() -> None:
     runs = [make_run(seed=0), make_run(seed=1), make_run(policy="Margin", name="margin", seed=0)]
     with pytest.raises(ConfigurationError, match=r"seeds \[0, 1\] and margin .* has \[0\]"):

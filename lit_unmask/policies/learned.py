@@ -13,13 +13,14 @@ from lit_unmask.distributions.base import check_knobs
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.heads import BernoulliHead, Head, Knobs
+from lit_unmask.policies.pretrained import Pretrained
 from lit_unmask.policies.reference import read_reference, write_reference
 from lit_unmask.types import Observation, Signals
 
 _BERNOULLI = BernoulliHead()
 
 
-class LearnedPolicy(Policy):
+class LearnedPolicy(Pretrained, Policy):
     """A network's logits or features under a head, which draws the actions.
 
     Without a head it is the policy of arXiv 2512.09106, section 3: independent Bernoulli draws.

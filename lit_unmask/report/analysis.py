@@ -19,10 +19,9 @@ from lit_unmask.report.families import (
     families,
     family_areas,
 )
+from lit_unmask.report.nulls import PolicyChecks, policy_checks
 from lit_unmask.report.reading import Dataset, Setting
-from lit_unmask.statistics import RESAMPLES, NullCheck, null_check
-
-NULL_COMPARISONS = 500
+from lit_unmask.statistics import RESAMPLES
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ class Analysis:
         differences: Areas of the subjects minus those of the others.
         comparisons: Paired comparisons, corrected over the whole report.
         spreads: Training seeds of learned policies, where there are several.
-        null_checks: Null checks by label, of one setting of each subject, where it has several
-            noise seeds and accuracy enough to lose some.
+        null_checks: Null checks of the first setting of subjects, where it has several noise
+            seeds and accuracy enough to lose some.
     """
 
     dataset: Dataset
@@ -90,7 +89,7 @@ class Analysis:
     differences: list[AreaDifference]
     comparisons: list[Comparison]
     spreads: list[Spread]
-    null_checks: dict[str, NullCheck]
+    null_checks: list[PolicyChecks]
 
 
 def analyse(datasets: Sequence[Dataset], options: Options) -> list[Analysis]:
@@ -129,7 +128,7 @@ def _analyse(dataset: Dataset, options: Options) -> Analysis:
         ),
         comparisons=compare(dataset, resampled, subjects, others),
         spreads=[spread for family in everyone for spread in _spreads(dataset, family)],
-        null_checks=_null_checks([dataset.test[family.indices[0]] for family in subjects]),
+        null_checks=policy_checks([dataset.test[family.indices[0]] for family in subjects]),
     )
 
 
@@ -154,12 +153,3 @@ def _spreads(dataset: Dataset, family: Family) -> list[Spread]:
         for group in groups.values()
         if len({setting.training_seed for setting in group}) == len(group) > 1
     ]
-
-
-def _null_checks(settings: Sequence[Setting]) -> dict[str, NullCheck]:
-    drop = 0.05
-    return {
-        setting.label: null_check(setting.correct, drop, NULL_COMPARISONS)
-        for setting in settings
-        if setting.correct.shape[1] > 1 and (setting.correct == 1).mean(0).min() > 4 * drop
-    }

@@ -9,8 +9,9 @@ from lit_unmask.report.analysis import Analysis, Spread
 from lit_unmask.report.comparisons import CHEAPEST, EVERY, MATCHED, MOST_ACCURATE, Comparison
 from lit_unmask.report.families import ALL_HEURISTICS, AreaDifference
 from lit_unmask.report.limits import limits
+from lit_unmask.report.nulls import PolicyChecks
 from lit_unmask.report.numbers import count, interval_text, number, p_text, signed, with_interval
-from lit_unmask.statistics import Estimate, NullCheck
+from lit_unmask.statistics import Estimate
 
 # From here on, forwards are told as a multiple and not in percent more.
 _MULTIPLE = 2.0
@@ -49,7 +50,7 @@ def claims(analysis: Analysis, comparisons_in_report: int) -> Claims:
         if difference.second.family.name == ALL_HEURISTICS
     ]
     supported += [_spread_sentence(spread) for spread in analysis.spreads]
-    supported += [_null_sentence(name, check) for name, check in analysis.null_checks.items()]
+    supported += [_null_sentence(checks) for checks in analysis.null_checks]
     if not analysis.comparisons:
         supported.append("No policies were compared: there is nothing to compare, or no subject.")
     return Claims(supported, limits(analysis))
@@ -163,10 +164,13 @@ def _spread_sentence(spread: Spread) -> str:
     )
 
 
-def _null_sentence(label: str, check: NullCheck) -> str:
+def _null_sentence(policy: PolicyChecks) -> str:
+    check = policy.checks[-1]
+    design = check.design
     same, found = f"{check.not_different * 100:.1f} %", f"{check.found * 100:.1f} %"
     return (
-        f"Null check: two copies of {label} with {count(check.seeds, 'noise seed')} each are not "
-        f"different in {same} of {check.comparisons} resampled comparisons; a copy made worse by "
-        f"{check.drop * 100:.0f} points is found in {found} of them."
+        f"Null check: two copies of {policy.label} with {count(design.seeds or 0, 'noise seed')} "
+        f"each, on {count(design.problems or 0, 'problem')}, are not different in {same} of "
+        f"{design.comparisons} resampled comparisons ({check.test}); a copy made worse by "
+        f"{design.drop * 100:.0f} points is found in {found} of them."
     )

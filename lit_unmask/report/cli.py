@@ -26,10 +26,12 @@ from lit_unmask.report.figures import (
     comparisons_picture,
     frontier_picture,
     overview_picture,
-    styles,
 )
 from lit_unmask.report.provenance import Provenance, provenance_table
 from lit_unmask.report.reading import read
+from lit_unmask.report.styles import styles
+from lit_unmask.report.summary import summary_table
+from lit_unmask.report.transfer import transfers
 from lit_unmask.statistics import RESAMPLES
 
 _DESCRIPTION = """\
@@ -117,9 +119,16 @@ def report(stores: Sequence[Path], provenance: Provenance, title: str) -> dict[s
             comparisons_picture(analysis, f"comparisons-{name}.png"),
         ]
         found = [picture for picture in pictures if picture is not None]
-        sections.append(Section(analysis, claims(analysis, together), found))
+        summary = summary_table(analysis, together)
+        sections.append(Section(analysis, summary, claims(analysis, together), found))
     overview = overview_picture(datasets, looks, "frontiers.png") if len(datasets) > 1 else None
-    document = Document(title, sections, overview, provenance_table(analyses, provenance))
+    document = Document(
+        title,
+        sections,
+        overview,
+        transfers(stores, datasets, provenance.options),
+        provenance_table(analyses, provenance),
+    )
     return _files(document, analyses)
 
 
@@ -127,6 +136,7 @@ def _files(document: Document, analyses: Sequence[Analysis]) -> dict[str, bytes]
     pictures: list[Picture] = [p for section in document.sections for p in section.pictures]
     if document.overview is not None:
         pictures.append(document.overview)
+    pictures += [transfer.picture for transfer in document.transfers]
     return {
         "report.md": markdown(document).encode(),
         "report.html": html(document).encode(),

@@ -9,7 +9,7 @@ import numpy as np
 
 from lit_unmask.report.families import Family, Resampled, preference_key
 from lit_unmask.report.reading import Dataset, Setting
-from lit_unmask.statistics import Estimate, bootstrap_estimate, holm, mcnemar, sign_flip_test
+from lit_unmask.statistics import Estimate, bootstrap_estimate, holm, paired_test
 
 SIGNIFICANT = 0.05
 # How the setting to compare with was chosen.
@@ -114,7 +114,7 @@ def _compare(
 ) -> Comparison:
     first, second = (dataset.test[index] for index in pair)
     accuracy, nfe = (values[list(pair)] for values in (resampled.accuracy, resampled.nfe))
-    name, p_value = paired_test(first, second)
+    name, p_value = paired_test(first.correct, second.correct)
     gain, cost, saved = accuracy[0] - accuracy[1], nfe[0] - nfe[1], 1 - nfe[0] / nfe[1]
     return Comparison(
         dataset=dataset.name,
@@ -129,10 +129,3 @@ def _compare(
         nfe=bootstrap_estimate(float(cost[0]), cost[1:]),
         saved=bootstrap_estimate(float(saved[0]), saved[1:]),
     )
-
-
-def paired_test(first: Setting, second: Setting) -> tuple[str, float]:
-    """Return the exact test that fits the verdicts, by name, and its p-value."""
-    if first.correct.shape[1] == 1 and np.isin([first.correct, second.correct], (0, 1)).all():
-        return "McNemar test", mcnemar(first.correct[:, 0], second.correct[:, 0])
-    return "sign-flip test", sign_flip_test(first.correct.mean(1) - second.correct.mean(1))

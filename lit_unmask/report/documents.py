@@ -13,8 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lit_unmask.report.analysis import Analysis
 from lit_unmask.report.claims import Claims
+from lit_unmask.report.numbers import count
 from lit_unmask.report.reading import Setting
-from lit_unmask.report.tables import Table, tables, tuning_table
+from lit_unmask.report.table import Table
+from lit_unmask.report.tables import tables, tuning_table
 
 # First line of a Markdown report, which tells it from a file of somebody else.
 MARK = "<!-- Made by lit-unmask-report; changes are overwritten. -->"
@@ -53,11 +55,13 @@ class Section:
 
     Attributes:
         analysis: Its numbers.
+        summary: The short answers.
         claims: Its sentences.
         pictures: Its figures.
     """
 
     analysis: Analysis
+    summary: Table
     claims: Claims
     pictures: list[Picture]
 
@@ -72,9 +76,27 @@ class Section:
         return tables(self.analysis)
 
     @property
+    def in_sentences(self) -> str:
+        """What to call all the sentences, which are folded away behind the summary."""
+        return f"All that can be claimed, in {count(len(self.claims.supported), 'sentence')}"
+
+    @property
     def tuning(self) -> Table:
         """Table on the tuning problems."""
         return tuning_table(self.analysis)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One policy under several conditions, ready to be written.
+
+    Attributes:
+        picture: The heat map.
+        table: Its numbers, with intervals.
+    """
+
+    picture: Picture
+    table: Table
 
 
 @dataclass(frozen=True)
@@ -85,12 +107,14 @@ class Document:
         title: Its title.
         sections: One a dataset.
         overview: Figure of all datasets, if there are several.
+        transfers: Policies under other conditions.
         provenance: Where the numbers come from.
     """
 
     title: str
     sections: Sequence[Section]
     overview: Picture | None
+    transfers: Sequence[Transfer]
     provenance: Table
 
 
@@ -111,14 +135,35 @@ def markdown(document: Document) -> str:
     parts = [f"{MARK}\n# {_escaped(document.title)}"]
     if document.overview is not None:
         parts.append(_image(document.overview))
+    for transfer in document.transfers:
+        parts.append(f"## {_escaped(transfer.picture.title)}")
+        parts.append(_image(transfer.picture))
+        parts.append(markdown_table(transfer.table, "###"))
     for section in document.sections:
         parts.append(f"## {_escaped(section.name)}")
-        parts.append("### What can be claimed\n\n" + _list(section.claims.supported))
+        parts += _claims(section)
         parts.append("### What cannot\n\n" + _list(section.claims.limits))
         parts += [_image(picture) for picture in section.pictures]
-        parts += [_markdown_table(table, "###") for table in section.tables]
-    parts.append(_markdown_table(document.provenance, "##"))
+        parts += [markdown_table(table, "###") for table in section.tables]
+    parts.append(markdown_table(document.provenance, "##"))
     return "\n\n".join(parts) + "\n"
+
+
+def _claims(section: Section) -> list[str]:
+    sentences = _list(section.claims.supported)
+    if not section.summary.rows:
+        return ["### What can be claimed\n\n" + sentences]
+    summary = markdown_table(section.summary, "###")
+    return [
+        "### What can be claimed",
+        summary.partition("\n\n")[2],
+        _folded(section.in_sentences, sentences),
+    ]
+
+
+def _folded(summary: str, content: str) -> str:
+    # The empty lines make it Markdown inside.
+    return f"<details>\n<summary>{_escaped(summary)}</summary>\n\n{content}\n\n</details>"
 
 
 def _escaped(text: str) -> str:
@@ -133,14 +178,23 @@ def _image(picture: Picture) -> str:
     return f"![{_escaped(picture.title)}]({picture.name})\n\n{_escaped(picture.text)}"
 
 
-def _markdown_table(table: Table, heading: str) -> str:
+def markdown_table(table: Table, heading: str) -> str:
+    """Return a table in Markdown under its title; a long one is folded away.
+
+    Args:
+        table: The table.
+        heading: The signs of its heading, for instance ``###``.
+    """
     rule = ["---" if i < table.names else "---:" for i in range(len(table.columns))]
     rows = [
         [f"**{cell}**" if i in table.strong and j == 0 else cell for j, cell in enumerate(cells)]
         for i, cells in enumerate([[_escaped(cell) for cell in row] for row in table.rows])
     ]
     lines = [f"| {' | '.join(row)} |" for row in [table.columns, rule, *rows]]
-    parts = [f"{heading} {table.title}", table.note.replace("*", "\\*"), "\n".join(lines)]
+    parts = [f"{heading} {_escaped(table.title)}", _escaped(table.note), "\n".join(lines)]
+    if table.is_folded:
+        content = "\n\n".join(part for part in parts[1:] if part)
+        return _folded(f"{table.title} ({len(table.rows)} rows)", content)
     return "\n\n".join(part for part in parts if part)
 
 

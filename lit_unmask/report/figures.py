@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from matplotlib import rc_context
@@ -17,17 +16,20 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from lit_unmask.report.analysis import Analysis
 from lit_unmask.report.comparisons import Comparison
 from lit_unmask.report.documents import Picture
+from lit_unmask.report.heatmap import HeatRow, transfer_figure
 from lit_unmask.report.reading import Dataset, Setting
+from lit_unmask.report.styles import Key, Style, legend_entries
+from lit_unmask.report.summary import answers
 
-# Okabe-Ito colours, which can be told apart without full colour vision; with other markers too.
-_HEURISTICS = (
-    ("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"),
-    ("#D55E00", "h"), ("#8F8F8F", "p"), ("#0072B2", ">"), ("#E69F00", "<"), ("#009E73", "d"),
-)  # fmt: skip
-_LEARNED = (("#000000", "*"), ("#D55E00", "*"), ("#0072B2", "*"), ("#009E73", "*"))
 _DPI = 150
-# Characters of a title above one of several panels.
-_PANEL_WIDTH = 38
+# Characters of a title above one of several panels, and of a line of the legend.
+_PANEL_WIDTH, _LEGEND_WIDTH = 38, 30
+# Inches that a line of the legend takes.
+_LEGEND_LINE = 0.19
+# Learned settings in one panel from which on intervals are drawn thin.
+_CROWD = 8
+# Rows of a figure of comparisons; of more comparisons the summary's are drawn.
+_MOST_ROWS = 36
 # Ids of an SVG follow from the salt, so that the same figure is the same file. A dollar sign in a
 # name is a dollar sign.
 _SETTINGS: dict[Any, Any] = {
@@ -38,51 +40,28 @@ _SETTINGS: dict[Any, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Style:
-    """How a family is drawn."""
-
-    colour: str
-    marker: str
-    size: float
-
-
-def styles(datasets: Sequence[Dataset]) -> dict[tuple[str, str], Style]:
-    """Return the style of each family by kind and name, the same in all figures of a report."""
-    keys: list[tuple[str, str]] = list(
-        dict.fromkeys(
-            (setting.run.kind, setting.family)
-            for dataset in datasets
-            for setting in [*dataset.test, *dataset.tuning]
-        )
-    )
-    found: dict[tuple[str, str], Style] = {}
-    for kind, looks, size in (("learned", _LEARNED, 12.0), ("heuristic", _HEURISTICS, 5.5)):
-        for index, key in enumerate(key for key in keys if key[0] == kind):
-            found[key] = Style(*looks[index % len(looks)], size)
-    return found
-
-
-def frontier_picture(dataset: Dataset, looks: dict[tuple[str, str], Style], name: str) -> Picture:
+def frontier_picture(dataset: Dataset, looks: dict[Key, Style], name: str) -> Picture:
     """Draw accuracy against NFE on the test problems of one dataset."""
     with rc_context(_SETTINGS):
-        figure = Figure(figsize=(8.2, 4.6), layout="constrained")
+        lines = _legend([dataset], looks)
+        size = (8.2, _height(4.6, lines))
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
         _draw_frontier(axes, dataset, looks)
         _scale(axes, [dataset])
         axes.set_title(f"{dataset.name}: {len(dataset.uids)} test problems")
-        _legend(figure, [dataset], looks)
+        figure.legend(handles=lines, loc="outside right upper", fontsize=8, frameon=False)
         return _picture(figure, name, *_frontier_words([dataset]))
 
 
-def overview_picture(
-    datasets: Sequence[Dataset], looks: dict[tuple[str, str], Style], name: str
-) -> Picture:
+def overview_picture(datasets: Sequence[Dataset], looks: dict[Key, Style], name: str) -> Picture:
     """Draw accuracy against NFE with one panel a dataset."""
     columns = min(len(datasets), 3)
     rows = -(-len(datasets) // columns)
     with rc_context(_SETTINGS):
-        figure = Figure(figsize=(3.6 * columns + 1.9, 3.6 * rows), layout="constrained")
+        lines = _legend(datasets, looks)
+        size = (3.6 * columns + 2.2, _height(3.6 * rows, lines))
+        figure = Figure(figsize=size, layout="constrained")
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, dataset in zip(panels, datasets, strict=False):
             _draw_frontier(axes, dataset, looks)
@@ -93,32 +72,52 @@ def overview_picture(
             axes.set_title(f"{heading}\n{len(dataset.uids)} test problems, L {length}")
         for axes in panels[len(datasets) :]:
             axes.set_axis_off()
-        _legend(figure, datasets, looks)
+        figure.legend(handles=lines, loc="outside right upper", fontsize=8, frameon=False)
         return _picture(figure, name, *_frontier_words(datasets))
 
 
 def comparisons_picture(analysis: Analysis, name: str) -> Picture | None:
     """Draw the paired differences of accuracy with their intervals, if there are any."""
-    comparisons = analysis.comparisons
+    comparisons, all_of_them = _drawn(analysis), len(analysis.comparisons)
     if not comparisons:
         return None
     with rc_context(_SETTINGS):
-        figure = Figure(figsize=(8.2, 0.8 + 0.24 * len(comparisons)), layout="constrained")
+        figure = Figure(figsize=(8.2, 0.8 + 0.22 * len(comparisons)), layout="constrained")
         axes = figure.add_subplot()
         for place, comparison in enumerate(comparisons):
             _draw_difference(axes, place, comparison)
         axes.axvline(0, color="#000000", linewidth=0.8)
         axes.set_yticks(range(len(comparisons)), [_versus(c) for c in comparisons], fontsize=7.5)
         axes.set_ylim(len(comparisons) - 0.4, -0.6)
-        axes.set_xlabel("difference of accuracy, first minus second (percentage points)")
+        axes.set_xlabel("difference of accuracy (points)")
         axes.set_title("forwards", loc="right", fontsize=7.5, x=1.01, ha="left")
         axes.grid(axis="x", alpha=0.3)
         title = f"{analysis.dataset.name}: paired differences of accuracy"
         text = (
-            "Differences of accuracy with 95 % intervals. Filled: different after Holm's "
-            "correction. At the right: how many fewer or more forwards the first needs."
+            "Accuracy of the first minus that of the second, in percentage points, with 95 % "
+            "intervals. Filled: different after Holm's correction. At the right: how many fewer or "
+            "more forwards the first needs."
         )
+        if len(comparisons) < all_of_them:
+            text += (
+                f" These are {len(comparisons)} of {all_of_them} comparisons, those with the "
+                "strongest opponents; the table has all."
+            )
         return _picture(figure, name, title, text)
+
+
+def _drawn(analysis: Analysis) -> list[Comparison]:
+    """Return all comparisons, or those with the strongest opponents if there are many."""
+    if len(analysis.comparisons) <= _MOST_ROWS:
+        return analysis.comparisons
+    strongest = sorted(answers(analysis), key=lambda answer: answer.question)
+    return [c for answer in strongest for c in answer.comparisons][: 2 * _MOST_ROWS]
+
+
+def transfer_picture(rows: Sequence[HeatRow], name: str, title: str, text: str) -> Picture:
+    """Draw the heat map of a policy under other conditions."""
+    with rc_context(_SETTINGS):
+        return _picture(transfer_figure(rows, title), name, title, text)
 
 
 def _draw_difference(axes: Axes, place: int, comparison: Comparison) -> None:
@@ -144,10 +143,12 @@ def _versus(comparison: Comparison) -> str:
     return f"{comparison.first.label}  vs  {comparison.second.label}"
 
 
-def _draw_frontier(axes: Axes, dataset: Dataset, looks: dict[tuple[str, str], Style]) -> None:
+def _draw_frontier(axes: Axes, dataset: Dataset, looks: dict[Key, Style]) -> None:
+    crowded = sum(setting.run.kind == "learned" for setting in dataset.test) > _CROWD
     for key, style in looks.items():
         front = tuning_front([s for s in dataset.tuning if (s.run.kind, s.family) == key])
-        if len(front) > 1:
+        # Training seeds are no settings that one could choose among.
+        if len(front) > 1 and key[0] == "heuristic":
             axes.plot(
                 [setting.mean_nfe.value for setting in front],
                 [setting.accuracy.value for setting in front],
@@ -155,7 +156,7 @@ def _draw_frontier(axes: Axes, dataset: Dataset, looks: dict[tuple[str, str], St
             )  # fmt: skip
         for setting in dataset.test:
             if (setting.run.kind, setting.family) == key:
-                _draw_setting(axes, setting, style)
+                _draw_setting(axes, setting, style, crowded)
 
 
 def _scale(axes: Axes, datasets: Sequence[Dataset]) -> None:
@@ -178,7 +179,7 @@ def _floor_log2(value: float) -> int:
     return max(int(value), 1).bit_length() - 1
 
 
-def _draw_setting(axes: Axes, setting: Setting, style: Style) -> None:
+def _draw_setting(axes: Axes, setting: Setting, style: Style, crowded: bool) -> None:
     accuracy, nfe = setting.accuracy, setting.mean_nfe
     learned = setting.run.kind == "learned"
     axes.errorbar(
@@ -187,7 +188,7 @@ def _draw_setting(axes: Axes, setting: Setting, style: Style) -> None:
         yerr=_ends([(accuracy.value, accuracy.low, accuracy.high)]),
         fmt=style.marker, markersize=style.size, color=style.colour,
         markerfacecolor=style.colour if setting.is_full_diffusion else "white",
-        elinewidth=0.9, zorder=4 if learned else 3,
+        elinewidth=0.5 if crowded else 0.9, zorder=4 if learned else 3,
     )  # fmt: skip
 
 
@@ -206,25 +207,30 @@ def tuning_front(settings: Sequence[Setting]) -> list[Setting]:
     return front
 
 
-def _legend(
-    figure: Figure, datasets: Sequence[Dataset], looks: dict[tuple[str, str], Style]
-) -> None:
-    """Name families, and say what lines and hollow markers are, beside the panels."""
-    drawn = {(s.run.kind, s.family) for dataset in datasets for s in dataset.test}
-    entries = [
+def _legend(datasets: Sequence[Dataset], looks: dict[Key, Style]) -> list[Line2D]:
+    """Return lines that name families, and say what lines and hollow markers are."""
+    drawn: set[Key] = {(s.run.kind, s.family) for dataset in datasets for s in dataset.test}
+    lines = [
         Line2D([], [], color=style.colour, marker=style.marker, markersize=style.size,
-               linestyle="", label=name)
-        for (kind, name), style in looks.items() if (kind, name) in drawn
+               linestyle="",
+               label=textwrap.fill(name, _LEGEND_WIDTH, max_lines=2, placeholder=" ..."))
+        for name, style in legend_entries(looks, drawn)
     ]  # fmt: skip
     settings = [setting for dataset in datasets for setting in dataset.test]
     if any(not setting.is_full_diffusion for setting in settings):
-        entries.append(
+        lines.append(
             Line2D([], [], color="#595959", marker="o", markerfacecolor="white", linestyle="",
                    label="hollow: in blocks")
         )  # fmt: skip
-    if any(dataset.tuning for dataset in datasets):
-        entries.append(Line2D([], [], color="#595959", linewidth=0.9, label="front on tuning"))
-    figure.legend(handles=entries, loc="outside right upper", fontsize=8, frameon=False)
+    if any(s.run.kind == "heuristic" for dataset in datasets for s in dataset.tuning):
+        lines.append(Line2D([], [], color="#595959", linewidth=0.9, label="front on tuning"))
+    return lines
+
+
+def _height(least: float, legend: Sequence[Line2D]) -> float:
+    """Return the height in inches of a figure whose legend has these lines."""
+    rows = sum(1 + str(line.get_label()).count("\n") for line in legend)
+    return max(least, 0.5 + _LEGEND_LINE * rows)
 
 
 def _frontier_words(datasets: Sequence[Dataset]) -> tuple[str, str]:
@@ -233,7 +239,8 @@ def _frontier_words(datasets: Sequence[Dataset]) -> tuple[str, str]:
     return (
         f"{names}: accuracy against forwards",
         "Accuracy against denoiser forwards (logarithmic axis) on the test problems, with 95 % "
-        "intervals. Stars are learned policies, thin lines the fronts on the tuning problems.",
+        "intervals. Large markers are learned policies, thin lines the fronts of heuristics on the "
+        "tuning problems.",
     )
 
 

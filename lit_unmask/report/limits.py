@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lit_unmask.report.analysis import Analysis
@@ -17,10 +18,10 @@ def limits(analysis: Analysis) -> list[str]:
     run = analysis.dataset.run
     learned = [family for family in analysis.subjects if family.kind == "learned"]
     return [
-        *(_training_seeds(family) for family in learned),
+        *_training_seeds(learned),
         f"{count(len(analysis.dataset.test[0].runs), 'noise seed')} a problem. Problems are the "
         "units of intervals and tests. Intervals are 95 % ones, each for itself.",
-        _selection(analysis),
+        *([_selection(analysis)] if analysis.comparisons else []),
         *_warnings(analysis),
         f"All of it is about {run.denoiser} on problems like those of {run.dataset} with "
         f"{run.gen_length} tokens. It says nothing about other denoisers, tasks and lengths.",
@@ -51,15 +52,25 @@ def _warnings(analysis: Analysis) -> list[str]:
     return said
 
 
-def _training_seeds(family: Family) -> str:
-    if len(family.members) == 1:
-        return (
-            f"{family.name}: one training seed, which says nothing about the variance of training."
-        )
-    return (
-        f"{family.name}: {len(family.members)} training seeds. Each comparison is about one of "
-        "them, and no interval contains the variance of training."
-    )
+def _training_seeds(learned: Sequence[Family]) -> list[str]:
+    """Say of how many training runs each policy is, of policies with as many in one sentence."""
+    named: dict[int, list[str]] = {}
+    for family in learned:
+        named.setdefault(len(family.members), []).append(family.name)
+    said = []
+    for seeds, names in named.items():
+        who, each = ", ".join(names), " each" * (len(names) > 1)
+        if seeds == 1:
+            said.append(
+                f"{who}: one training seed{each}, which says nothing about the variance of "
+                "training."
+            )
+        else:
+            said.append(
+                f"{who}: {seeds} training seeds{each}. Each comparison is about one of them, and "
+                "no interval contains the variance of training."
+            )
+    return said
 
 
 def _selection(analysis: Analysis) -> str:

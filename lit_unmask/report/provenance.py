@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lit_unmask import __version__
 from lit_unmask.report.analysis import Analysis, Options
 from lit_unmask.report.reading import Dataset, Setting
-from lit_unmask.report.tables import Table
+from lit_unmask.report.table import Table
 
 
 @dataclass(frozen=True)

@@ -137,11 +137,12 @@ def read(folders: Sequence[Path]) -> list[Dataset]:
             runs of one dataset do not fit together, or no dataset has a finished test run.
     """
     results: dict[str, tuple[Run, dict[str, Outcome]]] = {}
+    places: dict[str, str] = {}
     for folder in folders:
-        _merge(results, _load(folder), folder)
+        _merge(results, places, _load(folder), folder)
     names = dict.fromkeys(run.dataset for run, _ in results.values())
     datasets = [
-        _dataset(name, [pair for pair in results.values() if pair[0].dataset == name])
+        _dataset(name, [pair for pair in results.values() if pair[0].dataset == name], places)
         for name in names
     ]
     reported = [dataset for dataset in datasets if dataset.test]
@@ -165,6 +166,7 @@ def _load(folder: Path) -> dict[str, tuple[Run, dict[str, Outcome]]]:
 
 def _merge(
     results: dict[str, tuple[Run, dict[str, Outcome]]],
+    places: dict[str, str],
     more: dict[str, tuple[Run, dict[str, Outcome]]],
     folder: Path,
 ) -> None:
@@ -174,19 +176,23 @@ def _merge(
             if uid in merged and not merged[uid].agrees(outcome):
                 raise ConfigurationError(
                     f"{folder}: {run.label}, seed {run.seed}, has another outcome of {uid!r} than "
-                    "the store before it; report one of the two stores"
+                    f"{places[key]}, as on another machine or with another version; report one of "
+                    "the two stores"
                 )
             merged.setdefault(uid, outcome)
         results[key] = (run, merged)
+        places.setdefault(key, str(folder))
 
 
-def _dataset(name: str, results: list[tuple[Run, dict[str, Outcome]]]) -> Dataset:
+def _dataset(
+    name: str, results: list[tuple[Run, dict[str, Outcome]]], places: dict[str, str]
+) -> Dataset:
     of_stage = {
         stage: [pair for pair in results if pair[0].stage == stage] for stage in ("test", "tuning")
     }
     for pairs in of_stage.values():
-        check_comparable([run for run, _ in pairs])
-    _check_stages(name, [run for run, _ in results])
+        check_comparable([run for run, _ in pairs], places)
+    _check_stages(name, [run for run, _ in results], places)
     whole = {
         stage: [pair for pair in pairs if len(pair[1]) >= pair[0].num_problems]
         for stage, pairs in of_stage.items()
@@ -206,14 +212,16 @@ def _dataset(name: str, results: list[tuple[Run, dict[str, Outcome]]]) -> Datase
     )
 
 
-def _check_stages(name: str, runs: Sequence[Run]) -> None:
+def _check_stages(name: str, runs: Sequence[Run], places: dict[str, str]) -> None:
     """Refuse settings that were tuned for another denoiser or length than they are tested with."""
     for field in ("denoiser", "gen_length", "temperature"):
-        values = {run.stage: getattr(run, field) for run in runs}
-        if len(set(values.values())) > 1:
+        values = {run.stage: (getattr(run, field), places[run.key]) for run in runs}
+        if len({value for value, _ in values.values()}) > 1:
+            (tuned, tuning), (tested, test) = values["tuning"], values["test"]
             raise ConfigurationError(
-                f"{name}: the tuning runs have {field}={values['tuning']} and the test runs "
-                f"{field}={values['test']}, which cannot be compared; tune and test with the same"
+                f"{name}: the tuning runs in {tuning} have {field}={tuned} and the test runs in "
+                f"{test} have {field}={tested}, which cannot be compared; tune and test with the "
+                "same"
             )
 
 

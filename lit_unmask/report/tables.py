@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from lit_unmask.report.analysis import Analysis, Spread
 from lit_unmask.report.comparisons import Comparison
 from lit_unmask.report.families import AREAS, FamilyAreas
+from lit_unmask.report.nulls import Design, NullCheck, PolicyChecks
 from lit_unmask.report.numbers import interval_text, number, p_text, points, with_interval
 from lit_unmask.report.reading import Setting
+from lit_unmask.report.table import Table
 
-
-@dataclass(frozen=True)
-class Table:
-    """A table that any format can be made of.
-
-    Attributes:
-        title: What it shows.
-        note: What a reader must know to read it; may be empty.
-        columns: Heads of the columns.
-        rows: Cells, one list a row.
-        names: Number of columns, from the left, that hold names and not numbers.
-        strong: Numbers of the rows that stand out.
-    """
-
-    title: str
-    note: str
-    columns: list[str]
-    rows: list[list[str]]
-    names: int = 1
-    strong: frozenset[int] = field(default_factory=frozenset)
+# Rows up to which tables are open that the summary stands for.
+_DETAIL_ROWS = 20
 
 
 def tables(analysis: Analysis) -> list[Table]:
@@ -42,6 +24,7 @@ def tables(analysis: Analysis) -> list[Table]:
         areas_table(analysis),
         differences_table(analysis),
         spreads_table(analysis),
+        null_table(analysis),
     ]
     return [table for table in made if table.rows]
 
@@ -103,6 +86,7 @@ def comparisons_table(analysis: Analysis) -> Table:
         ],
         rows=[_comparison_cells(comparison) for comparison in analysis.comparisons],
         names=3,
+        open_rows=_DETAIL_ROWS,
     )
 
 
@@ -164,6 +148,7 @@ def differences_table(analysis: Analysis) -> Table:
             for difference in analysis.differences
         ],
         names=2,
+        open_rows=_DETAIL_ROWS,
     )
 
 
@@ -192,4 +177,43 @@ def _spread_cells(spread: Spread) -> list[str]:
         *(number(float(value), 3) for value in accuracy),
         number(float(np.mean(spread.nfe)), 1),
         number(spread.nfe_deviation, 1),
+    ]
+
+
+def null_table(analysis: Analysis) -> Table:
+    """Return what the tests say of copies of a policy, where the answer is known."""
+    drop = f"{Design.drop * 100:.0f}"
+    note = (
+        "The tests of this report where the answer is known, on verdicts of real runs. Two copies: "
+        "problems are drawn with replacement, and their noise seeds are dealt to two copies of one "
+        "policy. Worse copy: in one of them right verdicts are made wrong, at random, for "
+        f"{drop} % of the problems. Tests at the 5 % level should leave about 95 % of equal copies "
+        "alone. Different policies agree on fewer problems than copies do, so that the same "
+        "difference between them is found less often."
+    )
+    for policy in analysis.null_checks:
+        note += (
+            f" {policy.label}, whole runs of single noise seeds against each other: "
+            f"{policy.different} of {policy.pairs} pairs differ."
+        )
+    return Table(
+        title="Null check: what the tests say where the answer is known",
+        note=note,
+        columns=[
+            *("policy", "test", "problems", "noise seeds a copy", "comparisons"),
+            *("two copies: not different", f"worse by {drop} points: found"),
+        ],
+        rows=[_null_cells(p, check) for p in analysis.null_checks for check in p.checks],
+        names=2,
+    )
+
+
+def _null_cells(policy: PolicyChecks, check: NullCheck) -> list[str]:
+    design = check.design
+    return [
+        policy.label,
+        check.test,
+        *(str(number_of) for number_of in (design.problems, design.seeds, design.comparisons)),
+        f"{check.not_different * 100:.1f} %",
+        f"{check.found * 100:.1f} %",
     ]

@@ -2,6 +2,7 @@
 
 from lit_unmask.sharing.hub import push_to_hub
 from lit_unmask.sharing.pacing import with_speed
+from lit_unmask.sharing.pretrained import share_policy
 from lit_unmask.sharing.saved import SavedPolicy, load_policy, read_saved, save_policy
 from lit_unmask.sharing.training import TrainedWith
 
@@ -12,5 +13,6 @@ __all__ = [
     "push_to_hub",
     "read_saved",
     "save_policy",
+    "share_policy",
     "with_speed",
 ]

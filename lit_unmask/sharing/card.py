@@ -11,6 +11,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.fingerprints import plain_settings, policy_hash
 from lit_unmask.policies.base import Policy
 from lit_unmask.report.reading import Dataset, Setting, read
+from lit_unmask.sharing.description import Classes
 from lit_unmask.sharing.hub import TRAINING
 from lit_unmask.sharing.saved import SavedPolicy
 from lit_unmask.sharing.training import TrainedWith
@@ -20,7 +21,11 @@ _COLUMNS = ["policy", "accuracy", "95 % interval", "NFE", "95 % interval", "toke
 
 
 def model_card(
-    saved: SavedPolicy, name: str, store: Path | None = None, has_training: bool = False
+    saved: SavedPolicy,
+    name: str,
+    store: Path | None = None,
+    has_training: bool = False,
+    classes: Classes = (),
 ) -> str:
     """Return a model card: YAML metadata, then Markdown.
 
@@ -29,12 +34,13 @@ def model_card(
         name: What users will pass to ``load_policy``: a hub id or a folder.
         store: Folder of a results store with test runs of the policy.
         has_training: Whether ``training.yaml`` will lie beside the card.
+        classes: Classes of the caller's that the policy is made of.
 
     Raises:
         ConfigurationError: If the store has no finished test run of this policy, or what is in it
             cannot be compared.
     """
-    policy = saved.build()
+    policy = saved.build(classes)
     datasets = [] if store is None else read([store])
     if store is not None and not any(_own(policy, dataset) for dataset in datasets):
         tested = sorted({s.run.name for d in datasets for s in d.test})

@@ -21,6 +21,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies import LearnedPolicy, Paced, Policy, Scaled, Tempered
 from lit_unmask.sharing.description import Classes, build, describe
 from lit_unmask.sharing.hub import CONFIG, WEIGHTS, download
+from lit_unmask.sharing.origin import recalled, remember
 from lit_unmask.sharing.training import FORMAT_VERSION, TrainedWith, head
 
 _PREFIX = "policy."
@@ -62,6 +63,7 @@ class SavedPolicy:
             policy.to(types.pop())
         self._check_weights({name: tuple(v.shape) for name, v in policy.state_dict().items()})
         policy.load_state_dict(self.weights)
+        remember(policy, self.trained_with)
         return policy.eval()
 
     def _check_weights(self, wanted: dict[str, tuple[int, ...]]) -> None:
@@ -232,7 +234,7 @@ def read_checkpoint(file: Path, entry: Mapping[str, Any] | None = None) -> Saved
 def save_policy(
     policy: Policy,
     folder: str | Path,
-    trained_with: TrainedWith = TrainedWith(),  # noqa: B008  (frozen)
+    trained_with: TrainedWith | None = None,
     documents: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a policy into a new folder, as a whole or not at all.
@@ -240,7 +242,8 @@ def save_policy(
     Args:
         policy: Learned policy or heuristic.
         folder: Where to; it must not exist, or be empty.
-        trained_with: What it was trained with.
+        trained_with: What it was trained with; None takes what a loaded policy was trained with,
+            if it has the same weights still.
         documents: Further texts by file name, such as ``README.md``.
 
     Returns:
@@ -265,7 +268,8 @@ def save_policy(
         draft.mkdir()
         weights = {name: v.detach().cpu().clone() for name, v in policy.state_dict().items()}
         (draft / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
-        text = json.dumps(head(description, trained_with), indent=2) + "\n"
+        known = recalled(policy) if trained_with is None else trained_with
+        text = json.dumps(head(description, known), indent=2) + "\n"
         for name, content in {CONFIG: text, **(documents or {})}.items():
             (draft / name).write_text(content, encoding="utf-8")
         draft.rename(folder)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from lit_unmask.callbacks import Cell, TransferOptions, TransferTest
-from lit_unmask.callbacks.heatmap import TransferRow, transfer_figure
+from lit_unmask.callbacks.transfer_row import TransferRow
 from matplotlib.text import Text
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toys import DECODING, Coins, make_data, make_module, make_trainer, small_policy
@@ -19,6 +19,8 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation import evaluate
 from lit_unmask.frontier import Point
 from lit_unmask.policies import LowConfidence, Random
+from lit_unmask.report.cells import CellRuns, read_cells
+from lit_unmask.report.heatmap import transfer_figure
 from lit_unmask.rollout import Decoding
 from lit_unmask.store import Store
 from lit_unmask.tasks import ShoppingSums
@@ -105,6 +107,17 @@ def test_every_cell_has_the_policy_beside_its_own_heuristic(
     store = Store(folder / "store")
     assert {run.dataset for run in store.runs()} == set(cells)
     assert all(store.complete(run) for run in store.runs())
+    tested = {run.key: run for run in store.runs() if run.stage == "test"}
+    for cell in read_cells(folder / "store"):
+        sides = zip(
+            (cell.policy, cell.closest, cell.best), ("policy", "heuristic", "best"), strict=True
+        )
+        for key, side in sides:
+            run, shown = tested[key], rows[cell.cell][side]
+            assert (run.dataset, run.name) == (cell.cell, shown["name"])
+            assert (run.params, run.block_length) == (shown["params"], shown["block_length"])
+            outcomes = store.outcomes(run).values()
+            assert sum(o.nfe for o in outcomes) / 5 == pytest.approx(shown["nfe"])
     assert "transfer, dream" in capsys.readouterr().out
 
 
@@ -206,15 +219,15 @@ def point(name: str, accuracy: float, nfe: float) -> Point:
 def test_the_heat_map_has_every_number_in_its_cell() -> None:
     rows = [
         TransferRow(
-            *("home", "a", "T", 64),
+            *(CellRuns("home", "a", "T", "", "", ""), 64),
             *(point("p", 0.75, 10), point("h", 0.5, 40), point("b", 0.8, 60)),
         ),
         TransferRow(
-            *("far", "b", "T", 128),
+            *(CellRuns("far", "b", "T", "", "", ""), 128),
             *(point("p", 0.0, 90), point("h", 1.0, 45), point("h", 1.0, 45)),
         ),
     ]
-    figure = transfer_figure(rows, "title")
+    figure = transfer_figure([row.heat_row for row in rows], "title")
     columns = [[text.get_text() for text in axes.texts] for axes in figure.axes]
     assert columns == [
         ["0.750", "0.000"],

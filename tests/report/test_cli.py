@@ -120,6 +120,18 @@ def test_the_markdown_has_whole_tables_and_the_figures_beside_it(written):
     assert any("| **policy/seed-1** | 64 |" in line for line in lines)
 
 
+def test_sentences_are_folded_away_behind_the_summary_and_none_is_lost(written):
+    markdown = (written[1] / "report.md").read_text()
+    section = markdown.partition("## math")[2].partition("## Code")[0]
+    summary, _, rest = section.partition("<details>\n<summary>All that can be claimed, in ")
+    sentences = rest.partition("\n\n</details>")[0].splitlines()[2:]
+    assert "| policy (2 training seeds) |" in summary
+    assert int(rest.split()[0]) == len(sentences) == len(set(sentences)) > 5
+    assert all(sentence.startswith("- ") for sentence in sentences)
+    page = Page((written[1] / "report.html").read_text())
+    assert all(sentence[2:40] in page.text for sentence in sentences)
+
+
 def small_store(folder, **settings):
     learned = {"name": HOSTILE, "kind": "learned", "params": {}, "weights": "a"}
     for run in (make_run(**settings), make_run(**learned, **settings)):

@@ -13,7 +13,6 @@ from lit_unmask.report.comparisons import (
     compare,
     corrected,
     opponents,
-    paired_test,
 )
 from lit_unmask.report.families import Resampled, families
 from lit_unmask.statistics import holm, mcnemar, sign_flip_test
@@ -119,13 +118,11 @@ def test_a_copy_is_not_different():
     assert found.accuracy.low == found.accuracy.high == found.saved.value == 0
 
 
-def test_several_seeds_and_shared_verdicts_take_the_sign_flip_test():
+def test_several_seeds_take_the_sign_flip_test():
     first, second = RNG.integers(0, 2, (2, PROBLEMS, 3)).astype(float)
-    one, two = policy(first, 9), threshold(0.9, second, 9)
+    [found] = compare_all(make_dataset([policy(first, 9), threshold(0.9, second, 9)]))
     expected = sign_flip_test(first.mean(1) - second.mean(1))
-    assert paired_test(one, two) == ("sign-flip test", expected)
-    halves = policy(right(0.5) / 2, 9), threshold(0.9, right(0.5), 9)
-    assert paired_test(*halves)[0] == "sign-flip test"
+    assert (found.test, found.p_value) == ("sign-flip test", expected)
 
 
 def test_p_values_are_corrected_over_all_datasets_of_a_report():

@@ -56,21 +56,24 @@ def test_stores_that_differ_in_prompts_or_denoiser_or_length_are_refused(tmp_pat
     fill(tmp_path / "one", make_run())
     other = make_run(name="margin", policy="Margin", **{field: value})
     fill(tmp_path / "two", other)
-    with pytest.raises(
-        ConfigurationError, match=f"math: .*{field}=.* and margin .*{field}={value}"
-    ):
+    with pytest.raises(ConfigurationError) as refused:
         read([tmp_path / "one", tmp_path / "two"])
+    said = str(refused.value)
+    assert f"BL 64 in {tmp_path / 'one'} has {field}={getattr(make_run(), field)} and" in said
+    assert f"BL 64 in {tmp_path / 'two'} has {field}={value}, which cannot be compared; " in said
+    assert said.endswith(f", or report {tmp_path / 'one'} and {tmp_path / 'two'} apart")
 
 
 def test_policies_with_other_noise_seeds_are_refused(tmp_path):
     fill(tmp_path, make_run(), make_run(name="margin", policy="Margin", seed=1))
-    with pytest.raises(ConfigurationError, match=r"seeds \[0\] and margin .* has \[1\]"):
+    with pytest.raises(ConfigurationError, match=r"seeds \[0\] and margin .* has \[1\]") as refused:
         read([tmp_path])
+    assert f"in {tmp_path} has" in str(refused.value) and "apart" not in str(refused.value)
 
 
 def test_tuning_with_another_denoiser_is_refused(tmp_path):
     fill(tmp_path, make_run(), make_run(stage="tuning", denoiser="big"))
-    expected = "tuning runs have denoiser=big and the test runs denoiser=tiny-llada"
+    expected = "tuning runs in .* have denoiser=big and the test runs in .* denoiser=tiny-llada"
     with pytest.raises(ConfigurationError, match=expected):
         read([tmp_path])
 
@@ -78,7 +81,7 @@ def test_tuning_with_another_denoiser_is_refused(tmp_path):
 def test_stores_that_contradict_each_other_are_refused(tmp_path):
     fill(tmp_path / "one", make_run())
     fill(tmp_path / "two", make_run(), nfe=9)
-    with pytest.raises(ConfigurationError, match=r"two: threshold .* another outcome of 'a'"):
+    with pytest.raises(ConfigurationError, match=r"two: threshold .* outcome of 'a' than .*one,"):
         read([tmp_path / "one", tmp_path / "two"])
     fill(tmp_path / "same", make_run())
     assert len(read([tmp_path / "one", tmp_path / "same"])[0].test) == 1

@@ -5,43 +5,52 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 
-from lit_unmask.frontier import Point
+
+@dataclass(frozen=True)
+class Side:
+    """What one policy or heuristic reached in a cell.
+
+    Attributes:
+        label: Name, settings and block length.
+        accuracy: Share of problems solved.
+        nfe: Mean denoiser forwards a problem.
+    """
+
+    label: str
+    accuracy: float
+    nfe: float
 
 
 @dataclass(frozen=True)
-class TransferRow:
-    """A policy and the tuned heuristic under one condition.
+class HeatRow:
+    """A policy and two tuned heuristics under one condition.
 
     Attributes:
         cell: Name of the condition.
-        denoiser: Name of the denoiser.
-        task: Class name of the task.
+        condition: Denoiser, task and lengths, in words.
         gen_length: Generation length in tokens.
-        policy: The policy's point.
-        heuristic: Point on the same problems of the heuristic that is closest: on the tuning
-            problems it reaches the policy's accuracy in the fewest forwards.
-        best: The same of the heuristic that was most accurate on the tuning problems.
+        policy: The policy.
+        closest: The heuristic that reaches the policy's accuracy in the fewest forwards.
+        best: The most accurate heuristic.
     """
 
     cell: str
-    denoiser: str
-    task: str
+    condition: str
     gen_length: int
-    policy: Point
-    heuristic: Point
-    best: Point
+    policy: Side
+    closest: Side
+    best: Side
 
     @property
     def gain(self) -> float:
         """Accuracy of the policy minus that of the closest heuristic."""
-        return self.policy.accuracy - self.heuristic.accuracy
+        return self.policy.accuracy - self.closest.accuracy
 
     @property
     def gap(self) -> float:
@@ -51,22 +60,11 @@ class TransferRow:
     @property
     def cost(self) -> float:
         """Forwards of the policy divided by those of the closest heuristic."""
-        return self.policy.nfe / self.heuristic.nfe
-
-    def as_row(self) -> dict[str, Any]:
-        """Return the fields as a JSON-ready dictionary."""
-        return vars(self) | {
-            "policy": self.policy.as_row(),
-            "heuristic": self.heuristic.as_row(),
-            "best": self.best.as_row(),
-            "accuracy_difference": self.gain,
-            "accuracy_difference_to_best": self.gap,
-            "nfe_ratio": self.cost,
-        }
+        return self.policy.nfe / self.closest.nfe
 
 
-def transfer_figure(rows: Sequence[TransferRow], title: str = "") -> Figure:
-    """Draw accuracy and NFE of the policy in each cell, and their distance from the heuristic.
+def transfer_figure(rows: Sequence[HeatRow], title: str = "") -> Figure:
+    """Draw accuracy and NFE of the policy in each cell, and their distance from the heuristics.
 
     Args:
         rows: One row a cell.
@@ -94,7 +92,7 @@ def transfer_figure(rows: Sequence[TransferRow], title: str = "") -> Figure:
         CenteredNorm(halfrange=max(0.5, *map(abs, costs))),
     )
     _column(
-        *(columns[4], "accuracy minus most\naccurate heuristic's", gaps),
+        *(columns[4], "accuracy minus\nmost accurate's", gaps),
         *([f"{value:+.3f}" for value in gaps], "PuOr", difference),
     )
     columns[0].set_yticks(range(len(rows)), [_label(row) for row in rows], fontsize=8)
@@ -121,14 +119,8 @@ def _column(
         axes.text(0, place, text, ha="center", va="center", color="white" if dark else "black")
 
 
-def _label(row: TransferRow) -> str:
+def _label(row: HeatRow) -> str:
     return (
-        f"{row.cell}\n{row.denoiser}, {row.task}, L {row.gen_length}, "
-        f"BL {row.policy.block_length}\nclosest: {_said(row.heuristic)}\n"
-        f"most accurate: {_said(row.best)}"
+        f"{row.cell}\n{row.condition}\nclosest: {row.closest.label}\n"
+        f"most accurate: {row.best.label}"
     )
-
-
-def _said(point: Point) -> str:
-    settings = ", ".join(f"{value:g}" for value in point.params.values())
-    return f"{point.name} {settings}, BL {point.block_length}"

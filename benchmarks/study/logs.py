@@ -1,0 +1,54 @@
+"""Logs of the runs of the study."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+
+from study.training import TRAINED
+
+# Rounds that a mean is taken over, and the share of the best one that counts as a collapse.
+WINDOW, FALLEN = 20, 0.7
+
+
+@dataclass(frozen=True)
+class Log:
+    """Scalars of a run by round.
+
+    Attributes:
+        rounds: For each round that has something, the scalars by tag.
+    """
+
+    rounds: list[dict[str, float]]
+
+    @property
+    def row_forwards(self) -> float:
+        """Denoiser row-forwards of the training rollouts."""
+        return sum(self.column("train/row_forwards"))
+
+    def column(self, tag: str) -> list[float]:
+        """Return a scalar over the rounds that have it."""
+        return [values[tag] for values in self.rounds if tag in values]
+
+    @property
+    def verdict(self) -> str:
+        """Whether the training reward fell and stayed low, in words."""
+        rewards = self.column("train/reward")
+        # The second half of a curriculum, whose problems are alike.
+        late = rewards[len(rewards) // 2 :]
+        if len(late) < 2 * WINDOW:
+            return "no rounds of rollouts" if not rewards else "too short"
+        means = [sum(late[i : i + WINDOW]) / WINDOW for i in range(len(late) - WINDOW + 1)]
+        fallen = "collapsed" if means[-1] < FALLEN * max(means) else "no collapse"
+        return f"{fallen}: {max(means):.2f}, {means[-1]:.2f}"
+
+
+def read_log(name: str) -> Log:
+    """Read the log of a run."""
+    with (TRAINED / name / "training.csv").open(newline="") as file:
+        return Log(
+            [
+                {tag: float(value) for tag, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
+        )
