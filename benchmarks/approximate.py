@@ -3,7 +3,9 @@
     python benchmarks/approximate.py --problems 100
 
 Decodes problems of sums at 64 tokens with each mode and without, for two block lengths and two
-heuristics. Writes benchmarks/results/approximate.json and .md.
+heuristics; with torchao installed (the extra eight-bit) also with weights of eight bits, where each
+forward is compared with that of the whole denoiser. Writes approximate.json and approximate.md to
+the folder --out.
 """
 
 from __future__ import annotations
@@ -11,20 +13,24 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rich.progress import track
+from transformers import TorchAoConfig
 
-from lit_unmask.denoisers import Denoiser, Dream, LLaDA
-from lit_unmask.drift import Drift, drift
+from lit_unmask.denoisers import Dream, LLaDA, Placement, StockDenoiser
+from lit_unmask.drift import Drift, denoiser_drift, drift
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence
 from lit_unmask.rollout import Approximate, Decoding, Scheduling
 from lit_unmask.tasks import ShoppingSums
 
 GEN_LENGTH = 64
-DENOISERS: dict[str, type[Denoiser]] = {"tiny-llada": LLaDA, "tiny-dream": Dream}
+DENOISERS: dict[str, type[StockDenoiser]] = {"tiny-llada": LLaDA, "tiny-dream": Dream}
 BLOCKS = [8, 16]
 POLICIES = {
     "low confidence (k=1)": LowConfidence(1),
@@ -35,11 +41,21 @@ MODES = {
     "dual": Approximate(cache="dual"),
     "early stop": Approximate(early_stop=True),
 }
+# Classes of torchao.quantization.
+EIGHT_BITS = {"int8 weights": "Int8WeightOnlyConfig", "fp8 weights": "Float8WeightOnlyConfig"}
 HEADER = (
     "| denoiser | policy | block | mode | same proposal: block, all masked | difference of "
     "confidence: block, all masked | accuracy (exact) | NFE (exact) | full + partial forwards "
     "(exact) | tokens saved | same text |"
 )
+
+
+@cache
+def eight_bits(name: str, mode: str) -> StockDenoiser:
+    """Return a bundled denoiser with its layers' weights in eight bits."""
+    quantization = import_module("torchao.quantization")
+    config: Any = TorchAoConfig(getattr(quantization, EIGHT_BITS[mode])())
+    return DENOISERS[name](name, placement=Placement(quantization=config))
 
 
 def record(setting: dict[str, Any], found: Drift) -> dict[str, Any]:
@@ -50,9 +66,12 @@ def record(setting: dict[str, Any], found: Drift) -> dict[str, Any]:
 def row(setting: dict[str, Any], found: Drift) -> str:
     block, masked, mine, exact = found.eligible, found.masked, found.approximate, found.exact
     proposals = confidences = "no partial forwards"
-    if found.readings:
+    if block.positions:
         proposals = f"{block.same_proposal:.3f}, {masked.same_proposal:.3f}"
         confidences = f"{block.confidence_difference:.4f}, {masked.confidence_difference:.4f}"
+    elif found.readings:
+        proposals = f"all: {masked.same_proposal:.3f}"
+        confidences = f"all: {masked.confidence_difference:.4f}"
     cells = [
         *(setting["denoiser"], setting["policy"], str(setting["block_length"]), setting["mode"]),
         *(proposals, confidences),
@@ -73,16 +92,17 @@ def main() -> None:
     options = parser.parse_args()
     problems = list(ShoppingSums("test", options.problems, seed=1))
     denoisers = {name: kind(name) for name, kind in DENOISERS.items()}
-    settings = list(itertools.product(DENOISERS, POLICIES, BLOCKS, MODES))
+    modes = [*MODES, *(EIGHT_BITS if find_spec("torchao") else [])]
+    settings = list(itertools.product(DENOISERS, POLICIES, BLOCKS, modes))
     records, lines = [], [HEADER, "| --- " * HEADER.count(" | ") + "| --- |"]
     for denoiser, policy, block_length, mode in track(settings, description="drift"):
-        decoding = Decoding(
-            GEN_LENGTH,
-            block_length,
-            scheduling=Scheduling(max_rows=128),
-            approximate=MODES[mode],
-        )
-        found = drift(denoisers[denoiser], POLICIES[policy], problems, decoding, options.seed)
+        decoding = Decoding(GEN_LENGTH, block_length, scheduling=Scheduling(max_rows=128))
+        whole, chosen = denoisers[denoiser], POLICIES[policy]
+        if mode in MODES:
+            decoding = replace(decoding, approximate=MODES[mode])
+            found = drift(whole, chosen, problems, decoding, options.seed)
+        else:
+            found = denoiser_drift(eight_bits(denoiser, mode), whole, chosen, problems, decoding)
         setting: dict[str, Any] = {
             "denoiser": denoiser,
             "policy": policy,

@@ -63,11 +63,13 @@ class Drift:
     """An approximate decoding beside the exact one: same problems, same noise.
 
     Attributes:
-        readings: Partial row-forwards that were compared, along the approximate trajectories. Full
-            ones are left out, as the exact engine would do the same.
+        readings: Row-forwards that were compared, along the approximate trajectories: of an
+            approximate decoding the partial ones, as the exact engine would do the full ones alike,
+            of another denoiser all.
         masked: Agreement over all masked positions of these readings. Those outside the computed
             span have the signals of the block's first forward, as the policy sees them.
-        eligible: Agreement over the masked positions of the current block.
+        eligible: Agreement over the masked positions of the current block, which partial forwards
+            alone tell; of another denoiser no positions.
         same_completions: Share of problems whose completions are equal as text.
         approximate: The approximate engine.
         exact: The exact engine.
@@ -130,25 +132,73 @@ def drift(
     Raises:
         ValueError: If the token temperature is positive, where proposals are drawn.
     """
+    _check_greedy(decoding)
+    watch = _Watch(denoiser, len(problems), decoding)
+    approximate = _watched(watch, denoiser, policy, problems, decoding, seed)
+    plain = replace(decoding, approximate=Approximate())
+    return _drift(watch, approximate, evaluate(denoiser, policy, problems, plain, seed))
+
+
+def denoiser_drift(
+    denoiser: Denoiser,
+    original: Denoiser,
+    policy: Policy,
+    problems: Sequence[Problem],
+    decoding: Decoding,
+) -> Drift:
+    """Compare a denoiser with the one that it was made from, for instance by quantisation.
+
+    Both decode the problems with the same noise, and the original is asked about every buffer that
+    the other one was asked about.
+
+    Args:
+        denoiser: The one whose drift is measured; it is the ``approximate`` side.
+        original: The ``exact`` side.
+        policy: Learned policy or heuristic.
+        problems: What to solve.
+        decoding: Exact, or with the same approximations on both sides.
+
+    Returns:
+        Agreement of readings, accuracy and costs.
+
+    Raises:
+        ValueError: If the token temperature is positive, or there is a key-value cache, with which
+            only a part of the forwards could be compared.
+    """
+    _check_greedy(decoding)
+    if decoding.approximate.cache != "none":
+        raise ValueError(
+            f"approximate.cache={decoding.approximate.cache!r}: measure one approximation at a time"
+        )
+    watch = _Other(original)
+    approximate = _watched(watch, denoiser, policy, problems, decoding)
+    return _drift(watch, approximate, evaluate(original, policy, problems, decoding))
+
+
+def _check_greedy(decoding: Decoding) -> None:
     if decoding.temperature > 0:
         raise ValueError(
             f"temperature={decoding.temperature}: drift compares most probable tokens, which are "
             "proposed at temperature 0 alone; set decoding.temperature=0"
         )
-    watch = _Watch(denoiser, len(problems), decoding)
+
+
+def _watched(watch: _Watch | _Other, denoiser: Denoiser, *asked: Any) -> Evaluation:
+    """Evaluate as asked, while somebody sees the denoiser's forwards."""
     handle = denoiser.register_forward_hook(watch, with_kwargs=True)
     try:
-        approximate = evaluate(denoiser, policy, problems, decoding, seed)
+        return evaluate(denoiser, *asked)
     finally:
         handle.remove()
-    plain = replace(decoding, approximate=Approximate())
-    exact = evaluate(denoiser, policy, problems, plain, seed)
+
+
+def _drift(watch: _Watch | _Other, approximate: Evaluation, exact: Evaluation) -> Drift:
     pairs = zip(approximate.completions, exact.completions, strict=True)
     return Drift(
         readings=watch.readings,
         masked=watch.masked.agreement,
         eligible=watch.eligible.agreement,
-        same_completions=sum(a == b for a, b in pairs) / max(len(problems), 1),
+        same_completions=sum(a == b for a, b in pairs) / max(len(exact.completions), 1),
         approximate=Side.of(approximate),
         exact=Side.of(exact),
     )
@@ -223,3 +273,26 @@ class _Watch:
         self.readings += len(response)
         self.masked.add(masked, same, difference)
         self.eligible.add(masked & block, same, difference)
+
+
+class _Other:
+    """Sees a denoiser's forwards and repeats each with another denoiser."""
+
+    def __init__(self, original: Denoiser) -> None:
+        self._original = original
+        self.readings, self.masked, self.eligible = 0, _Tally(), _Tally()
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        asked: tuple[Any, ...],
+        options: Mapping[str, Any],
+        output: DenoiserOutput,
+    ) -> None:
+        """Compare one call; a hook of :class:`torch.nn.Module`, after its forward."""
+        prompt, response, signals = asked[:3]
+        # Not through ``__call__``, for the original may be the denoiser itself.
+        exact = self._original.forward(prompt, response, signals)
+        difference = (output.confidence - exact.confidence)[..., 0].abs()
+        self.readings += len(response)
+        self.masked.add(response == denoiser.mask_id, output.proposal == exact.proposal, difference)

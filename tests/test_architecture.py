@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "objective": ["types", "distributions", "grpo", "rounds"],
     "imitation": ["types", "distributions"],
     "held": [],
+    "strategy": ["errors", "denoisers", "evaluating"],
     "continuation": ["errors"],
     "spares": ["types", "errors"],
     "experts": [
@@ -92,6 +93,7 @@ MAY_IMPORT = {
         *("rewards", "schedule", "grading", "evaluation", "metrics", "frontier", "tuning"),
         *("rounds", "tasks", "sharing.training", "speed"),
     ],
+    "rehearsal": ["denoisers.base", "tasks.datamodule"],
     "preflight": ["types", "errors", "module", "speed", "tasks", "demonstrations", "spares"],
     "pretrain": [
         *("types", "errors", "schedule", "denoisers", "policies", "rollout", "tasks"),
@@ -102,12 +104,15 @@ MAY_IMPORT = {
         *("frontier", "tuning", "tasks", "module", "preflight", "imitation", "callbacks"),
         *("denoisers.base", "store", "evaluation_set", "sweep", "trace", "inspection", "rewards"),
         *("trajectories", "viewer", "files", "sharing", "demonstrations", "experts"),
+        *("report.cells", "report.heatmap"),
     ],
     "plan": [
         *("types", "errors", "module", "denoisers", "rollout", "tasks", "sandbox"),
-        *("callbacks", "preflight", "plan"),
+        *("policies", "tuning", "callbacks", "preflight", "plan"),
     ],
-    "cli": ["types", "errors", "module", "preflight", "tasks", "callbacks", "plan"],
+    "cli": [
+        *("types", "errors", "module", "preflight", "rehearsal", "tasks", "callbacks", "plan"),
+    ],
     "__main__": ["cli"],
     "__init__": [],
 }
@@ -116,7 +121,9 @@ ONLY_IN = {
     "lightning": [
         "module",
         "evaluating",
+        "strategy",
         "preflight",
+        "rehearsal",
         "cli",
         "callbacks",
         "pretrain",
@@ -140,7 +147,7 @@ ONLY_IN = {
     "math_verify": ["verification.prover_process"],
     "filelock": ["store"],
     "scipy": ["distributions.beta", "frontier", "inspection", "statistics"],
-    "matplotlib": ["callbacks", "report.figures"],
+    "matplotlib": ["callbacks", "report.figures", "report.heatmap"],
     "jinja2": ["report.documents"],
     "rich": ["callbacks", "cli", "plan.printing"],
 }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers import Denoiser
-from lit_unmask.drift import Agreement, Drift, Side, drift
+from lit_unmask.drift import Agreement, Drift, Side, denoiser_drift, drift
 from lit_unmask.evaluation import evaluate, rollout_numbers
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence
 from lit_unmask.rollout import Approximate, Decoding, Noise, rollout
@@ -161,3 +161,35 @@ def test_drawn_tokens_are_refused_with_the_remedy(
     with pytest.raises(ValueError) as error:
         drift(denoiser, LowConfidence(1), problems, decoding)
     assert all(part in str(error.value) for part in ("temperature=0.5", "temperature=0"))
+
+
+@torch.no_grad()
+def test_another_denoiser_is_compared_reading_by_reading(
+    denoiser: Denoiser, problems: list[Problem]
+) -> None:
+    rounded = copy.deepcopy(denoiser)
+    for weight in rounded.network.model.layers.parameters():
+        weight.copy_((weight * 4).round() / 4)
+    decoding = Decoding(LENGTH, LENGTH)
+    found = denoiser_drift(rounded, denoiser, LowConfidence(1), problems[:3], decoding)
+    prompt, noise = denoiser.encode(problems[:3]), Noise(0, rollout_numbers(problems[:3]))
+    result = rollout(rounded, LowConfidence(1), prompt, decoding, noise)
+    assert found.readings == 3 * LENGTH == found.approximate.full
+    masked, same, difference = 0, 0, 0.0
+    for step in range(LENGTH):
+        buffer = result.response.masked_fill(result.committed_at >= step, denoiser.mask_id)
+        one, two = (which(prompt, buffer, Signals()) for which in (rounded, denoiser))
+        where = buffer == denoiser.mask_id
+        masked += int(where.sum())
+        same += int((one.proposal == two.proposal)[where].sum())
+        difference += float((one.confidence - two.confidence)[..., 0].abs()[where].sum())
+    assert found.masked.positions == masked and 0 < same < masked
+    assert found.masked.same_proposal == pytest.approx(same / masked)
+    assert found.masked.confidence_difference == pytest.approx(difference / masked, abs=1e-5)
+    assert found.eligible.positions == 0 and found.nfe_difference == 0
+    itself = denoiser_drift(denoiser, denoiser, LowConfidence(1), problems[:3], decoding)
+    assert (itself.masked.same_proposal, itself.masked.confidence_difference) == (1.0, 0.0)
+    assert itself.same_completions == 1
+    with pytest.raises(ValueError, match="one approximation at a time"):
+        cached = Decoding(LENGTH, BLOCK, approximate=Approximate("dual"))
+        denoiser_drift(rounded, denoiser, LowConfidence(1), problems, cached)

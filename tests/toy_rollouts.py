@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from lit_unmask.denoisers.memory import RowLimit
 from lit_unmask.policies import (
     ConfidenceThreshold,
     ConfidenceTransformer,
@@ -27,6 +28,7 @@ class ToyDenoiser(nn.Module):
     """Draws its logits from a hash of all real tokens of the row and of their places."""
 
     mask_id = MASK
+    row_limit = RowLimit()
 
     def check_length(self, prompt, gen_length):
         if prompt.tokens.shape[1] + gen_length > 64:

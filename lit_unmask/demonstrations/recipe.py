@@ -11,6 +11,7 @@ from lit_unmask.demonstrations.recording import Demonstrator
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.files import replace_file
 from lit_unmask.fingerprints import denoiser_name, policy_hash
+from lit_unmask.rollout import Approximate
 from lit_unmask.sharing.description import describe
 from lit_unmask.types import Signals
 
@@ -60,8 +61,16 @@ class Recipe:
         Args:
             who: Who demonstrates.
             keep: What is kept.
+
+        Raises:
+            ConfigurationError: If the expert's decoding is approximate.
         """
         decoding = who.decoding
+        if decoding.approximate != Approximate():
+            raise ConfigurationError(
+                f"demonstrations are recorded exactly, and decoding has {decoding.approximate}; "
+                "leave decoding.approximate out"
+            )
         try:
             description: dict[str, Any] | str = describe(who.policy)
         except ConfigurationError:

@@ -15,7 +15,8 @@ from lit_unmask.denoisers.loading import Loaded
 from lit_unmask.denoisers.memory import RowLimit
 from lit_unmask.denoisers.placement import named_weights
 from lit_unmask.denoisers.probes import Probed, run_probes
-from lit_unmask.denoisers.reduction import check_noise, join, reduce_logits
+from lit_unmask.denoisers.reduction import check_noise, drop, even_chunk, join, reduce_logits
+from lit_unmask.denoisers.sharding import Shards
 from lit_unmask.denoisers.text import ChatText
 from lit_unmask.types import DenoiserOutput, Prompt, Signals
 
@@ -43,6 +44,7 @@ class Denoiser(ChatText, nn.Module, ABC):
         max_length: Largest prompt plus response, in tokens.
         network: The network.
         row_limit: Most rows in one call of the network, found out by running out of memory.
+        shards: The ranks that share the weights, or None; see ``StockDenoiser.shard``.
 
     Raises:
         ValueError: If ``max_logits`` is not positive.
@@ -50,6 +52,7 @@ class Denoiser(ChatText, nn.Module, ABC):
     """
 
     shift: bool
+    shards: Shards | None = None
 
     def __init__(self, loaded: Loaded, max_logits: int | None = None) -> None:
         super().__init__()
@@ -86,7 +89,7 @@ class Denoiser(ChatText, nn.Module, ABC):
         return dict(self._identity)
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the network's weights by name, offloaded ones too."""
+        """Yield the weights by name; ranks that share them call this together."""
         return named_weights(self.network)
 
     def train(self, mode: bool = True) -> Self:
@@ -94,8 +97,8 @@ class Denoiser(ChatText, nn.Module, ABC):
         return super().train(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the weights, unless a device map has placed them."""
-        if self.placement.device_map is None:
+        """Move or cast the weights, unless a device map or ranks have them in their places."""
+        if self.placement.device_map is None and self.shards is None:
             return super()._apply(fn, recurse)
         sample = torch.empty(0)
         self.placement.refuse_move(sample, fn(sample), self.device)
@@ -167,10 +170,15 @@ class Denoiser(ChatText, nn.Module, ABC):
         def part(rows: slice) -> DenoiserOutput:
             drawn = None if noise is None else noise[rows].flatten()
             one = Prompt(prompt.tokens[rows], prompt.attention[rows])
-            states = self._states(one, response[rows], kept and kept.select(rows))
-            return self._read(states, signals, drawn, temperature)
 
-        return DenoiserOutput.cat(self.row_limit.run(part, len(response)))
+            def ask() -> DenoiserOutput:
+                states = self._states(one, response[rows], kept and kept.select(rows))
+                return self._read(states, signals, drawn, temperature)
+
+            return ask() if self.shards is None else self.shards.run(ask)
+
+        recover = None if self.shards is None else self.shards.finish
+        return DenoiserOutput.cat(self.row_limit.run(part, len(response), recover))
 
     def _read(
         self, states: Tensor, signals: Signals, noise: Tensor | None, temperature: float
@@ -178,13 +186,16 @@ class Denoiser(ChatText, nn.Module, ABC):
         """Reduce the logits of states ``[B, W, D]``; ``noise`` is ``[B * W]`` or None."""
         shape = states.shape[:2]
         flat = states.flatten(0, 1)
-        chunk = self._chunk()
+        chunk = even_chunk(len(flat), self._most_positions())
         parts = []
         for start in range(0, len(flat), chunk):
-            logits = self._head(flat[start : start + chunk])
+            # All chunks have one shape, as rounding may depend on it: the last one begins earlier.
+            first = min(start, len(flat) - chunk)
+            logits = self._head(flat[first : first + chunk])
             # The head may be on another device than the inputs.
-            piece = None if noise is None else noise[start : start + chunk].to(logits.device)
-            parts.append(reduce_logits(logits, signals, self.mask_id, piece, temperature))
+            piece = None if noise is None else noise[first : first + chunk].to(logits.device)
+            reduced = reduce_logits(logits, signals, self.mask_id, piece, temperature)
+            parts.append(drop(reduced, start - first))
         proposal, confidence, entropy = join(parts)
         return DenoiserOutput(
             proposal.view(shape),
@@ -205,9 +216,13 @@ class Denoiser(ChatText, nn.Module, ABC):
             ``[B, L, V]`` float32, ``-inf`` at the mask token.
         """
         self._check(prompt, response)
-        return self._head(self._states(prompt, response)).to(self.device)
 
-    def _chunk(self) -> int:
+        def ask() -> Tensor:
+            return self._head(self._states(prompt, response)).to(self.device)
+
+        return ask() if self.shards is None else self.shards.run(ask)
+
+    def _most_positions(self) -> int:
         """Return the number of positions whose logits may exist at once."""
         on_cpu = self.device.type == "cpu"
         limit = self.max_logits or (MAX_LOGITS_CPU if on_cpu else MAX_LOGITS_ACCELERATOR)

@@ -23,12 +23,18 @@ class RowLimit:
     def __init__(self) -> None:
         self.rows: int | None = None
 
-    def run(self, call: Callable[[slice], Result], rows: int) -> list[Result]:
+    def run(
+        self,
+        call: Callable[[slice], Result],
+        rows: int,
+        recover: Callable[[], None] | None = None,
+    ) -> list[Result]:
         """Run a call on all rows, in as many parts as needed.
 
         Args:
             call: Computes the rows of a slice; it is repeated after it has run out of memory.
             rows: Rows in all.
+            recover: Called after a call has run out of memory, before it is repeated.
 
         Returns:
             The results of consecutive slices.
@@ -52,6 +58,8 @@ class RowLimit:
             # Outside the handler, where the traceback no longer holds the failed call's tensors.
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+            if recover is not None:
+                recover()
         return results
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 from transformers.integrations.accelerate import load_offloaded_parameter
 
@@ -83,7 +84,7 @@ class Placement:
         return {name: value for name, value in named.items() if value is not None}
 
     def refuse_move(self, sample: Tensor, moved: Tensor, home: torch.device) -> None:
-        """Refuse what would change the weights of a denoiser that a device map has placed.
+        """Refuse what would change weights that a device map or ranks have in their places.
 
         Args:
             sample: An empty tensor on the CPU.
@@ -95,10 +96,11 @@ class Placement:
         """
         if moved.dtype != sample.dtype:
             raise RuntimeError(
-                f"weights placed by device_map={self.device_map!r} keep their type; choose it with "
-                "the denoiser's dtype"
+                "weights that were placed "
+                f"{f'by device_map={self.device_map!r}' if self.device_map else 'on ranks'} "
+                "keep their type; choose it with the denoiser's dtype"
             )
-        if moved.device.type != "cpu" and moved.device != home:
+        if moved.device.type != "cpu" and moved.device != home and self.device_map is not None:
             raise RuntimeError(
                 f"device_map={self.device_map!r} puts the denoiser's first layer on {home}, but "
                 f"this process runs on {moved.device}; use one process (trainer.devices: 1), or "
@@ -117,9 +119,12 @@ def input_device(embedding: nn.Module) -> torch.device:
 def named_weights(network: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     """Yield the entries of a network's state, by name, as plain tensors.
 
-    Offloaded ones are read one by one; quantised ones of a tensor class of their own are unpacked.
+    Offloaded ones are read, and sharded ones gathered, one by one; quantised ones of a tensor class
+    of their own are unpacked.
     """
     for name, value in sorted(network.state_dict().items()):
         if value.is_meta:
             value = load_offloaded_parameter(network, name)
+        if isinstance(value, DTensor):
+            value = value.full_tensor()
         yield name, value if type(value) in (Tensor, nn.Parameter) else value.dequantize()

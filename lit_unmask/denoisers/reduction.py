@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -94,6 +96,19 @@ def check_noise(response: Tensor, uniform: Tensor | None, temperature: float) ->
             f"each position: shape {tuple(response.shape)}"
         )
     return uniform
+
+
+def even_chunk(positions: int, most: int) -> int:
+    """Return how large chunks of positions are, of at most ``most``, if all are about alike."""
+    return math.ceil(positions / math.ceil(positions / most)) if positions else 1
+
+
+def drop(reduced: Reduced, count: int) -> Reduced:
+    """Return a reduction without its first positions."""
+    if count == 0:
+        return reduced
+    proposal, confidence, entropy = reduced
+    return proposal[count:], confidence[count:], None if entropy is None else entropy[count:]
 
 
 def join(parts: list[Reduced]) -> Reduced:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
 from transformers import PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
@@ -19,6 +20,7 @@ from lit_unmask.denoisers.layout import Layout, StockConfig
 from lit_unmask.denoisers.loading import Loaded, check_dtype, empty_shapes, load_network
 from lit_unmask.denoisers.placement import Placement, input_device
 from lit_unmask.denoisers.probes import probe_rotary
+from lit_unmask.denoisers.sharding import Shards
 from lit_unmask.denoisers.tokenizer import check_vocabulary, load_tokenizer
 
 DType = Literal["float32", "bfloat16", "float16"]
@@ -106,6 +108,28 @@ class StockDenoiser(Layout, Denoiser):
         tied = config.tie_word_embeddings
         layers = {name: shape for name, shape in shapes.items() if not (tied and name == HEAD)}
         return fit(adapter, layers, {cls.original_name(name): name for name in layers})
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Spread the weights over ranks by FSDP2, for a denoiser that is too large for one device.
+
+        From now on the ranks make all forwards together, see
+        :class:`~lit_unmask.denoisers.sharding.Shards`; in a trainer,
+        :class:`lit_unmask.strategy.ShardedDenoiser` sees to it. What is decoded does not change.
+
+        Args:
+            mesh: The ranks that share the weights.
+
+        Raises:
+            ValueError: If the weights are spread, placed by a device map or quantised already.
+        """
+        if self.shards is not None:
+            raise ValueError("the denoiser's weights are spread over ranks already")
+        if self.placement != Placement():
+            raise ValueError(
+                f"{self.placement} and weights spread over ranks exclude each other; leave the "
+                "denoiser's placement out"
+            )
+        self.shards = Shards(self.network, self.network.model.layers, mesh)
 
     @property
     def device(self) -> torch.device:

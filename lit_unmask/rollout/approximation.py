@@ -16,6 +16,12 @@ from lit_unmask.types import Prompt
 class Approximate:
     """Savings that change trajectories. ``lit_unmask.drift`` measures by how much.
 
+    They belong to ``decoding`` and hold for whatever a callback decodes on top of it, heuristics
+    and baselines too, so that what is compared was decoded alike. Where a callback asks for blocks
+    that a cache makes no sense with, it is refused before any work starts. Demonstrations for
+    others are recorded exactly or not at all, and a results store does not compare approximate
+    runs with exact ones.
+
     Attributes:
         cache: Block-wise cache of keys and values, as in Fast-dLLM (arXiv 2505.22618). The first
             forward of a block is a full one, whose keys and values are kept; in the later forwards

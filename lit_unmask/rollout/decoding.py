@@ -26,7 +26,7 @@ class Decoding:
 
     Raises:
         ValueError: If a value is out of range, the block length does not divide the length, or
-            there is a cache and only one block.
+            there is a cache and only one block, or shapes that a cache does not keep.
     """
 
     gen_length: int = 256
@@ -51,3 +51,8 @@ class Decoding:
         if self.on_empty not in ("force", "wait"):
             raise ValueError(f"on_empty={self.on_empty!r} must be 'force' or 'wait'")
         self.approximate.check_blocks(self.gen_length, self.block_length)
+        if self.scheduling.deterministic and self.approximate.cache != "none":
+            raise ValueError(
+                f"scheduling.deterministic=True fixes the shapes of full forwards, and "
+                f"approximate.cache={self.approximate.cache!r} makes partial ones; choose one"
+            )

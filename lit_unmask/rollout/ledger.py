@@ -11,7 +11,7 @@ class Ledger:
 
     Attributes:
         charged: Steps that the rows are charged for, the sum of NFE.
-        computed: Row-forwards that ran, full ones and partial ones.
+        computed: Row-forwards that ran, full ones, partial ones and blank ones.
         shared: Charged steps that took the result of an identical row.
         tokens: Tokens that went through the denoiser, padding included.
         padded_tokens: Of these, left padding.
@@ -19,9 +19,11 @@ class Ledger:
             keys and values (``approximate.cache``).
         partial_tokens: Of the tokens, those of partial row-forwards; there is no padding among
             them.
+        blank: Of the row-forwards that ran, those of copies of rows, which give a call its fixed
+            shape (``scheduling.deterministic``); their tokens are all counted as padding.
         calls: Batched denoiser calls.
         policy_rows: Rows through the policy; beyond ``charged``, steps that were asked about ahead
-            and not taken.
+            and not taken, and copies of rows.
         seconds: Wall time.
     """
 
@@ -32,6 +34,7 @@ class Ledger:
     padded_tokens: int = 0
     partial: int = 0
     partial_tokens: int = 0
+    blank: int = 0
     calls: int = 0
     policy_rows: int = 0
     seconds: float = 0.0
@@ -39,7 +42,7 @@ class Ledger:
     @property
     def skipped(self) -> int:
         """Charged steps without a forward, because the row's buffer had not changed."""
-        return self.charged - self.computed - self.shared
+        return self.charged - (self.computed - self.blank) - self.shared
 
     @property
     def full(self) -> int:
@@ -53,7 +56,7 @@ class Ledger:
 
     @property
     def saved_ratio(self) -> float:
-        """Charged steps for each row-forward that ran, at least 1.
+        """Charged steps for each row-forward that ran; below 1 only where blank ones ran too.
 
         A partial row-forward counts as one, whatever it saves: see ``tokens`` for that.
         """

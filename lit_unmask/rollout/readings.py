@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lit_unmask.denoisers.base import Denoiser
@@ -156,19 +157,54 @@ class Readings:
             rows = rows[full]
             self.cache.renew(rows)
         places = rows.tolist()
-        for bucket in self.decoding.scheduling.buckets([self.lengths[place] for place in places]):
-            if bucket:
-                part = rows[torch.tensor(bucket, device=rows.device)]
+        for call in self.decoding.scheduling.calls([self.lengths[place] for place in places]):
+            part = rows[torch.tensor(call, device=rows.device)]
+            if self.decoding.scheduling.deterministic:
+                self._remember(part, self._fixed_forward(part, response))
+            else:
                 kept = None if self.cache is None else self.cache.full(part)
                 self._remember(part, self._forward(part, response[part], kept))
 
+    def _fixed_forward(self, rows: Tensor, response: Tensor) -> DenoiserOutput:
+        """Ask about rows ``[R]`` of alike prompts in a call of a shape that others have too."""
+        scheduling = self.decoding.scheduling
+        filled = scheduling.filled(rows)
+        prompt = self.prompt.select(filled).trim()
+        lacking = scheduling.width(int(prompt.attention.sum(1).max())) - prompt.tokens.shape[1]
+        prompt = replace(
+            prompt,
+            tokens=F.pad(prompt.tokens, (lacking, 0)),
+            attention=F.pad(prompt.attention, (lacking, 0)),
+        )
+        output = self._ask(filled, prompt, response[filled])
+        limit = self.denoiser.row_limit.rows
+        if limit is not None and limit < len(filled):
+            raise RuntimeError(
+                f"a call of {len(filled)} rows does not fit into memory, and of {limit} it would "
+                f"give other numbers; set scheduling.static_rows={limit}"
+            )
+        blank, tokens = len(filled) - len(rows), prompt.tokens.shape[1] + response.shape[1]
+        first = torch.arange(len(rows), device=rows.device)
+        self._count(prompt.select(first), response[rows], None)
+        self.ledger.computed += blank
+        self.ledger.blank += blank
+        self.ledger.tokens += blank * tokens
+        self.ledger.padded_tokens += blank * tokens
+        return output.select(first)
+
     def _forward(self, rows: Tensor, response: Tensor, kept: Kept | None = None) -> DenoiserOutput:
         prompt = self.prompt.select(rows).trim()
+        self._count(prompt, response, kept)
+        return self._ask(rows, prompt, response, kept)
+
+    def _ask(
+        self, rows: Tensor, prompt: Prompt, response: Tensor, kept: Kept | None = None
+    ) -> DenoiserOutput:
+        """Call the denoiser on rows ``[R]``, with the noise of their last change."""
         draws = None
         if self.decoding.temperature > 0:
             key, step = self.noise.rollout[rows], self.changed_at[rows]
             draws = uniform(self.noise.seed, key, step, response.shape[1], TOKEN)
-        self._count(prompt, response, kept)
         asked = prompt, response, self.signals, draws, self.decoding.temperature
         return self.denoiser(*asked) if kept is None else self.denoiser(*asked, kept=kept)
 

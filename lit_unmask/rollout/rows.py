@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,6 +50,39 @@ class _Ahead:
         return last.scatter_reduce(
             0, self.row, torch.where(acts, self.offset, last[self.row]), "amin"
         )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a policy does in some rows, each at one step.
+
+    Attributes:
+        commit: ``[M, L]`` bool, what is committed, forced positions included.
+        eligible: ``[M, L]`` bool.
+        steps: What is recorded, or None.
+    """
+
+    commit: Tensor
+    eligible: Tensor
+    steps: Steps | None = None
+
+    @classmethod
+    def cat(cls, answers: Sequence[_Answer]) -> _Answer:
+        """Return all answers as one."""
+        if len(answers) == 1:
+            return answers[0]
+        steps = [answer.steps for answer in answers if answer.steps is not None]
+        return cls(
+            torch.cat([answer.commit for answer in answers]),
+            torch.cat([answer.eligible for answer in answers]),
+            Steps.cat(steps) if steps else None,
+        )
+
+    def first(self, rows: Tensor) -> _Answer:
+        """Return the answers about the first ``len(rows)`` rows."""
+        first = torch.arange(len(rows), device=rows.device)
+        steps = None if self.steps is None else self.steps.select(first)
+        return _Answer(self.commit[first], self.eligible[first], steps)
 
 
 class Rows:
@@ -103,33 +137,48 @@ class Rows:
         ahead = _Ahead.of(left.clamp(max=most_steps))
         asked = rows[ahead.row]
         index = self.nfe[asked] + ahead.offset
-        observation = self._observe(asked, index)
+        answer = self._ask_in_calls(asked, index)
+        stop = ahead.stop(answer.commit.any(1))
+        if answer.steps is not None:
+            taken = ahead.offset <= stop[ahead.row]
+            self.recorded.append(answer.steps if most_steps == 1 else answer.steps.select(taken))
+        at = ahead.first + stop
+        self._count(rows, stop + 1)
+        self._reveal(rows, answer.commit[at], answer.eligible[at])
+
+    def _ask_in_calls(self, rows: Tensor, index: Tensor) -> _Answer:
+        """Ask the policy about rows ``[M]`` at steps ``[M]``, in calls of one shape if need be."""
+        scheduling, ledger = self.decoding.scheduling, self.readings.ledger
+        if not scheduling.deterministic:
+            ledger.policy_rows += len(rows)
+            return self._ask(rows, index)
+        answers = []
+        for part in torch.arange(len(rows), device=rows.device).split(scheduling.static_rows):
+            filled = scheduling.filled(part)
+            ledger.policy_rows += len(filled)
+            answers.append(self._ask(rows[filled], index[filled]).first(part))
+        return _Answer.cat(answers)
+
+    def _ask(self, rows: Tensor, index: Tensor) -> _Answer:
+        """Ask the policy what it does in rows ``[M]`` at steps ``[M]``."""
+        observation = self._observe(rows, index)
         distribution = self.policy(observation)
-        uniforms = uniform(
-            self.noise.seed,
-            self.noise.rollout[asked],
-            index,
-            self.decoding.gen_length,
-            ACTION,
-        )
-        action = distribution.sample(uniforms)
+        length = self.decoding.gen_length
+        noise = uniform(self.noise.seed, self.noise.rollout[rows], index, length, ACTION)
+        action = distribution.sample(noise)
         chosen = distribution.positions(action) & observation.eligible
         commit = self._forced(chosen, distribution) & observation.eligible
-        stop = ahead.stop(commit.any(1))
-        if self.record:
-            steps = Steps(
-                rollout=asked,
-                index=index,
-                action=action,
-                chosen=chosen,
-                log_prob=distribution.log_prob(action),
-                **vars(observation),
-            )
-            taken = ahead.offset <= stop[ahead.row]
-            self.recorded.append(steps if most_steps == 1 else steps.select(taken))
-        at = ahead.first + stop
-        self._count(rows, stop + 1, len(asked))
-        self._reveal(rows, commit[at], observation.eligible[at])
+        if not self.record:
+            return _Answer(commit, observation.eligible)
+        steps = Steps(
+            rollout=rows,
+            index=index,
+            action=action,
+            chosen=chosen,
+            log_prob=distribution.log_prob(action),
+            **vars(observation),
+        )
+        return _Answer(commit, observation.eligible, steps)
 
     def _observe(self, rows: Tensor, index: Tensor) -> Observation:
         """Return what the policy sees of rows ``[M]`` at steps ``[M]``."""
@@ -152,12 +201,11 @@ class Rows:
             return chosen
         return distribution.forced(chosen)
 
-    def _count(self, rows: Tensor, steps: Tensor, policy_rows: int) -> None:
+    def _count(self, rows: Tensor, steps: Tensor) -> None:
         """Charge each row for its steps ``[R]``."""
         self.nfe[rows] += steps
         self.block_steps[rows] += steps
         self.readings.ledger.charged += int(steps.sum())
-        self.readings.ledger.policy_rows += policy_rows
 
     def _reveal(self, rows: Tensor, commit: Tensor, eligible: Tensor) -> None:
         """Commit positions at each row's latest step and move on from blocks that are done.

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class Scheduling:
@@ -23,6 +26,13 @@ class Scheduling:
             time; one row always runs. None means no limit.
         call_tokens: Cost of one more denoiser call, in tokens: rows of different prompt lengths
             go through the denoiser apart where that saves more padding. None never splits.
+        deterministic: Whether every call of denoiser and policy has one of a few fixed shapes, so
+            that a row's numbers are the same to the last bit whatever else is decoded with it.
+            Without it rounding may depend on the shape of the batch, and now and then flip a
+            decision in float32 or bfloat16. Calls are filled with copies of their first row, and
+            every prompt has some padding. Numbers differ in their last bits from those without it.
+        static_rows: Rows of every call, if deterministic.
+        static_tokens: Prompts are padded to the next multiple of so many tokens, if deterministic.
 
     Raises:
         ValueError: If a number is out of range.
@@ -34,6 +44,9 @@ class Scheduling:
     max_rows: int | None = None
     max_tokens: int | None = None
     call_tokens: int | None = 512
+    deterministic: bool = False
+    static_rows: int = 8
+    static_tokens: int = 32
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -41,8 +54,9 @@ class Scheduling:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value} must be at least 1, or null for no limit")
-        if self.lookahead < 1:
-            raise ValueError(f"lookahead={self.lookahead} must be at least 1")
+        for name in ("lookahead", "static_rows", "static_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.call_tokens is not None and self.call_tokens < 0:
             raise ValueError(
                 f"call_tokens={self.call_tokens} must be at least 0, or null to never split"
@@ -66,6 +80,39 @@ class Scheduling:
             if total > self.max_tokens:
                 return max(place, 1)
         return count
+
+    def calls(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Split rows into denoiser calls.
+
+        Args:
+            lengths: Tokens of each row's prompt.
+
+        Returns:
+            Indices into ``lengths``, one list a call; each row is in exactly one of them.
+        """
+        if not self.deterministic:
+            return [bucket for bucket in self.buckets(lengths) if bucket]
+        by_width: dict[int, list[int]] = {}
+        for row, length in enumerate(lengths):
+            by_width.setdefault(self.width(length), []).append(row)
+        size = self.static_rows
+        return [
+            rows[start : start + size]
+            for rows in by_width.values()
+            for start in range(0, len(rows), size)
+        ]
+
+    def width(self, length: int) -> int:
+        """Return how wide a prompt of ``length`` tokens is padded, if deterministic.
+
+        There is always some padding: without any, attention takes another way to its numbers.
+        """
+        return (length // self.static_tokens + 1) * self.static_tokens
+
+    def filled(self, rows: Tensor) -> Tensor:
+        """Return the rows ``[R]`` of a call, and its first as often as its shape asks for."""
+        blank = self.static_rows - len(rows) if self.deterministic else 0
+        return torch.cat([rows, rows[:1].expand(blank)]) if blank > 0 else rows
 
     def buckets(self, lengths: Sequence[int]) -> list[list[int]]:
         """Split rows into denoiser calls so that padding plus the cost of calls is smallest.

@@ -20,7 +20,11 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from lit_unmask.denoisers import Adapter, Denoiser, LLaDA, Placement, Qwen3Diffusion
 from lit_unmask.denoisers.cache import Kept, KeyValues, Span
+from lit_unmask.drift import denoiser_drift
 from lit_unmask.fingerprints import denoiser_name
+from lit_unmask.policies import ConfidenceThreshold
+from lit_unmask.rollout import Decoding
+from lit_unmask.tasks import ShoppingSums
 from lit_unmask.types import Signals
 from tests.denoisers.conftest import Writer, make_prompt, make_response
 
@@ -124,6 +128,29 @@ def test_quantisation_is_passed_on(
     found = LLaDA(folder, placement=placement)
     prompt, response = make_prompt(2, 4), make_response(2, 5)
     assert torch.equal(found.logits(prompt, response), by_hand.logits(prompt, response))
+
+
+@pytest.mark.parametrize("kind", ["Int8WeightOnlyConfig", "Float8WeightOnlyConfig"])
+def test_weights_are_kept_in_eight_bits_by_torchao(kind: str) -> None:
+    quantization = pytest.importorskip("torchao.quantization")
+    chosen = {
+        "class_path": "transformers.TorchAoConfig",
+        "init_args": {"quant_type": {"class_path": f"torchao.quantization.{kind}"}},
+    }
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Denoiser, "denoiser")
+    arguments = {"path": "tiny-llada", "placement": {"quantization": chosen}}
+    asked = {"class_path": "lit_unmask.denoisers.LLaDA", "init_args": arguments}
+    small = parser.instantiate(parser.parse_object({"denoiser": asked})).denoiser
+    whole = LLaDA("tiny-llada")
+    layer = small.network.model.layers[0].mlp.up_proj.weight
+    assert type(layer).__name__ == kind.replace("WeightOnlyConfig", "Tensor")
+    assert quantization and type(small.network.lm_head.weight) is torch.nn.Parameter
+    assert denoiser_name(small) != denoiser_name(whole)
+    problems = list(ShoppingSums("test", 3))
+    policy, decoding = ConfidenceThreshold(0.9), Decoding(16, 16)
+    found = denoiser_drift(small, whole, policy, problems, decoding).masked
+    assert 0.8 < found.same_proposal <= 1 and 0 < found.confidence_difference < 0.1
 
 
 def test_an_adapter_is_not_merged_into_quantised_weights(rounding: Any) -> None:

@@ -23,6 +23,9 @@ schedulings = st.builds(
     max_rows=st.none() | st.integers(1, 7),
     max_tokens=st.none() | st.integers(1, 80),
     call_tokens=st.none() | st.integers(0, 40),
+    deterministic=st.booleans(),
+    static_rows=st.integers(1, 4),
+    static_tokens=st.integers(1, 6),
 )
 decodings = st.builds(
     Decoding,
@@ -76,7 +79,7 @@ def test_remedies_change_no_trajectory(name, batch, decoding, scheduling):
     result = rollout(ToyDenoiser(), policy, prompt, fast, noise, record=True)
     assert trajectory(result) == trajectory(expected)
     assert result.ledger.charged == expected.ledger.charged
-    assert result.ledger.computed <= expected.ledger.computed
+    assert result.ledger.computed - result.ledger.blank <= expected.ledger.computed
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
