@@ -11,7 +11,7 @@ import pytest
 
 from lit_unmask.cli import main
 from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy
-from lit_unmask.sharing.saved import save_policy
+from lit_unmask.sharing.saved import read_saved, save_policy
 from lit_unmask.sharing.training import TrainedWith
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -73,10 +73,11 @@ def test_a_finished_run_is_kept_with_its_log_and_not_repeated(places, capsys):
     assert training.train_chain((run,)) == [] and "done" in capsys.readouterr().out
     log = logs.read_log(run.name)
     assert log.row_forwards > 0 and len(log.column("val/math/reward")) == 2
-    assert [one.name for one in evaluating.trained(evaluating.names())] == [
-        f"{run.name} (best)",
-        f"{run.name} (last)",
+    evaluated = [one.kind for one in evaluating.trained(evaluating.names())]
+    rounds = [
+        read_saved(places / "trained" / run.name / k).trained_with.rounds for k in evaluating.KINDS
     ]
+    assert rounds[1] == 2 and evaluated == ["best", "last"][: len(set(rounds))]
     assert training.train_chain((run,)) == [] and capsys.readouterr().out == ""
 
 

@@ -57,10 +57,18 @@ def names() -> list[str]:
     return [str(log.parent.relative_to(TRAINED)) for log in logs if (log.parent / "best").is_dir()]
 
 
+def kinds(run: str) -> tuple[str, ...]:
+    """Return the policies of a run that differ: the last round may be the best one."""
+    best, last = (TRAINED / run / kind / "model.safetensors" for kind in KINDS)
+    if not last.is_file() or last.read_bytes() == best.read_bytes():
+        return KINDS[:1]
+    return KINDS
+
+
 def trained(runs: Sequence[str]) -> Iterator[Trained]:
     """Iterate over everything that is evaluated of runs."""
     for run in runs:
-        for kind in filter(lambda kind: (TRAINED / run / kind).is_dir(), KINDS):
+        for kind in kinds(run):
             told = isinstance(load_policy(TRAINED / run / kind), Paced)
             speeds = (TARGETS if run == "told/budget" else ALPHAS) if told else (None,)
             yield from (Trained(run, kind, speed) for speed in speeds)

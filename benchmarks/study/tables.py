@@ -22,6 +22,7 @@ from lit_unmask.statistics import RESAMPLES, bootstrap_estimate
 from study.evaluating import Trained, names
 from study.logs import Log, read_log
 from study.runs import ALPHA, ALPHAS, BLOCKS, TARGETS, bernoulli
+from study.training import TRAINED
 
 _BESIDE = [
     *("heuristic, no more forwards", "accuracy less its"),
@@ -247,17 +248,20 @@ def _collapse(study: Study) -> Table:
     for run, log in study.logs.items():
         speed = {"told/conditioned": ALPHA, "told/budget": 12.0}.get(run)
         best, last = Trained(run, "best", speed), Trained(run, "last", speed)
-        if study.has(best, last):
-            accuracy = _accuracy_change(study, best, last)
-            rows.append(
-                [run, *_numbers(study, best), *_numbers(study, last), accuracy, log.verdict]
-            )
+        if not study.has(best):
+            continue
+        if study.has(last):
+            compared = [*_numbers(study, last), _accuracy_change(study, best, last)]
+        else:
+            kept = (TRAINED / run / "last").is_dir()
+            compared = ["the same" if kept else "not kept", "", ""]
+        rows.append([run, *_numbers(study, best), *compared, log.verdict])
     return Table(
         title="Collapse watch",
         note=(
             "The best checkpoint by validation and the last one (told policies at alpha 3 and 12 "
             "forwards), and what the log of the run says: mean training reward of 20 rounds at its "
-            "best and at the end, on the problems of all lengths."
+            "best and at the end, in the second half of the rounds."
         ),
         columns=["run", "best: accuracy", "NFE", "last: accuracy", "NFE", "last less best", "log"],
         rows=rows,
