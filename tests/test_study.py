@@ -101,6 +101,13 @@ def test_a_log_tells_a_collapse(rewards, verdict):
     assert logs.Log([{"train/reward": value} for value in rewards]).verdict == verdict
 
 
+@pytest.mark.parametrize(("last", "verdict"), [(0.21, "learned nothing"), (0.3, "no collapse")])
+def test_a_log_tells_that_validation_never_rose(last, verdict):
+    rounds = [{"train/reward": 0.2} for _ in range(100)]
+    rounds[24]["val/math/reward"], rounds[99]["val/math/reward"] = 0.2, last
+    assert logs.Log(rounds).verdict.startswith(verdict)
+
+
 def test_tables_are_made_of_what_there_is(places):
     names = [runs.bernoulli(alpha, 64).name for alpha in runs.ALPHAS]
     for name in (*names, "heads/dpls", "imitation/none"):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from study.training import TRAINED
 
-# Rounds that a mean is taken over, and the share of the best one that counts as a collapse.
-WINDOW, FALLEN = 20, 0.7
+# Rounds that a mean is taken over, the share of the best one that counts as a collapse, and that of
+# the first validation reward that counts as a rise.
+WINDOW, FALLEN, RISEN = 20, 0.7, 1.1
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,21 @@ class Log:
 
     @property
     def verdict(self) -> str:
-        """Whether the training reward fell and stayed low, in words."""
+        """Whether the reward fell and stayed low, or never rose, in words."""
         rewards = self.column("train/reward")
         # The second half of a curriculum, whose problems are alike.
         late = rewards[len(rewards) // 2 :]
         if len(late) < 2 * WINDOW:
             return "no rounds of rollouts" if not rewards else "too short"
         means = [sum(late[i : i + WINDOW]) / WINDOW for i in range(len(late) - WINDOW + 1)]
-        fallen = "collapsed" if means[-1] < FALLEN * max(means) else "no collapse"
-        return f"{fallen}: {max(means):.2f}, {means[-1]:.2f}"
+        validated = self.column("val/math/reward")
+        if means[-1] < FALLEN * max(means):
+            outcome = "collapsed"
+        elif validated and validated[-1] < RISEN * validated[0]:
+            outcome = "learned nothing on all lengths"
+        else:
+            outcome = "no collapse"
+        return f"{outcome}: {max(means):.2f}, {means[-1]:.2f}"
 
 
 def read_log(name: str) -> Log:
