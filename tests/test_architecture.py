@@ -73,8 +73,9 @@ MAY_IMPORT = {
     "jsonl": ["errors"],
     "files": [],
     "store": ["errors", "files", "jsonl"],
+    "comparability": ["errors", "store"],
     "statistics": [],
-    "report": ["errors", "files", "jsonl", "store", "statistics", "report"],
+    "report": ["comparability", "errors", "files", "jsonl", "store", "statistics", "report"],
     "fingerprints": ["types", "jsonl", "policies.base", "denoisers.base"],
     "evaluation_set": ["types", "errors", "denoisers.base", "fingerprints", "store", "tuning"],
     "sweep": [

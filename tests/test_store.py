@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lit_unmask.comparability import check_comparable
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.store import Outcome, Run, Store, check_comparable
+from lit_unmask.store import Outcome, Run, Store
 
 
 def make_run(**changes: Any) -> Run:
