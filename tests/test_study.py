@@ -30,6 +30,8 @@ KINDS = [n for n in ALL if not n.startswith(("bernoulli/", "imitation/", "demons
 def places(tmp_path, monkeypatch):
     """Keep everything of the study in a folder of the test."""
     monkeypatch.chdir(tmp_path)
+    # Runs that go on from a policy of the study name its folder from the repository's root.
+    (tmp_path / "benchmarks").symlink_to(Path(__file__).parents[1] / "benchmarks")
     for module in (training, logs, evaluating):
         monkeypatch.setattr(module, "TRAINED", tmp_path / "trained")
     monkeypatch.setattr(training, "WORK", tmp_path / "work")

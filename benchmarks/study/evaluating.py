@@ -15,7 +15,7 @@ from lit_unmask.rollout import Decoding
 from lit_unmask.sharing.saved import read_saved
 from lit_unmask.sweep import Sweep, learned_candidate
 from lit_unmask.tasks import ShoppingSums
-from study.runs import ALPHAS, TARGETS
+from study.runs import ALPHAS, TARGETS, TOLD_TARGET
 from study.training import TRAINED
 
 # The name of the set in the store of configs/frontier.yaml, which holds the heuristics.
@@ -70,7 +70,7 @@ def trained(runs: Sequence[str]) -> Iterator[Trained]:
     for run in runs:
         for kind in kinds(run):
             told = isinstance(load_policy(TRAINED / run / kind), Paced)
-            speeds = (TARGETS if run == "told/budget" else ALPHAS) if told else (None,)
+            speeds = (TARGETS if run in TOLD_TARGET else ALPHAS) if told else (None,)
             yield from (Trained(run, kind, speed) for speed in speeds)
 
 

@@ -14,6 +14,11 @@ TARGETS = (6, 8, 12, 16, 20)
 # The weight of speed of all runs that are not about it.
 ALPHA = 3.0
 DEMONSTRATIONS = "demonstrations"
+# Policies that are told alpha, and that are told a number of forwards: trained for it from the
+# start, and after ``CONTINUED``.
+TOLD_ALPHA = ("told/conditioned", "told/conditioned-continued")
+TOLD_TARGET = ("told/budget", "told/budget-continued")
+CONTINUED = "bernoulli/alpha-1-block-64-seed-0"
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,15 @@ def _heads() -> list[Run]:
 
 
 def _told() -> list[Run]:
-    """Return the policies that are told the wanted speed."""
+    """Return the policies that are told the wanted speed, the last two after one that was not."""
     told = ("conditioned", "budget")
-    return [Run(f"told/{name}", (*_variant("told"), *_variant(name))) for name in told]
+    return [
+        *(Run(f"told/{name}", (*_variant("told"), *_variant(name))) for name in told),
+        *(
+            Run(f"told/{name}-continued", (*_variant("continued"), *_variant(f"{name}-continued")))
+            for name in told
+        ),
+    ]
 
 
 def _imitation() -> Chain:
