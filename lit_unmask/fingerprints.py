@@ -67,6 +67,15 @@ def problems_hash(denoiser: Denoiser, problems: Sequence[Problem]) -> str:
     return said.hexdigest()
 
 
+def verifier_limits(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Return what grading may use, as far as verdicts depend on it: each ``limits`` once.
+
+    Verifiers without such limits, as those of most tasks are, add nothing.
+    """
+    found = (dict(getattr(problem.verifier, "limits", {})) for problem in problems)
+    return list({canonical_json(limits): limits for limits in found if limits}.values())
+
+
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_plain(item) for item in value)

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lit_unmask.demonstrations import ImitationData
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.module import LitUnmask
+from lit_unmask.rollout.loop import check_shapes
 from lit_unmask.spares import check_spares
 from lit_unmask.speed import check_told
 from lit_unmask.tasks.base import ProblemSet
@@ -52,11 +53,13 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
     Raises:
         ConfigurationError: If the policy cannot be trained, a problem set that the stage needs is
             missing, unreadable or too small, or a folder cannot be written.
-        ValueError: If a prompt is too long for the denoiser, or a batch does not divide.
+        ValueError: If a prompt is too long for the denoiser, a batch does not divide, or a compiled
+            denoiser would be called with any shapes.
     """
     check_told(model.policy)
     for decoding in (model.decoding, model.eval_decoding):
         model.policy.check_decoding(decoding.on_empty)
+        check_shapes(model.denoiser, decoding)
     check_problems(stage, data)
     if stage == "fit":
         data.limit_prompts(model.denoiser)

@@ -42,6 +42,8 @@ class Run:
         on_empty: What happens when the policy chooses nothing.
         approximate: Approximations of the decoding, as JSON.
         seed: Seed of the noise.
+        limits: What grading may use, such as time and memory of programs, each set of limits once;
+            empty where verdicts do not depend on any.
     """
 
     dataset: str
@@ -60,11 +62,14 @@ class Run:
     on_empty: str
     approximate: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    limits: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def key(self) -> str:
         """16 hex digits that follow from everything but ``name``."""
         said = {name: value for name, value in asdict(self).items() if name != "name"}
+        if not self.limits:  # keys are those of before there were limits
+            del said["limits"]
         return hashlib.blake2b(canonical_json(said).encode(), digest_size=8).hexdigest()
 
     @property
@@ -142,6 +147,15 @@ class Store:
         self._refresh()
         key = run if isinstance(run, str) else run.key
         return dict(self._outcomes.get(key, {}))
+
+    def outcomes_of_other_seeds(self, run: Run) -> dict[str, Outcome]:
+        """Return what the same setting gave with other seeds, where the run has no outcome yet."""
+        known = self.outcomes(run)
+        found: dict[str, Outcome] = {}
+        for other in self._runs.values():
+            if replace(other, seed=run.seed, name=run.name) == run:
+                found = self._outcomes.get(other.key, {}) | found
+        return {uid: outcome for uid, outcome in found.items() if uid not in known}
 
     def missing(self, run: Run | str, uids: Iterable[str]) -> list[str]:
         """Return those of the uids that the run has no outcome of, each once, in their order."""

@@ -67,6 +67,9 @@ class Sweep:
     sweep loses one chunk at most. Rows do not depend on their batch: neither chunks nor ranks
     change an outcome.
 
+    A deterministic heuristic at token temperature 0 gives the same with every seed. It is computed
+    with one of them, and the others have a copy in the store, times included.
+
     Attributes:
         folder: Where the store is; only the first rank reads and writes it.
         ranks: The processes that share the work.
@@ -74,7 +77,7 @@ class Sweep:
         listener: Told about the progress of rollouts.
         chunk: Problems a chunk, for each rank.
         computed: Outcomes computed so far, over all ranks.
-        found: Outcomes taken from the store so far.
+        found: Outcomes taken from the store so far, those of other seeds included.
 
     Raises:
         ConfigurationError: If the chunk is empty, or the folder holds another kind of store.
@@ -104,7 +107,8 @@ class Sweep:
         run = problems.run(candidate, seed)
         missing: list[str] = []
         if self._store is not None:
-            self._store.append(run, [])
+            same = {} if candidate.draws else self._store.outcomes_of_other_seeds(run)
+            self._store.append(run, list(same.values()))
             missing = self._store.missing(run, problems.problems)
         missing = self.ranks.broadcast(missing)
         self.found += len(problems.problems) - len(missing)

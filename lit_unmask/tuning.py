@@ -45,6 +45,11 @@ class Candidate:
     policy: Policy
     decoding: Decoding
 
+    @property
+    def draws(self) -> bool:
+        """Whether anything depends on the seed of the noise: the actions or the tokens."""
+        return self.policy.draws or self.decoding.temperature > 0
+
 
 def candidates(grids: dict[str, HeuristicGrid], decoding: Decoding) -> Iterator[Candidate]:
     """Iterate over all settings of all heuristics, on top of the given decoding.

@@ -43,7 +43,8 @@ class Problem:
         uid: Name that is unique within its task, stable over runs.
         messages: The chat that asks the question.
         answer: Reference answer, in whatever form ``verifier`` reads.
-        verifier: Pure function ``(completion, answer) -> score`` in ``[0, 1]``.
+        verifier: Pure function ``(completion, answer) -> score`` in ``[0, 1]``. One whose verdicts
+            depend on what grading may use, such as time, says so in a mapping ``limits``.
         solution: A worked answer to imitate, where the task has one.
     """
 

@@ -95,7 +95,9 @@ MAY_IMPORT = {
         *("rounds", "tasks", "sharing.training", "speed"),
     ],
     "rehearsal": ["denoisers.base", "tasks.datamodule"],
-    "preflight": ["types", "errors", "module", "speed", "tasks", "demonstrations", "spares"],
+    "preflight": [
+        *("types", "errors", "module", "rollout", "speed", "tasks", "demonstrations", "spares"),
+    ],
     "pretrain": [
         *("types", "errors", "schedule", "denoisers", "policies", "rollout", "tasks"),
         *("evaluation", "frontier", "pretrain"),

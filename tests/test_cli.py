@@ -86,6 +86,10 @@ MISTAKES = {
     "group size": (["--model.rounds.group_size", "1"], ["group_size=1"]),
     "no such denoiser": (["--model.denoiser.path", "/nowhere/llada"], ["/nowhere/llada"]),
     "prompt too long": (["--model.decoding.gen_length", "124"], ["124", "max_length=128"]),
+    "compiled for other shapes": (
+        ["--model.denoiser.compile", "{mode: default}"],
+        ["compiled for fixed shapes", "decoding.scheduling.deterministic: true"],
+    ),
     "no training task": (["--data.train", "null"], ["data.train is not set"]),
     "batch too large": (["--data.batch_size", "20"], ["10 problems", "batch_size=20"]),
     "batch for the ranks": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,14 @@ from lit_unmask.policies import (
     LowConfidence,
 )
 from lit_unmask.rollout import Approximate, Decoding
+from lit_unmask.sandbox import Limits, Strongest, Unsafe
 from lit_unmask.sweep import learned_candidate
 from lit_unmask.tasks import ShortFunctions
+from lit_unmask.tasks.gym import grade_exact
 from lit_unmask.types import Problem
+from lit_unmask.verification import ProgramVerifier
+from lit_unmask.verification.mathematics import MathVerifier, grade_math
+from lit_unmask.verification.prover import Effort
 
 
 def question(uid: str, text: str, answer: str = "1") -> Problem:
@@ -52,6 +58,39 @@ def test_the_fingerprint_is_of_uids_prompts_and_answers_in_order(
     ]
     assert len(set(prints)) == len(prints)
     assert fingerprint(tiny_llada, a, b) == prints[0]
+
+
+def test_a_run_says_what_grading_may_use_where_verdicts_depend_on_it(tiny_llada: LLaDA) -> None:
+    a, b = question("a", "cart 1 : fig"), question("b", "cart 2 : fig")
+    low = learned_candidate("low", LowConfidence(), DECODING)
+
+    def key(*verifiers: Any) -> str:
+        asked = [replace(p, verifier=v) for p, v in zip((a, b), verifiers, strict=True)]
+        return EvaluationSet.of("x", "test", tiny_llada, asked).run(low, 0).key
+
+    def programs(packages: tuple[str, ...] = (), **limits: float) -> ProgramVerifier:
+        return ProgramVerifier(Strongest(Limits(**limits), packages))  # type: ignore[arg-type]
+
+    plain = key(a.verifier, b.verifier)
+    assert plain == key(grade_math, MathVerifier()) == key(a.verifier, grade_exact)
+    five, ten = programs(seconds=5), programs(seconds=10)
+    others = [
+        key(five, five),
+        key(ten, ten),
+        key(five, ten),
+        key(ten, five),
+        key(programs(memory=64), programs(memory=64)),
+        key(programs(("numpy",)), programs(("numpy",))),
+        key(MathVerifier(Effort(1.0)), a.verifier),
+    ]
+    assert len({plain, *others}) == 1 + len(others)
+    # The same in other words: numbers, order of packages, sandbox, and one problem without limits.
+    assert key(five, five) == key(programs(seconds=5.0), grade_math)
+    assert key(five, five) == key(*[ProgramVerifier(Unsafe())] * 2)
+    both = [programs(("numpy", "sympy")), programs(("sympy", "numpy"))]
+    assert key(*both) == key(both[0], both[0])
+    [limits] = EvaluationSet.of("x", "test", tiny_llada, [replace(a, verifier=ten)]).limits
+    assert json.loads(json.dumps(limits)) == limits and limits["seconds"] == 10.0
 
 
 def test_a_problem_that_was_drawn_twice_counts_once(tiny_llada: LLaDA) -> None:

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lit_unmask.comparability import check_comparable
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.store import Outcome, Run, Store
 
@@ -88,11 +87,34 @@ def test_every_setting_but_the_name_makes_another_run() -> None:
         "dataset": "code", "stage": "tuning", "problems": "p1", "num_problems": 4,
         "denoiser": "other", "kind": "learned", "policy": "Margin", "params": {"threshold": 0.8},
         "weights": "w", "gen_length": 128, "block_length": 16, "temperature": 1.0,
-        "on_empty": "wait", "approximate": {}, "seed": 1,
+        "on_empty": "wait", "approximate": {}, "seed": 1, "limits": [{"seconds": 5.0}],
     }  # fmt: skip
     assert changed.keys() == asdict(run).keys() - {"name"}
-    assert len({run.key, *(replace(run, **{k: v}).key for k, v in changed.items())}) == 16
+    assert len({run.key, *(replace(run, **{k: v}).key for k, v in changed.items())}) == 17
     assert run.key == make_run(approximate={"early_stop": False, "cache": "none"}).key
+
+
+def test_runs_of_before_there_were_limits_are_found(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), make_run()
+    store.append(run, [outcome("a")])
+    row = json.loads((tmp_path / "runs.jsonl").read_text())
+    assert row.pop("limits") == []
+    assert row["key"] == "522fe441e5e6d6d8"  # as it was then
+    (tmp_path / "runs.jsonl").write_text(f"{json.dumps(row)}\n")
+    assert Store(tmp_path).runs() == [run] and Store(tmp_path).outcomes(run) == {"a": outcome("a")}
+    limited = replace(run, limits=[{"seconds": 5.0}])
+    assert Store(tmp_path).missing(limited, ["a"]) == ["a"]
+
+
+def test_other_seeds_of_the_same_setting_are_found(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), make_run(seed=1)
+    store.append(run, [outcome("a", nfe=1)])
+    store.append(make_run(seed=2, name="renamed"), [outcome("a", nfe=2), outcome("b", nfe=2)])
+    store.append(make_run(seed=3), [outcome("b", nfe=3), outcome("c", nfe=3)])
+    store.append(make_run(seed=3, block_length=16), [outcome("d")])
+    others = store.outcomes_of_other_seeds(run)
+    assert {uid: row.nfe for uid, row in others.items()} == {"b": 2, "c": 3}
+    assert store.outcomes_of_other_seeds(make_run(seed=3, block_length=16)) == {}
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40, 130])
@@ -242,57 +264,3 @@ def test_several_writers_at_once_lose_nothing(tmp_path: Path) -> None:
         assert set(store.outcomes(run)) == uids
     lines = (tmp_path / "outcomes.jsonl").read_text().splitlines()
     assert len(lines) == len(set(lines)) == 4 * 40
-
-
-def test_runs_of_one_comparison_may_differ_in_policy_block_length_and_dataset() -> None:
-    check_comparable([])
-    check_comparable(
-        [
-            make_run(block_length=block_length, params={"threshold": threshold}, seed=seed)
-            for block_length in (8, 64)
-            for threshold in (0.5, 0.9)
-            for seed in (0, 1)
-        ]
-        + [
-            make_run(dataset="code", problems="q", seed=3, gen_length=32),
-            make_run(dataset="code", problems="q", seed=3, gen_length=32, policy="Margin"),
-        ]
-    )
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"problems": "p1"},
-        {"denoiser": "large"},
-        {"stage": "tuning"},
-        {"gen_length": 128},
-        {"temperature": 1.0},
-    ],
-)
-def test_runs_that_do_not_fit_together_are_refused(other: dict[str, Any]) -> None:
-    [(name, value)] = other.items()
-    mine = make_run(name="mine", policy="LearnedPolicy", params={}, **other)
-    said = f"math: threshold .*, BL 8 has {name}=.* and mine, BL 8 has {name}={value}, .*; "
-    with pytest.raises(ConfigurationError, match=said):
-        check_comparable([make_run(), make_run(dataset="code"), mine])
-
-
-def test_approximate_runs_are_not_compared_with_exact_ones() -> None:
-    cached = make_run(block_length=8, approximate={"cache": "dual", "early_stop": False})
-    assert cached.approximations == {"cache": "dual"} and cached.label.endswith("BL 8, cache=dual")
-    check_comparable([cached, replace(cached, policy="Margin")])
-    exact = make_run(approximate={})
-    assert exact.approximations == {} and "cache" not in exact.label
-    check_comparable([exact, make_run(block_length=8)])
-    with pytest.raises(
-        ConfigurationError, match=r"approximations=\{\}.*same decoding\.approximate"
-    ):
-        check_comparable([exact, cached])
-
-
-def test_policies_must_have_been_run_with_the_same_seeds() -> None:
-    runs = [make_run(seed=0), make_run(seed=1), make_run(policy="Margin", name="margin", seed=0)]
-    with pytest.raises(ConfigurationError, match=r"seeds \[0, 1\] and margin .* has \[0\]"):
-        check_comparable(runs)
-    check_comparable([*runs, replace(runs[2], seed=1, name="margin again")])

@@ -14,7 +14,10 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation import evaluate
 from lit_unmask.evaluation_set import EvaluationSet
 from lit_unmask.frontier import Contender, Point, proportion_interval
-from lit_unmask.policies import ConfidenceThreshold, LowConfidence
+from lit_unmask.policies import (
+    ConfidenceThreshold,
+    LowConfidence,
+)
 from lit_unmask.rollout import Decoding, Progress
 from lit_unmask.store import Outcome, Store
 from lit_unmask.sweep import (
@@ -29,7 +32,8 @@ from lit_unmask.sweep import (
 from lit_unmask.tuning import Candidate
 from lit_unmask.types import Observation
 
-FULL = replace(DECODING, block_length=8)
+# At temperature 0, so that nothing but the policy may depend on the noise.
+FULL = replace(DECODING, block_length=8, temperature=0.0)
 WAITING = replace(FULL, on_empty="wait")
 
 
@@ -45,6 +49,12 @@ class Failing(LowConfidence):
         if self._steps > self._most:
             raise KeyboardInterrupt
         return super().forward(observation)
+
+
+class Drawing(Failing):
+    """The same, said to depend on the noise."""
+
+    draws = True
 
 
 def coins(denoiser: LLaDA, size: int = 5) -> EvaluationSet:
@@ -97,7 +107,7 @@ def test_fresh_forwards_are_those_that_the_engine_computes(
 
 
 def test_what_is_in_the_store_is_not_computed_again(tiny_llada: LLaDA, tmp_path: Path) -> None:
-    policy = Failing(2)
+    policy = Drawing(2)
     candidate = learned_candidate("low", policy, FULL)
     first = Sweep(tmp_path, chunk=2)
     some = coins(tiny_llada)

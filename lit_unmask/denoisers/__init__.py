@@ -2,6 +2,7 @@
 
 from lit_unmask.denoisers.adapter import Adapter
 from lit_unmask.denoisers.base import Denoiser
+from lit_unmask.denoisers.compilation import Compile
 from lit_unmask.denoisers.dream import Dream
 from lit_unmask.denoisers.layout import DenoiserShape
 from lit_unmask.denoisers.llada import LLaDA
@@ -13,6 +14,7 @@ from lit_unmask.denoisers.stock import StockDenoiser
 __all__ = [
     "Adapter",
     "Code",
+    "Compile",
     "Denoiser",
     "DenoiserShape",
     "Dream",

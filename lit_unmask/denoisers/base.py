@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from lit_unmask.denoisers.cache import Kept
+from lit_unmask.denoisers.compilation import Compile
 from lit_unmask.denoisers.loading import Loaded
 from lit_unmask.denoisers.memory import RowLimit
 from lit_unmask.denoisers.placement import named_weights
 from lit_unmask.denoisers.probes import Probed, run_probes
 from lit_unmask.denoisers.reduction import check_noise, drop, even_chunk, join, reduce_logits
+from lit_unmask.denoisers.sequences import Sequences, check_lengths
 from lit_unmask.denoisers.sharding import Shards
 from lit_unmask.denoisers.text import ChatText
 from lit_unmask.types import DenoiserOutput, Prompt, Signals
@@ -45,6 +47,7 @@ class Denoiser(ChatText, nn.Module, ABC):
         network: The network.
         row_limit: Most rows in one call of the network, found out by running out of memory.
         shards: The ranks that share the weights, or None; see ``StockDenoiser.shard``.
+        compilation: How the network is compiled, or None.
 
     Raises:
         ValueError: If ``max_logits`` is not positive.
@@ -53,6 +56,7 @@ class Denoiser(ChatText, nn.Module, ABC):
 
     shift: bool
     shards: Shards | None = None
+    compilation: Compile | None = None
 
     def __init__(self, loaded: Loaded, max_logits: int | None = None) -> None:
         super().__init__()
@@ -138,6 +142,7 @@ class Denoiser(ChatText, nn.Module, ABC):
         uniform: Tensor | None = None,
         temperature: float = 0.0,
         kept: Kept | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> DenoiserOutput:
         """Propose a token for every position of the response, and say how sure the model is.
 
@@ -151,14 +156,16 @@ class Denoiser(ChatText, nn.Module, ABC):
             temperature: 0 proposes the most probable token, above 0 a draw from
                 ``softmax(logits / temperature)``. Confidence and entropy are at temperature 1.
             kept: Keys and values to keep, or to attend to while only a span is computed.
+            lengths: Tokens of each prompt, to pack all rows one after the other, without padding.
 
         Returns:
             Proposals and signals, of the span alone (``[B, W]``) if there is one.
 
         Raises:
-            ValueError: If shapes, ``top_k``, ``temperature``, ``uniform`` or ``kept`` do not fit.
+            ValueError: If an argument does not fit, or asks for what the network cannot do.
         """
         self._check(prompt, response)
+        check_lengths(len(prompt), kept, lengths)
         if not 1 <= signals.top_k < self.vocab_size:
             raise ValueError(f"top_k={signals.top_k} must lie in [1, {self.vocab_size - 1}]")
         noise = check_noise(response, uniform, temperature)
@@ -172,7 +179,10 @@ class Denoiser(ChatText, nn.Module, ABC):
             one = Prompt(prompt.tokens[rows], prompt.attention[rows])
 
             def ask() -> DenoiserOutput:
-                states = self._states(one, response[rows], kept and kept.select(rows))
+                if lengths is None:
+                    states = self._states(one, response[rows], kept and kept.select(rows))
+                else:
+                    states = self._packed_states(one, response[rows], lengths[rows])
                 return self._read(states, signals, drawn, temperature)
 
             return ask() if self.shards is None else self.shards.run(ask)
@@ -255,35 +265,26 @@ class Denoiser(ChatText, nn.Module, ABC):
             cache: Takes and gives keys and values.
         """
 
+    def _packed_body(self, call: Sequences) -> Tensor:
+        """Return the states ``[1, T, D]`` of packed tokens."""
+        raise ValueError(
+            f"{type(self).__name__} takes no packed rows; leave decoding.scheduling.packed out"
+        )
+
     def _cache(self, kept: Kept, places: Tensor | None, columns: int) -> Cache:
         """Return the cache of one call of the network; see :meth:`Kept.cache`."""
         return kept.cache(self.network.config.num_hidden_layers, places, columns)
 
     def _states(self, prompt: Prompt, response: Tensor, kept: Kept | None = None) -> Tensor:
         """Return the final states ``[B, L, D]`` that predict the response, or its span."""
-        tokens = torch.cat([prompt.tokens, response], 1)
-        columns = tokens.shape[1]
-        attention = positions = places = cache = None
-        if not bool(prompt.attention.all()):
-            attention = torch.cat(
-                [prompt.attention, torch.ones_like(response, dtype=torch.bool)], 1
-            )
-            # As without padding, so that rotations round alike.
-            positions = (attention.cumsum(1) - 1).clamp_(min=0)
-        start, length = prompt.tokens.shape[1] - int(self.shift), response.shape[1]
-        if kept is not None and kept.span is not None:
-            # The span's own tokens, as their keys and values are what is new, and before them the
-            # one whose state predicts the first, if shifted.
-            length = kept.span.length
-            places = start + kept.span.start[:, None]
-            places = places + torch.arange(length + int(self.shift), device=places.device)
-            tokens = tokens.gather(1, places)
-            positions = places if positions is None else positions.gather(1, places)
-            start = 0
-        if kept is not None:
-            cache = self._cache(kept, places, columns)
-        states = self._body(tokens, attention, positions, cache)
-        return states[:, start : start + length]
+        call = Sequences.padded(prompt, response, self.shift, kept)
+        cache = None if kept is None else self._cache(kept, call.places, call.columns)
+        return call.read(self._body(call.tokens, call.attention, call.positions, cache))
+
+    def _packed_states(self, prompt: Prompt, response: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Return what :meth:`_states` does, of prompts of ``lengths`` tokens, without padding."""
+        call = Sequences.packed(prompt, response, self.shift, lengths)
+        return call.read(self._packed_body(call))
 
     def _check(self, prompt: Prompt, response: Tensor) -> None:
         """Check that response and prompt are rows of one batch."""

@@ -70,6 +70,7 @@ class LLaDA(StockDenoiser):
             memory, does not change results. None takes what is fast on the device.
         placement: Device map and quantisation, for what does not fit one device.
         adapter: LoRA adapter to put on top.
+        compile: How the layers are compiled; None runs them as they are.
     """
 
     shift = False

@@ -14,12 +14,16 @@ from transformers.cache_utils import Cache
 from lit_unmask.denoisers import hub
 from lit_unmask.denoisers.adapter import Adapter, FittingAdapter, fit
 from lit_unmask.denoisers.base import Denoiser
+from lit_unmask.denoisers.cache import Kept
 from lit_unmask.denoisers.checkpoint import config_hash, read_config, refuse_other_family
+from lit_unmask.denoisers.compilation import Compile
 from lit_unmask.denoisers.headers import Shapes, read_shapes, refuse_misfit
 from lit_unmask.denoisers.layout import Layout, StockConfig
 from lit_unmask.denoisers.loading import Loaded, check_dtype, empty_shapes, load_network
+from lit_unmask.denoisers.packing import packed_attention
 from lit_unmask.denoisers.placement import Placement, input_device
 from lit_unmask.denoisers.probes import probe_rotary
+from lit_unmask.denoisers.sequences import Sequences
 from lit_unmask.denoisers.sharding import Shards
 from lit_unmask.denoisers.tokenizer import check_vocabulary, load_tokenizer
 
@@ -42,6 +46,7 @@ class StockDenoiser(Layout, Denoiser):
             memory, does not change results. None takes what is fast on the device.
         placement: Device map and quantisation, for what does not fit one device.
         adapter: LoRA adapter to put on top.
+        compile: How the layers are compiled; None runs them as they are.
 
     Raises:
         FileNotFoundError: If the checkpoint, or a part of it, cannot be found.
@@ -57,12 +62,14 @@ class StockDenoiser(Layout, Denoiser):
         max_logits: int | None = None,
         placement: Placement | None = None,
         adapter: Adapter | None = None,
+        compile: Compile | None = None,
     ) -> None:
         if max_logits is not None and max_logits < 1:
             raise ValueError(f"max_logits={max_logits} must be at least 1")
         check_dtype(dtype)
         placement = placement or Placement()
         _refuse_rounding(adapter, placement)
+        _refuse_compiling(compile, adapter, placement)
         folder, commit = hub.resolve(path, revision)
         written = read_config(folder)
         refuse_other_family(written, self.model_types, type(self).__name__)
@@ -88,6 +95,18 @@ class StockDenoiser(Layout, Denoiser):
             placement=placement,
         )
         super().__init__(loaded, max_logits)
+        self.compilation = compile
+        self._compile()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Compile the copy too: what is compiled is no part of a module's state."""
+        super().__setstate__(state)
+        self._compile()
+
+    def _compile(self) -> None:
+        """Let the layers be compiled when they are first called."""
+        if self.compilation is not None:
+            self.network.model.compile(**self.compilation.arguments())
 
     @classmethod
     def _check_weights(cls, folder: Path, config: StockConfig) -> Shapes:
@@ -120,7 +139,8 @@ class StockDenoiser(Layout, Denoiser):
             mesh: The ranks that share the weights.
 
         Raises:
-            ValueError: If the weights are spread, placed by a device map or quantised already.
+            ValueError: If the weights are spread, placed by a device map, quantised or compiled
+                already.
         """
         if self.shards is not None:
             raise ValueError("the denoiser's weights are spread over ranks already")
@@ -128,6 +148,11 @@ class StockDenoiser(Layout, Denoiser):
             raise ValueError(
                 f"{self.placement} and weights spread over ranks exclude each other; leave the "
                 "denoiser's placement out"
+            )
+        if self.compilation is not None:
+            raise ValueError(
+                f"{self.compilation} and weights spread over ranks exclude each other; leave the "
+                "denoiser's compile out"
             )
         self.shards = Shards(self.network, self.network.model.layers, mesh)
 
@@ -176,6 +201,10 @@ class StockDenoiser(Layout, Denoiser):
         cache: Cache | None = None,
     ) -> Tensor:
         """Return the states ``[B, S, D]`` that the head reads, of tokens ``[B, S]``."""
+        if self.compilation is not None:
+            real = torch.ones_like(tokens, dtype=torch.bool) if attention is None else attention
+            positions = real.cumsum(1) - 1 if positions is None else positions
+            return self.compilation.call(self.network.model, tokens, real, positions)
         return self.network.model(
             input_ids=tokens,
             attention_mask=attention,
@@ -183,6 +212,46 @@ class StockDenoiser(Layout, Denoiser):
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
+
+    def _packed_body(self, call: Sequences) -> Tensor:
+        """Return the states ``[1, T, D]`` of packed tokens."""
+        if self.compilation is not None:
+            raise ValueError(
+                "a compiled denoiser takes no packed rows, as each number of tokens would be "
+                "compiled anew; leave out decoding.scheduling.packed or the denoiser's compile"
+            )
+        with packed_attention(self.network):
+            return self.network.model(
+                input_ids=call.tokens,
+                position_ids=call.positions,
+                use_cache=False,
+                packing=call.packing,
+            ).last_hidden_state
+
+    def _cache(self, kept: Kept, places: Tensor | None, columns: int) -> Cache:
+        """Return the cache of one call of the network."""
+        if self.compilation is not None:
+            raise ValueError(
+                "a compiled denoiser keeps no keys and values; leave out "
+                "decoding.approximate.cache or the denoiser's compile"
+            )
+        return super()._cache(kept, places, columns)
+
+
+def _refuse_compiling(
+    compilation: Compile | None, adapter: Adapter | None, placement: Placement
+) -> None:
+    """Refuse to compile what it was not tried with."""
+    if compilation is not None and placement != Placement():
+        raise ValueError(
+            f"compile={compilation} is for a denoiser that is on one device in its own type, not "
+            f"for {placement}; leave compile or placement out"
+        )
+    if compilation is not None and adapter is not None and not adapter.merge:
+        raise ValueError(
+            f"compile={compilation} needs the adapter {adapter.path!r} in the weights; set merge: "
+            "true"
+        )
 
 
 def _refuse_rounding(adapter: Adapter | None, placement: Placement) -> None:

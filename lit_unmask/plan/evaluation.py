@@ -31,17 +31,19 @@ class Tried:
         least: Fewest of them that are run.
         usual: How many usually are.
         most: Most of them that are run.
+        seeds: Seeds of the noise; one that draws nothing is computed with one of them.
     """
 
     nfe: Sequence[Range]
     least: int
     usual: float
     most: int
+    seeds: int = 1
 
     @classmethod
-    def all(cls, nfe: Sequence[Range]) -> Tried:
+    def all(cls, nfe: Sequence[Range], seeds: int = 1) -> Tried:
         """Return settings of which all are run."""
-        return cls(nfe, len(nfe), len(nfe), len(nfe))
+        return cls(nfe, len(nfe), len(nfe), len(nfe), seeds)
 
     @property
     def forwards(self) -> Range:
@@ -60,23 +62,21 @@ class Condition:
     Attributes:
         name: What to call it.
         problems: The set.
-        seeds: Seeds of the noise.
         cost: Of a row-forward; see :class:`~lit_unmask.plan.workload.Work`.
     """
 
     name: str
     problems: ProblemSet
-    seeds: int = 1
     cost: float = 1.0
 
     def work(self, *tried: Tried) -> Work:
         """Return the rollouts of settings under it."""
-        each = (size_of(self.problems) or 0) * self.seeds
+        each = size_of(self.problems) or 0
         charged = Range.exactly(0.0)
         for some in tried:
-            charged += some.forwards.times(each)
+            charged += some.forwards.times(each * some.seeds)
         lock_step = charged.usual * (1 / BALANCE - 1)
-        rollouts = round(each * sum(some.usual for some in tried))
+        rollouts = round(each * sum(some.usual * some.seeds for some in tried))
         # Each step commits something or is forced to, and no two rows are alike.
         saved = Savings(lock_step, 0.0, 0.0)
         return Work(self.name, rollouts, charged, charged, saved, cost=self.cost)
@@ -109,10 +109,17 @@ def check_evaluation(asked: Asked) -> None:
         raise ConfigurationError(
             f"data.{kind} is not set; {asked.stage} needs at least one named set"
         )
-    tuned = (Frontier, Comparison) if asked.stage == "test" else (Frontier,)
-    needs = [callback for callback in asked.callbacks if isinstance(callback, tuned)]
-    missing = sorted(set(sets) - set(asked.data.tuning))
-    if missing and any(not isinstance(c, Frontier) or _runs(c, asked) for c in needs):
+    check_tuning(asked)
+
+
+def check_tuning(asked: Asked) -> None:
+    """Refuse reported sets without one to tune on, where a callback tunes heuristics.
+
+    Raises:
+        ConfigurationError: If there is such a set; names it.
+    """
+    missing = sorted(set(_reported(asked)[1]) - set(asked.data.tuning))
+    if missing and any(_runs(callback, asked) for callback in asked.callbacks):
         raise ConfigurationError(
             f"data.tuning has no set named {missing}, on which heuristics would be tuned"
         )
@@ -177,20 +184,25 @@ def _(callback: Frontier, asked: Asked, prompt_tokens: int) -> Iterator[Work]:
         for block in blocks
         for _ in range(policies)
     ]
-    heuristics = _by_name(asked, callback.grids, decoding)
-    tuned = [Tried.all(learned), *map(Tried.all, heuristics)]
-    fronts = [Tried(nfe, 1, _ON_FRONTS * len(nfe), len(nfe)) for nfe in heuristics if nfe]
-    tested = tuned if options.test_all else [Tried.all(learned), *fronts]
-    count, seeds = len(learned) + sum(map(len, heuristics)), len(options.seeds)
+    heuristics, seeds = _by_name(asked, callback.grids, decoding), len(options.seeds)
+    policy = Tried.all(learned, seeds)
+    all_of_them, fronts = [], []
+    for nfe, draws in zip(heuristics, _drawing(callback.grids, decoding), strict=True):
+        repeats = seeds if draws else 1
+        all_of_them.append(Tried.all(nfe, repeats))
+        fronts += [Tried(nfe, 1, _ON_FRONTS * len(nfe), len(nfe), repeats)] * bool(nfe)
+    tuned = [policy, *all_of_them]
+    tested = tuned if options.test_all else [policy, *fronts]
+    count = len(learned) + sum(map(len, heuristics))
     said = f"settings: {count}, seeds: {seeds}"
     for name, problems in _reported(asked)[1].items():
-        yield Condition(f"{name}, tuning ({said})", asked.data.tuning[name], seeds).work(*tuned)
-        yield Condition(f"{name}, {asked.stage}", problems, seeds).work(*tested)
+        yield Condition(f"{name}, tuning ({said})", asked.data.tuning[name]).work(*tuned)
+        yield Condition(f"{name}, {asked.stage}", problems).work(*tested)
 
 
 @works_of.register
 def _(callback: Comparison, asked: Asked, prompt_tokens: int) -> Iterator[Work]:
-    if asked.stage != "test":
+    if not _runs(callback, asked):
         return
     decoding = asked.model.eval_decoding
     policy = Tried.all([_nfe(asked, asked.model.policy, decoding)])
@@ -245,8 +257,13 @@ def _reported(asked: Asked) -> tuple[str, Mapping[str, ProblemSet]]:
     return "test", asked.data.test
 
 
-def _runs(callback: Frontier, asked: Asked) -> bool:
-    return asked.stage == "test" or (asked.stage == "validate" and callback.options.validate)
+def _runs(callback: object, asked: Asked) -> bool:
+    """Return whether a callback tunes heuristics and runs them in the stage."""
+    if isinstance(callback, Comparison):
+        return asked.stage in ("fit", "test")
+    if isinstance(callback, Frontier):
+        return asked.stage == "test" or (asked.stage == "validate" and callback.options.validate)
+    return False
 
 
 def _nfe(asked: Asked, policy: object, decoding: Decoding) -> Range:
@@ -261,6 +278,12 @@ def _by_name(
     for each in candidates(dict(grids), decoding):
         found[each.contender.name].append(_nfe(asked, each.policy, each.decoding))
     return list(found.values())
+
+
+def _drawing(grids: Mapping[str, HeuristicGrid], decoding: Decoding) -> list[bool]:
+    """Return of each heuristic whether it depends on the seed of the noise."""
+    drawing = {each.contender.name for each in candidates(dict(grids), decoding) if each.draws}
+    return [name in drawing for name in grids]
 
 
 def _cost(asked: Asked, other: object, decoding: Decoding, prompt_tokens: int) -> float:

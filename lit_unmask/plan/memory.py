@@ -213,8 +213,9 @@ def memory_of(asked: Asked, shape: Shape, rollouts: int, on_cpu: bool) -> Memory
 def memory_of_evaluation(asked: Asked, shape: Shape, rollouts: int, on_cpu: bool) -> Memory:
     """Return what one rank needs to evaluate: nothing is recorded and nothing is updated.
 
-    A transfer cell with a denoiser of its own has it on the device beside the module's, one cell
-    at a time; on a CPU all of them are in memory all the time.
+    A transfer cell with a denoiser of its own has it on the device in the place of the module's,
+    one cell at a time. What a device map places stays there, and on a CPU all of them are in
+    memory all the time.
 
     Args:
         asked: The configuration.
@@ -223,12 +224,13 @@ def memory_of_evaluation(asked: Asked, shape: Shape, rollouts: int, on_cpu: bool
         on_cpu: Whether it is no GPU that holds it.
     """
     model, denoiser = asked.model, asked.denoiser
-    others = [each.weight_bytes for each in asked.denoisers if each is not denoiser]
+    stays = [e.weight_bytes for e in asked.denoisers if on_cpu or e.placement.device_map]
+    moves = [e.weight_bytes for e in asked.denoisers if not (on_cpu or e.placement.device_map)]
     sizes, itemsize = denoiser.sizes, denoiser.dtype.itemsize
     row = max(row_bytes(each.sizes, shape.tokens, each.dtype.itemsize) for each in asked.denoisers)
     cached = model.eval_decoding.approximate.cache != "none"
     return Memory(
-        weights=denoiser.weight_bytes + (sum(others) if on_cpu else max(others, default=0.0)),
+        weights=sum(stays) + max(moves, default=0.0),
         row=row,
         rows=row * shape.rows,
         logits=logits_bytes(denoiser, shape, model.policy.signals, on_cpu),

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.plan.asked import Asked
 from lit_unmask.plan.assumptions import Range
 from lit_unmask.plan.devices import GIB, Devices, find_devices
 from lit_unmask.plan.disk import Disk, disk_of, unwritable
-from lit_unmask.plan.evaluation import check_evaluation, largest_batch, lengths, plan_evaluation
+from lit_unmask.plan.evaluation import (
+    check_evaluation,
+    check_tuning,
+    largest_batch,
+    lengths,
+    plan_evaluation,
+    works_of,
+)
 from lit_unmask.plan.memory import (
     Memory,
     Shape,
@@ -129,6 +136,10 @@ def _training(asked: Asked, devices: Devices) -> Outlook:
     rows = rows_at_once(model.decoding, rollouts, prompts.tokens + length)
     shape = Shape(rows, prompts.tokens, length)
     run = plan_run(asked, devices.ranks, prompts.kept)
+    if run.works:
+        check_tuning(asked)
+        also = (works_of(callback, asked, prompts.tokens) for callback in asked.callbacks)
+        run = replace(run, works=[*run.works, *chain.from_iterable(also)])
     on_cpu = devices.accelerator == "cpu"
     return Outlook(prompts, shape, run, memory_of(asked, shape, rollouts, on_cpu))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,13 @@ class Policy(nn.Module, ABC):
 
     Attributes:
         signals: What the policy needs to know about the denoiser's proposals.
+        draws: Whether actions depend on the noise. One that says no always returns a
+            :class:`~lit_unmask.distributions.Deterministic`; at token temperature 0 it is
+            evaluated with one seed for all.
     """
 
     signals: Signals = Signals()
+    draws: ClassVar[bool] = True
 
     @abstractmethod
     def forward(self, observation: Observation) -> UnmaskDistribution:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +43,8 @@ class TopK(Policy):
     Args:
         k: Positions a step.
     """
+
+    draws: ClassVar[bool] = False
 
     def __init__(self, k: int = 1) -> None:
         super().__init__()
@@ -112,6 +115,8 @@ class ConfidenceThreshold(Policy):
         ValueError: If ``threshold`` is outside ``[0, 1]``.
     """
 
+    draws: ClassVar[bool] = False
+
     def __init__(self, threshold: float = 0.9) -> None:
         super().__init__()
         if not 0 <= threshold <= 1:
@@ -142,6 +147,7 @@ class EntropyBound(Policy):
     """
 
     signals = Signals(entropy=True)
+    draws: ClassVar[bool] = False
 
     def __init__(self, gamma: float = 0.1) -> None:
         super().__init__()

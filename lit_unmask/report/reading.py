@@ -16,7 +16,7 @@ from lit_unmask.statistics import Array, Estimate, accuracy_estimate, mean_estim
 from lit_unmask.store import Outcome, Run, Store
 
 # What makes two runs on different problems, or with different noise, the same setting.
-_NOT_THE_SETTING = ("stage", "problems", "num_problems", "name", "seed")
+_NOT_THE_SETTING = ("stage", "problems", "num_problems", "limits", "name", "seed")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Decoding:
 
     Raises:
         ValueError: If a value is out of range, the block length does not divide the length, or
-            there is a cache and only one block, or shapes that a cache does not keep.
+            there is a cache and only one block, or calls that a cache cannot be kept of.
     """
 
     gen_length: int = 256
@@ -55,4 +55,9 @@ class Decoding:
             raise ValueError(
                 f"scheduling.deterministic=True fixes the shapes of full forwards, and "
                 f"approximate.cache={self.approximate.cache!r} makes partial ones; choose one"
+            )
+        if self.scheduling.packed and self.approximate.cache != "none":
+            raise ValueError(
+                f"scheduling.packed=True lays rows one after the other, where "
+                f"approximate.cache={self.approximate.cache!r} does not find them; choose one"
             )

@@ -102,7 +102,8 @@ def rollout(
 
     Raises:
         ValueError: If the prompt and the response do not fit into the denoiser, the noise does
-            not have one number a row, or a policy that is told the wanted speed is not.
+            not have one number a row, a policy that is told the wanted speed is not, or a compiled
+            denoiser would be called with any shapes.
     """
     if noise.rollout.shape != (len(prompt),):
         raise ValueError(
@@ -113,22 +114,27 @@ def rollout(
             f"policy {type(policy).__name__} is told the wanted speed and prompt.speed is None; "
             "wrap it in lit_unmask.policies.Paced"
         )
+    check_shapes(denoiser, decoding)
     start = time.perf_counter()
     denoiser.check_length(prompt, decoding.gen_length)
     readings = Readings(denoiser, prompt, decoding, noise, policy.signals | signals)
     rows = Rows(policy, readings, record)
     lengths = [length + decoding.gen_length for length in readings.lengths]
-    unfinished = torch.arange(len(prompt), device=prompt.tokens.device)
-    while len(unfinished):
-        waiting = [lengths[row] for row in unfinished.tolist()]
-        rows.advance(unfinished[: decoding.scheduling.admitted(waiting)])
-        done = rows.finished[unfinished]
-        finished, unfinished = unfinished[done], unfinished[~done]
+    device, unfinished = prompt.tokens.device, list(range(len(prompt)))
+    while unfinished:
+        admitted = decoding.scheduling.admitted([lengths[row] for row in unfinished])
+        running = unfinished[:admitted]
+        rows.advance(torch.tensor(running, device=device))
+        # Where the host waits for the device, to know what goes on.
+        over = rows.finished.tolist()
+        done = [row for row in running if over[row]]
+        unfinished = [row for row in unfinished if not over[row]]
+        finished = torch.tensor(done, dtype=torch.int64, device=device)
         readings.release(finished)
         if listener is not None:
-            ledger = readings.ledger
-            counts = len(prompt), len(unfinished), ledger.charged, ledger.computed
+            counts = len(prompt), len(unfinished), int(rows.nfe.sum()), readings.ledger.computed
             listener(Progress(*counts, finished, rows.response))
+    readings.ledger.charged = int(rows.nfe.sum())
     readings.ledger.seconds = time.perf_counter() - start
     return Rollout(
         response=rows.response,
@@ -138,3 +144,22 @@ def rollout(
         ledger=readings.ledger,
         steps=Steps.cat(rows.recorded) if rows.recorded else None,
     )
+
+
+def check_shapes(denoiser: Denoiser, decoding: Decoding) -> None:
+    """Refuse calls for each of which a compiled denoiser would be compiled anew.
+
+    Args:
+        denoiser: The denoiser.
+        decoding: How it is to be called.
+
+    Raises:
+        ValueError: If it is compiled for fixed shapes and the calls have any.
+    """
+    how = getattr(denoiser, "compilation", None)
+    if how is not None and how.fixed_shapes and not decoding.scheduling.deterministic:
+        raise ValueError(
+            f"the denoiser is compiled for fixed shapes ({how}), and calls of this decoding have "
+            "any; set decoding.scheduling.deterministic: true, or compile: {mode: default, "
+            "dynamic: true}"
+        )

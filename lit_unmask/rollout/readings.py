@@ -64,16 +64,17 @@ class Readings:
                 to_end=self.decoding.approximate.cache == "prefix",
             )
 
-    def mark_changed(self, rows: Tensor, step: Tensor) -> None:
-        """Note that the buffers of some rows changed.
+    def mark_changed(self, rows: Tensor, changed: Tensor, step: Tensor) -> None:
+        """Note whether the buffers of some rows changed.
 
         Args:
             rows: ``[R]`` int64.
+            changed: ``[R]`` bool.
             step: ``[R]`` int64, steps that each row has taken by now.
         """
-        self.stale[rows] = True
-        self.untouched[rows] = False
-        self.changed_at[rows] = step
+        self.stale[rows] |= changed
+        self.untouched[rows] &= ~changed
+        self.changed_at[rows] = torch.where(changed, step, self.changed_at[rows])
 
     def mark_entered(self, rows: Tensor, response: Tensor, block: Tensor) -> None:
         """Note that some rows begin a block.
@@ -126,8 +127,13 @@ class Readings:
 
         A group that does not run all at once so has one first forward all the same.
         """
+        scheduling = self.decoding.scheduling
+        # Without a limit there is no queue.
+        queue = scheduling.max_rows is not None or scheduling.max_tokens is not None
+        if not queue or self.cache is not None or not scheduling.skip:
+            return rows
         first = rows[self.untouched[rows]]
-        if not len(first) or self.cache is not None or not self.decoding.scheduling.skip:
+        if not len(first):
             return rows
         waiting = self.untouched & self.stale & torch.isin(self.group, self.group[first])
         waiting[rows] = False
@@ -153,28 +159,46 @@ class Readings:
         if self.cache is not None:
             full = self.cache.is_base(rows, response[rows])
             for part, some in self.cache.parts(rows[~full]):
-                self._remember(part, self._forward(part, response[part], some), some.span)
+                lengths = self._lengths_of(part)
+                self._remember(part, self._forward(part, lengths, response, some), some.span)
             rows = rows[full]
             self.cache.renew(rows)
-        places = rows.tolist()
-        for call in self.decoding.scheduling.calls([self.lengths[place] for place in places]):
+        lengths, scheduling = self._lengths_of(rows), self.decoding.scheduling
+        for call in scheduling.calls(lengths):
             part = rows[torch.tensor(call, device=rows.device)]
-            if self.decoding.scheduling.deterministic:
-                self._remember(part, self._fixed_forward(part, response))
+            of_part = [lengths[place] for place in call]
+            if scheduling.deterministic:
+                output = self._fixed_forward(part, of_part, response)
+            elif scheduling.packed and len(set(of_part)) > 1:
+                output = self._packed_forward(part, of_part, response)
             else:
                 kept = None if self.cache is None else self.cache.full(part)
-                self._remember(part, self._forward(part, response[part], kept))
+                output = self._forward(part, of_part, response, kept)
+            self._remember(part, output)
 
-    def _fixed_forward(self, rows: Tensor, response: Tensor) -> DenoiserOutput:
+    def _lengths_of(self, rows: Tensor) -> list[int]:
+        """Return the prompt lengths of rows ``[R]``."""
+        if len(set(self.lengths)) == 1:  # the host need not wait for the device
+            return self.lengths[: len(rows)]
+        return [self.lengths[row] for row in rows.tolist()]
+
+    def _prompt_of(self, rows: Tensor, width: int) -> Prompt:
+        """Return the last ``width`` columns of the prompts of rows ``[R]``."""
+        prompt = self.prompt.select(rows)
+        first = prompt.tokens.shape[1] - width
+        return replace(
+            prompt, tokens=prompt.tokens[:, first:], attention=prompt.attention[:, first:]
+        )
+
+    def _fixed_forward(self, rows: Tensor, lengths: list[int], response: Tensor) -> DenoiserOutput:
         """Ask about rows ``[R]`` of alike prompts in a call of a shape that others have too."""
-        scheduling = self.decoding.scheduling
-        filled = scheduling.filled(rows)
-        prompt = self.prompt.select(filled).trim()
-        lacking = scheduling.width(int(prompt.attention.sum(1).max())) - prompt.tokens.shape[1]
+        scheduling, longest = self.decoding.scheduling, max(lengths)
+        filled, width = scheduling.filled(rows), scheduling.width(longest)
+        prompt = self._prompt_of(filled, longest)
         prompt = replace(
             prompt,
-            tokens=F.pad(prompt.tokens, (lacking, 0)),
-            attention=F.pad(prompt.attention, (lacking, 0)),
+            tokens=F.pad(prompt.tokens, (width - longest, 0)),
+            attention=F.pad(prompt.attention, (width - longest, 0)),
         )
         output = self._ask(filled, prompt, response[filled])
         limit = self.denoiser.row_limit.rows
@@ -183,22 +207,42 @@ class Readings:
                 f"a call of {len(filled)} rows does not fit into memory, and of {limit} it would "
                 f"give other numbers; set scheduling.static_rows={limit}"
             )
-        blank, tokens = len(filled) - len(rows), prompt.tokens.shape[1] + response.shape[1]
-        first = torch.arange(len(rows), device=rows.device)
-        self._count(prompt.select(first), response[rows], None)
-        self.ledger.computed += blank
+        blank, columns = len(filled) - len(rows), width + response.shape[1]
+        self._count(len(filled), len(filled) * columns)
         self.ledger.blank += blank
-        self.ledger.tokens += blank * tokens
-        self.ledger.padded_tokens += blank * tokens
-        return output.select(first)
+        self.ledger.padded_tokens += blank * columns + len(rows) * width - sum(lengths)
+        return output.select(torch.arange(len(rows), device=rows.device))
 
-    def _forward(self, rows: Tensor, response: Tensor, kept: Kept | None = None) -> DenoiserOutput:
-        prompt = self.prompt.select(rows).trim()
-        self._count(prompt, response, kept)
-        return self._ask(rows, prompt, response, kept)
+    def _packed_forward(self, rows: Tensor, lengths: list[int], response: Tensor) -> DenoiserOutput:
+        """Ask about rows ``[R]``, one after the other without padding."""
+        prompt = self._prompt_of(rows, max(lengths))
+        self._count(len(rows), sum(lengths) + len(rows) * response.shape[1])
+        return self._ask(rows, prompt, response[rows], lengths=lengths)
+
+    def _forward(
+        self, rows: Tensor, lengths: list[int], response: Tensor, kept: Kept | None = None
+    ) -> DenoiserOutput:
+        """Ask about rows ``[R]``, or about the span of them that is to be computed."""
+        width = max(lengths)
+        prompt = self._prompt_of(rows, width)
+        if kept is None or kept.span is None:
+            self._count(len(rows), len(rows) * (width + response.shape[1]))
+            self.ledger.padded_tokens += len(rows) * width - sum(lengths)
+        else:
+            # A shifted denoiser computes one token more: its state predicts the span's first.
+            tokens = len(rows) * (kept.span.length + int(self.denoiser.shift))
+            self._count(len(rows), tokens)
+            self.ledger.partial += len(rows)
+            self.ledger.partial_tokens += tokens
+        return self._ask(rows, prompt, response[rows], kept=kept)
 
     def _ask(
-        self, rows: Tensor, prompt: Prompt, response: Tensor, kept: Kept | None = None
+        self,
+        rows: Tensor,
+        prompt: Prompt,
+        response: Tensor,
+        kept: Kept | None = None,
+        lengths: list[int] | None = None,
     ) -> DenoiserOutput:
         """Call the denoiser on rows ``[R]``, with the noise of their last change."""
         draws = None
@@ -206,21 +250,16 @@ class Readings:
             key, step = self.noise.rollout[rows], self.changed_at[rows]
             draws = uniform(self.noise.seed, key, step, response.shape[1], TOKEN)
         asked = prompt, response, self.signals, draws, self.decoding.temperature
-        return self.denoiser(*asked) if kept is None else self.denoiser(*asked, kept=kept)
+        # Denoisers that can do neither need not know of them.
+        if kept is not None:
+            return self.denoiser(*asked, kept=kept)
+        return self.denoiser(*asked) if lengths is None else self.denoiser(*asked, lengths=lengths)
 
-    def _count(self, prompt: Prompt, response: Tensor, kept: Kept | None) -> None:
+    def _count(self, rows: int, tokens: int) -> None:
         """Count a call of the denoiser on the ledger."""
         self.ledger.calls += 1
-        self.ledger.computed += len(response)
-        if kept is None or kept.span is None:
-            self.ledger.tokens += len(response) * (prompt.tokens.shape[1] + response.shape[1])
-            self.ledger.padded_tokens += int((~prompt.attention).sum())
-            return
-        # A shifted denoiser computes one token more: its state predicts the span's first.
-        tokens = len(response) * (kept.span.length + int(self.denoiser.shift))
+        self.ledger.computed += rows
         self.ledger.tokens += tokens
-        self.ledger.partial += len(response)
-        self.ledger.partial_tokens += tokens
 
     def _remember(self, rows: Tensor, output: DenoiserOutput, span: Span | None = None) -> None:
         """Keep what was said about rows ``[R]``, or about a span of them."""

@@ -33,9 +33,11 @@ class _Ahead:
     count: Tensor
 
     @classmethod
-    def of(cls, count: Tensor) -> _Ahead:
-        """Lay out ``count`` steps for each row."""
-        row = torch.arange(len(count), device=count.device).repeat_interleave(count)
+    def of(cls, count: Tensor, most: int) -> _Ahead:
+        """Lay out ``count`` steps for each row, each between 1 and ``most``."""
+        row = torch.arange(len(count), device=count.device)
+        if most > 1:
+            row = row.repeat_interleave(count)
         first = count.cumsum(0) - count
         offset = torch.arange(len(row), device=count.device) - first[row]
         return cls(row, offset, first, count)
@@ -134,14 +136,16 @@ class Rows:
     def _act(self, rows: Tensor, most_steps: int) -> None:
         """Take up to ``most_steps`` steps in each row, ending with the first that commits."""
         left = self.decoding.block_length - self.block_steps[rows]
-        ahead = _Ahead.of(left.clamp(max=most_steps))
+        ahead = _Ahead.of(left.clamp(max=most_steps), most_steps)
         asked = rows[ahead.row]
         index = self.nfe[asked] + ahead.offset
         answer = self._ask_in_calls(asked, index)
         stop = ahead.stop(answer.commit.any(1))
         if answer.steps is not None:
-            taken = ahead.offset <= stop[ahead.row]
-            self.recorded.append(answer.steps if most_steps == 1 else answer.steps.select(taken))
+            steps = answer.steps
+            if most_steps > 1:
+                steps = steps.select((ahead.offset <= stop[ahead.row]).nonzero()[:, 0])
+            self.recorded.append(steps)
         at = ahead.first + stop
         self._count(rows, stop + 1)
         self._reveal(rows, answer.commit[at], answer.eligible[at])
@@ -205,7 +209,6 @@ class Rows:
         """Charge each row for its steps ``[R]``."""
         self.nfe[rows] += steps
         self.block_steps[rows] += steps
-        self.readings.ledger.charged += int(steps.sum())
 
     def _reveal(self, rows: Tensor, commit: Tensor, eligible: Tensor) -> None:
         """Commit positions at each row's latest step and move on from blocks that are done.
@@ -219,8 +222,7 @@ class Rows:
         self.response[rows] = torch.where(commit, proposal, self.response[rows])
         step = (self.nfe[rows, None] - 1).expand_as(commit)
         self.committed_at[rows] = torch.where(commit, step, self.committed_at[rows])
-        changed = commit.any(1)
-        self.readings.mark_changed(rows[changed], self.nfe[rows[changed]])
+        self.readings.mark_changed(rows, commit.any(1), self.nfe[rows])
         done = ~(eligible & ~commit).any(1)
         done |= self.block_steps[rows] >= self.decoding.block_length
         self.block[rows] += done
@@ -228,7 +230,8 @@ class Rows:
         self.finished[rows] = self.block[rows] >= self.position_block[-1] + 1
         if self.decoding.approximate.early_stop:
             self._stop_early(rows)
-        self.readings.mark_entered(rows[done], self.response, self.block)
+        if self.decoding.approximate.cache != "none":
+            self.readings.mark_entered(rows[done], self.response, self.block)
 
     def _stop_early(self, rows: Tensor) -> None:
         """Finish rows ``[R]`` that are committed up to an end token, and fill them with it.

@@ -158,8 +158,7 @@ class TaskDataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.shuffle = shuffle
 
-    @classmethod
-    def standard_sets(cls) -> Sets:
+    def standard_sets(self) -> Sets:
         """Return the sets that are used unless others are given; none here."""
         return Sets()
 

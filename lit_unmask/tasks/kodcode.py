@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 from typing import Any, ClassVar
 
-from lit_unmask.tasks.base import Split
-from lit_unmask.tasks.programs import ProgramTask, program_reference, python_block
-from lit_unmask.tasks.published import CARVED, HubTask, Parts
+from lit_unmask.tasks.programs import HubProgramTask, program_reference, python_block
+from lit_unmask.tasks.published import CARVED, Parts
 from lit_unmask.tasks.rows import HubDataset, Row
 from lit_unmask.types import Problem
-from lit_unmask.verification.programs import ProgramVerifier
 
 _PROMPT = """\
 {question}
@@ -18,7 +16,7 @@ _PROMPT = """\
 Write it in Python, declared as `{declaration}`. Reply with one ```python block and nothing else."""
 
 
-class KodCode(ProgramTask, HubTask):
+class KodCode(HubProgramTask):
     """KodCode-Light-RL-10K (arXiv 2503.02951): 10,000 programs to write, each with tests.
 
     Fields: ``question_id``, ``question``, ``solution``, ``test``, ``test_info``. Tests are
@@ -54,17 +52,6 @@ class KodCode(ProgramTask, HubTask):
         sizes={"train": 10_000},
     )
     parts: ClassVar[Parts] = CARVED
-
-    def __init__(
-        self,
-        split: Split,
-        size: int | None = None,
-        path: str | None = None,
-        revision: str | None = None,
-        verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
-    ) -> None:
-        super().__init__(split, size, path, revision)
-        self.verifier = verifier
 
     def read(self, row: Row) -> Problem | None:
         """Turn a row into a problem, or into None if its tests need more than to be called."""

@@ -69,6 +69,29 @@ class ProgramTask(PublishedTask):
         return True
 
 
+class HubProgramTask(ProgramTask, HubTask):
+    """Programs to write of a dataset on the hub, or of a file with its fields.
+
+    Args:
+        split: Which problems.
+        size: Number of problems, chosen by a hash of each; None takes all.
+        path: File of JSON lines; None reads the dataset from the hub.
+        revision: Commit on the hub; None takes the one that is pinned here.
+        verifier: Runs the programs; see :class:`HumanEval`.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        size: int | None = None,
+        path: str | None = None,
+        revision: str | None = None,
+        verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
+    ) -> None:
+        super().__init__(split, size, path, revision)
+        self.verifier = verifier
+
+
 class HumanEval(ProgramTask):
     """The 164 functions to finish of arXiv 2107.03374, without examples; a test set only.
 
@@ -133,7 +156,7 @@ class HumanEval(ProgramTask):
         )
 
 
-class MBPP(ProgramTask, HubTask):
+class MBPP(HubProgramTask):
     """Short programs of arXiv 2108.07732, with three examples before each: 500 to test on.
 
     Fields: ``task_id``, ``text``, ``code``, ``test_list``, ``test_setup_code``. The examples are
@@ -182,17 +205,6 @@ class MBPP(ProgramTask, HubTask):
     }
     _EXAMPLES: ClassVar[tuple[int, ...]] = (2, 3, 4)
     _turns: tuple[Message, ...] = ()
-
-    def __init__(
-        self,
-        split: Split,
-        size: int | None = None,
-        path: str | None = None,
-        revision: str | None = None,
-        verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
-    ) -> None:
-        super().__init__(split, size, path, revision)
-        self.verifier = verifier
 
     @classmethod
     def source_splits(cls, split: str) -> tuple[str, ...]:

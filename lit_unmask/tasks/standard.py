@@ -29,8 +29,7 @@ class MathDataModule(TaskDataModule):
     ```
     """
 
-    @classmethod
-    def standard_sets(cls) -> Sets:
+    def standard_sets(self) -> Sets:
         """Return the sets of arXiv 2512.09106; small ones to validate and to tune on."""
         return Sets(
             train=Mixture({"gsm8k": GSM8K("train"), "math": MATH("train")}),
@@ -93,25 +92,14 @@ class CodeDataModule(TaskDataModule):
         max_prompt_tokens: int | None = None,
         verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
     ) -> None:
-        usual = self.standard_sets(verifier)
+        self.verifier = verifier  # first, as the usual sets are made with it
         super().__init__(
-            usual.train if train is None else train,
-            usual.val if val is None else val,
-            usual.test if test is None else test,
-            usual.tuning if tuning is None else tuning,
-            batch_size, eval_batch_size, seed, shuffle, max_prompt_tokens,
-        )  # fmt: skip
+            train, val, test, tuning, batch_size, eval_batch_size, seed, shuffle, max_prompt_tokens
+        )
 
-    @classmethod
-    def standard_sets(
-        cls,
-        verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
-    ) -> Sets:
-        """Return the sets of arXiv 2512.09106; small ones to validate and to tune on.
-
-        Args:
-            verifier: Runs the programs of all of them.
-        """
+    def standard_sets(self) -> Sets:
+        """Return the sets of arXiv 2512.09106; small ones to validate and to tune on."""
+        verifier = self.verifier
         tuned = KodCode("tuning", size=_GUIDES, verifier=verifier)
         return Sets(
             train=KodCode("train", verifier=verifier),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from lit_unmask.verification.answers import find_answer
 from lit_unmask.verification.comparison import compare, without_delimiters
 from lit_unmask.verification.prover import Effort, prover
@@ -21,6 +23,11 @@ class MathVerifier:
 
     def __init__(self, effort: Effort = Effort()) -> None:  # noqa: B008  (frozen)
         self.effort = effort
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What a comparison may cost, where that is not the usual; JSON-ready."""
+        return {} if self.effort == Effort() else asdict(self.effort)
 
     def __call__(self, completion: str, answer: str) -> float:
         """Return 1.0 or 0.0; see :func:`grade_math`."""

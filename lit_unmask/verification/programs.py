@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.sandbox import (
@@ -46,6 +47,14 @@ class ProgramVerifier:
 
     def __init__(self, sandbox: Sandbox = Strongest()) -> None:  # noqa: B008  (has no state)
         self.sandbox = sandbox
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What programs may use, on which verdicts depend; JSON-ready."""
+        limits = asdict(self.sandbox.limits)
+        # In one form, as 5 and 5.0 seconds are the same, and so is any order of packages.
+        said = {name: float(value) for name, value in limits.items()}
+        return said | {"packages": sorted(self.sandbox.packages)}
 
     def __call__(self, completion: str, answer: str) -> float:
         """Return 1.0 or 0.0; see :func:`grade_program`."""

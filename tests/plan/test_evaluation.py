@@ -22,6 +22,7 @@ from toys import Coins, config, make_data, make_module
 
 from lit_unmask.cli import main
 from lit_unmask.denoisers import LLaDA
+from lit_unmask.denoisers.placement import Placement
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.plan.asked import Asked
 from lit_unmask.plan.assumptions import Assumptions, Range
@@ -94,11 +95,13 @@ def test_a_frontier_tunes_all_settings_and_tests_those_on_fronts(tiny_llada: LLa
     frontier = Frontier(GRIDS, checkpoints={"seed 1": "a.ckpt"}, options=options)
     found = planned(asked(tiny_llada, "test", frontier))
     policies = 4 * 3  # two policies, two block lengths
-    assert found["coins, tuning (settings: 9, seeds: 2)"].usual == 4 * 2 * (policies + ALL)
+    # Low confidence draws nothing and is computed with one seed; its settings come to ALL - 4.
+    both = 2 * 4 + ALL - 4
+    assert found["coins, tuning (settings: 9, seeds: 2)"].usual == 4 * (2 * policies + both)
     tested = found["coins, test"]
     # Of low confidence at least one setting and of random the only one; at most all of them.
-    assert tested.low == 5 * 2 * (4 * 2 + 2 + 4 * 1)
-    assert tested.low < tested.usual < tested.high == 5 * 2 * (4 * 4 + ALL)
+    assert tested.low == 5 * (2 * 4 * 2 + 2 + 2 * 4)
+    assert tested.low < tested.usual < tested.high == 5 * (2 * 4 * 4 + both)
     everything = Frontier(GRIDS, options=FrontierOptions(test_all=True))
     assert planned(asked(tiny_llada, "test", everything))["coins, test"].usual == 5 * (3 + ALL)
     assert len(planned(asked(tiny_llada, "validate", everything))) == 1
@@ -108,6 +111,34 @@ def test_a_comparison_tests_two_settings_of_each_heuristic(tiny_llada: LLaDA) ->
     found = planned(asked(tiny_llada, "test", Comparison(GRIDS)))
     assert found["coins: comparison, tuning"].usual == 4 * (3 + ALL)
     assert found["coins: comparison, test"] == Range(5 * (2 + 2 + 4), 5 * (3 + 10 + 4), 5 * 24)
+    assert "coins: comparison, test" not in planned(
+        asked(tiny_llada, "validate", Comparison(GRIDS))
+    )
+
+
+def test_a_comparison_at_the_end_of_training_is_planned_with_it(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, file = config(tiny_checkpoint, tmp_path / "out"), tmp_path / "run.yaml"
+    grid = {"policy": "lit_unmask.policies.LowConfidence", "values": [1], "block_lengths": [8]}
+    given["trainer"]["callbacks"] = {"class_path": "lit_unmask.callbacks.Comparison",
+                                     "init_args": {"folder": str(tmp_path / "compared"),
+                                                   "grids": {"k": grid}}}  # fmt: skip
+    file.write_text(yaml.safe_dump(given))
+    arguments = ["plan", f"--config={file}", "--json", "--plan.rate=1", "--plan.nfe=[2,4]"]
+    with pytest.raises(SystemExit):
+        main(arguments)
+    said = json.loads(capsys.readouterr().out)
+    works = {work["name"]: work["computed"]["usual"] for work in said["work"]}
+    assert list(works) == [
+        *("training", "validation", "coins: comparison, tuning", "coins: comparison, test")
+    ]
+    assert works["coins: comparison, tuning"] == 4 * (3 + 8)
+    assert works["coins: comparison, test"] == 5 * (3 + 8)
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--data.tuning={}"])
+    assert end.value.code == 2
+    assert "data.tuning has no set named ['coins']" in capsys.readouterr().err
 
 
 def test_cells_of_a_transfer_cost_what_their_length_and_denoiser_do(tiny_llada: LLaDA) -> None:
@@ -126,9 +157,14 @@ def test_cells_of_a_transfer_cost_what_their_length_and_denoiser_do(tiny_llada: 
     assert 1 < tuning["long"].cost < 2 < 1e4 < tuning["large"].cost
     assert works["home, test"].rollouts == 5 * 3
     what.denoisers.append(large)
-    memory = memory_of_evaluation(what, Shape(4, 20, 16), 4, on_cpu=False)
-    both = what.denoiser.weight_bytes + large.weight_bytes
-    assert memory.weights == both > 14 * GIB and memory.steps == 0
+    shape, own = Shape(4, 20, 16), what.denoiser
+    memory = memory_of_evaluation(what, shape, 4, on_cpu=False)
+    assert memory.weights == large.weight_bytes > 14 * GIB and memory.steps == 0
+    # On a CPU both are in memory, and what a device map places makes no room for another.
+    both = own.weight_bytes + large.weight_bytes
+    assert memory_of_evaluation(what, shape, 4, on_cpu=True).weights == both
+    own.arguments = {**own.arguments, "placement": Placement(device_map="auto")}
+    assert memory_of_evaluation(what, shape, 4, on_cpu=False).weights == both
 
 
 def test_the_number_that_runs_is_between_the_cheapest_and_all() -> None:
@@ -176,6 +212,8 @@ def test_an_evaluation_takes_what_was_planned(
     taken, rows = Counter[str](), Counter[str]()
     for outcome in map(json.loads, (store / "outcomes.jsonl").open()):
         run = runs[outcome["run"]]
+        if run["policy"] != "Random" and run["seed"]:
+            continue  # a copy of what was computed with the first seed
         taken[run["stage"]] += outcome["nfe_by_kind"]["fresh"]
         rows[run["stage"]] += 1
     tuning = works["coins, tuning (settings: 8, seeds: 2)"]

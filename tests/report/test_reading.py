@@ -40,7 +40,9 @@ def test_outcomes_become_arrays_by_problem_and_seed(tmp_path):
 
 
 def test_stores_are_taken_together_and_stages_matched_by_setting(tmp_path):
-    tuning = make_run(stage="tuning", problems="x", name="threshold, tuned")
+    tuning = make_run(
+        stage="tuning", problems="x", name="threshold, tuned", limits=[{"seconds": 5.0}]
+    )
     fill(tmp_path / "tuning", tuning)
     fill(tmp_path / "test", make_run(), make_run(block_length=8))
     [dataset] = read([tmp_path / "test", tmp_path / "tuning"])
@@ -50,7 +52,8 @@ def test_stores_are_taken_together_and_stages_matched_by_setting(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("problems", "beef"), ("denoiser", "big"), ("gen_length", 128)]
+    ("field", "value"),
+    [("problems", "beef"), ("denoiser", "big"), ("gen_length", 128), ("limits", [{"seconds": 5}])],
 )
 def test_stores_that_differ_in_prompts_or_denoiser_or_length_are_refused(tmp_path, field, value):
     fill(tmp_path / "one", make_run())
