@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -35,6 +38,17 @@ def write_tiny(family: type[Denoiser], vocabulary: Vocabulary, folder: Path, see
                 weight.normal_(std=0.5, generator=generator)
     family.save(network, tokenizer, folder)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unchanged_environment() -> Iterator[None]:
+    """Whatever a run leaves in the environment ends with its file.
+
+    Lightning's launchers write LOCAL_RANK there, and a process that starts with it waits for
+    other ranks instead of starting them.
+    """
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")
