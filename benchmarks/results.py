@@ -2,11 +2,11 @@
 
     python benchmarks/results.py
 
-Runs configs/frontier.yaml and configs/transfer.yaml for the policies in benchmarks/policies, and
-some of them with several noise seeds, into results stores under ``--stores``, and turns the
-stores into docs/results.md with its pictures. The noise seeds tell how often the report's tests
-find a difference where there is none, and where there is one. The policies of ``make study`` follow
-in tables of their own.
+Runs configs/frontier.yaml and configs/transfer.yaml for the policies in benchmarks/policies
+(``policy`` was trained on math and ``code-policy`` on code), and some of them with several noise
+seeds, into results stores under ``--stores``, and turns the stores into docs/results.md with its
+pictures. The noise seeds tell how often the report's tests find a difference where there is none,
+and where there is one. The policies of ``make study`` follow in tables of their own.
 What a store holds is not computed again: a second run only writes the page anew.
 """
 
@@ -43,13 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--small", action="store_true", help="few problems and settings, to try the command itself"
     )
     options = parser.parse_args(arguments)
-    folders = sorted(file.parent for file in POLICIES.glob("*/*/config.json"))
-    seeds = {f"{folder.parent.name}/{folder.name}": folder for folder in folders}
+    seeds = trained("policy")
     run("frontier", frontier(seeds, options), options)
     run("transfer", transfer(seeds, options), options)
+    run("transfer-code", transfer_of_code(trained("code-policy"), options), options)
     run("noise", noise(seeds, options), options)
     print(f"study: {evaluate(options.stores / 'study', options.small)}")
     write_page(options)
+
+
+def trained(family: str) -> dict[str, Path]:
+    """Return the folders of the policies of a family by name, one for each training seed."""
+    folders = sorted(file.parent for file in (POLICIES / family).glob("*/config.json"))
+    return {f"{family}/{folder.name}": folder for folder in folders}
 
 
 def configuration(name: str, policy: Path, small: bool) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -79,16 +85,32 @@ def frontier(seeds: dict[str, Path], options: argparse.Namespace) -> dict[str, A
     return config
 
 
-def transfer(seeds: dict[str, Path], options: argparse.Namespace) -> dict[str, Any]:
+def transfer(
+    seeds: dict[str, Path], options: argparse.Namespace, name: str = "transfer"
+) -> dict[str, Any]:
     """Return the configuration of the transfer of the first policy."""
     first, folder = next(iter(seeds.items()))
     config, callback = configuration("transfer", folder, options.small)
     callback["options"] = {"policy_name": first}
-    callback["folder"] = str(options.stores / "transfer")
+    callback["folder"] = str(options.stores / name)
     if options.small:
         shrink(callback["cells"])
         for cell in callback["cells"].values():
             cell.pop("grids", None)
+    return config
+
+
+def transfer_of_code(seeds: dict[str, Path], options: argparse.Namespace) -> dict[str, Any]:
+    """Return the configuration of the transfer of the first policy that was trained on code."""
+    config = transfer(seeds, options, "transfer-code")
+    callback = config["trainer"]["callbacks"][-1]["init_args"]
+    cells = callback["cells"]
+    # Names of their own, as cells of one name share their problems and heuristics.
+    callback["cells"] = {
+        "code to code": cells["code"],
+        "code to math": cells["home"],
+        "code to tiny-dream": {**cells["code"], "denoiser": cells["tiny-dream"]["denoiser"]},
+    }
     return config
 
 
@@ -129,7 +151,7 @@ def run(name: str, config: dict[str, Any], options: argparse.Namespace) -> None:
 
 def write_page(options: argparse.Namespace) -> None:
     """Write results.md and the folder of its pictures."""
-    names = ("frontier", "transfer/store", "noise")
+    names = ("frontier", "transfer/store", "transfer-code/store", "noise")
     stores = [options.stores / name for name in names]
     pictures = options.out / "results"
     lit_unmask_report(
