@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import sys
 import warnings
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from jsonargparse import set_parsing_settings
@@ -44,11 +46,17 @@ class SaveConfig(SaveConfigCallback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save into the logger's folder; without a logger a run has no folder of its own.
 
+        A run that goes on from a checkpoint below that folder keeps the earlier configuration and
+        saves its own under the next free name (``config-2.yaml``).
+
         Raises:
-            ConfigurationError: If the folder holds the configuration of an earlier run.
+            ConfigurationError: If the folder holds the configuration of another run.
         """
         if not trainer.loggers or is_fast_dev_run(trainer):
             return
+        folder = trainer.log_dir
+        if not self.already_saved and folder is not None:
+            self.config_filename = self._free_name(Path(folder))
         try:
             super().setup(trainer, pl_module, stage)
         except RuntimeError as error:
@@ -56,6 +64,15 @@ class SaveConfig(SaveConfigCallback):
                 f"{trainer.log_dir} holds {self.config_filename} of an earlier run; choose another "
                 "name or version for the logger"
             ) from error
+
+    def _free_name(self, folder: Path) -> str:
+        """Return the name of the file; another one only where a run goes on in its folder."""
+        name, checkpoint = Path(self.config_filename), self.config.get("ckpt_path")
+        if checkpoint is None or folder.resolve() not in Path(checkpoint).resolve().parents:
+            return name.name
+        numbered = (name.with_stem(f"{name.stem}-{number}") for number in itertools.count(2))
+        free = (file for file in itertools.chain([name], numbered) if not (folder / file).exists())
+        return str(next(free))
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log the flattened configuration."""

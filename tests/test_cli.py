@@ -298,12 +298,22 @@ def test_predict_writes_records_once(run: Run, base: Path, tmp_path: Path) -> No
     assert file.read_text() == content
 
 
-def test_a_terminated_run_exits_with_143_and_can_be_resumed(
+def test_a_terminated_run_exits_with_143_and_goes_on_in_its_folder(
     run: Run, base: Path, tmp_path: Path
 ) -> None:
-    code, _, _ = run("fit", "--config", base, "--trainer.callbacks+", "toys.Terminate",
-                     "--trainer.max_steps", "4")  # fmt: skip
+    here = ("--config", base, "--trainer.logger.version", "here", "--trainer.max_steps", "4")
+    code, _, _ = run("fit", *here, "--trainer.callbacks+", "toys.Terminate")
     assert code == 143
-    stored = tmp_path / "out" / "run" / "version_0" / "checkpoints" / "last.ckpt"
+    folder = tmp_path / "out" / "run" / "here"
+    stored = folder / "checkpoints" / "last.ckpt"
     assert torch.load(stored, weights_only=True)["global_step"] == 1
-    assert run("fit", "--config", base, "--ckpt_path", stored)[0] == 0
+    first = (folder / "config.yaml").read_text()
+    code, _, errors = run("fit", *here)
+    assert code == 1
+    assert "holds config.yaml of an earlier run" in sentence(errors)
+    for times in (2, 3):
+        assert run("fit", *here, "--ckpt_path", stored)[0] == 0
+        assert f"ckpt_path: {stored}" in (folder / f"config-{times}.yaml").read_text()
+    assert (folder / "config.yaml").read_text() == first
+    events = EventAccumulator(str(folder)).Reload()
+    assert [event.step for event in events.Scalars("train/nfe")][-1] == 3
