@@ -103,7 +103,7 @@ def test_a_log_tells_a_collapse(rewards, verdict):
     assert logs.Log([{"train/reward": value} for value in rewards]).verdict == verdict
 
 
-@pytest.mark.parametrize(("last", "verdict"), [(0.21, "learned nothing"), (0.3, "no collapse")])
+@pytest.mark.parametrize(("last", "verdict"), [(0.21, "no gain"), (0.3, "no collapse")])
 def test_a_log_tells_that_validation_never_rose(last, verdict):
     rounds = [{"train/reward": 0.2} for _ in range(100)]
     rounds[24]["val/math/reward"], rounds[99]["val/math/reward"] = 0.2, last

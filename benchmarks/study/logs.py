@@ -33,7 +33,7 @@ class Log:
 
     @property
     def verdict(self) -> str:
-        """Whether the reward fell and stayed low, or never rose, in words."""
+        """Whether the reward fell and stayed low, or never rose in validation, in words."""
         rewards = self.column("train/reward")
         # The second half of a curriculum, whose problems are alike.
         late = rewards[len(rewards) // 2 :]
@@ -44,7 +44,7 @@ class Log:
         if means[-1] < FALLEN * max(means):
             outcome = "collapsed"
         elif validated and validated[-1] < RISEN * validated[0]:
-            outcome = "learned nothing on all lengths"
+            outcome = "no gain in validation"
         else:
             outcome = "no collapse"
         return f"{outcome}: {max(means):.2f}, {means[-1]:.2f}"
