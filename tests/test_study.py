@@ -69,17 +69,21 @@ def test_imitation_and_rewards_go_on_from_one_another(places):
 
 
 def test_a_finished_run_is_kept_with_its_log_and_not_repeated(places, capsys):
-    short = ("--trainer.max_steps=2", "--trainer.val_check_interval=1", *SMALL, FEW)
+    short = ("--trainer.val_check_interval=1", *SMALL, FEW)
     variant = ALL["imitation/none"].settings
-    run = replace(ALL["imitation/none"], settings=(*variant, *short))
+    one, run = (
+        replace(ALL["imitation/none"], settings=(*variant, *short, f"--trainer.max_steps={rounds}"))
+        for rounds in (1, 2)
+    )
+    assert training.train(one)  # as if interrupted after a round
     assert training.train_chain((run,)) == [] and "done" in capsys.readouterr().out
     log = logs.read_log(run.name)
     assert log.row_forwards > 0 and len(log.column("val/math/reward")) == 2
     evaluated = [one.kind for one in evaluating.trained(evaluating.names())]
-    rounds = [
-        read_saved(places / "trained" / run.name / k).trained_with.rounds for k in evaluating.KINDS
-    ]
-    assert rounds[1] == 2 and evaluated == ["best", "last"][: len(set(rounds))]
+    kept = [places / "trained" / run.name / kind for kind in evaluating.KINDS]
+    assert read_saved(kept[1]).trained_with.rounds == 2
+    weights = {(folder / "model.safetensors").read_bytes() for folder in kept}
+    assert evaluated == ["best", "last"][: len(weights)]
     assert training.train_chain((run,)) == [] and capsys.readouterr().out == ""
 
 
