@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.policies.base import Policy
 from lit_unmask.randomness import Noise
 from lit_unmask.rollout.decoding import Decoding
+from lit_unmask.rollout.host import upload
 from lit_unmask.rollout.ledger import Ledger
 from lit_unmask.rollout.readings import Readings
 from lit_unmask.rollout.rows import Rows
@@ -119,22 +121,20 @@ def rollout(
     denoiser.check_length(prompt, decoding.gen_length)
     readings = Readings(denoiser, prompt, decoding, noise, policy.signals | signals)
     rows = Rows(policy, readings, record)
-    lengths = [length + decoding.gen_length for length in readings.lengths]
-    device, unfinished = prompt.tokens.device, list(range(len(prompt)))
-    while unfinished:
-        admitted = decoding.scheduling.admitted([lengths[row] for row in unfinished])
-        running = unfinished[:admitted]
-        rows.advance(torch.tensor(running, device=device))
-        # Where the host waits for the device, to know what goes on.
-        over = rows.finished.tolist()
-        done = [row for row in running if over[row]]
-        unfinished = [row for row in unfinished if not over[row]]
-        finished = torch.tensor(done, dtype=torch.int64, device=device)
+    lengths = readings.lengths + decoding.gen_length
+    device, unfinished = prompt.tokens.device, np.arange(len(prompt))
+    while len(unfinished):
+        running = unfinished[: decoding.scheduling.admitted(lengths[unfinished].tolist())]
+        rows.advance(running)
+        over = rows.host.finished
+        finished = upload(running[over[running]], device)
+        unfinished = unfinished[~over[unfinished]]
         readings.release(finished)
         if listener is not None:
-            counts = len(prompt), len(unfinished), int(rows.nfe.sum()), readings.ledger.computed
+            charged = int(rows.host.nfe.sum())
+            counts = len(prompt), len(unfinished), charged, readings.ledger.computed
             listener(Progress(*counts, finished, rows.response))
-    readings.ledger.charged = int(rows.nfe.sum())
+    readings.ledger.charged = int(rows.host.nfe.sum())
     readings.ledger.seconds = time.perf_counter() - start
     return Rollout(
         response=rows.response,

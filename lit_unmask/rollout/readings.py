@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +14,7 @@ from lit_unmask.denoisers.cache import Kept, Span
 from lit_unmask.randomness import TOKEN, Noise, uniform
 from lit_unmask.rollout.approximation import BlockCache
 from lit_unmask.rollout.decoding import Decoding
+from lit_unmask.rollout.host import Indices, upload
 from lit_unmask.rollout.ledger import Ledger
 from lit_unmask.types import DenoiserOutput, Prompt, Signals
 
@@ -20,6 +22,8 @@ from lit_unmask.types import DenoiserOutput, Prompt, Signals
 @dataclass
 class Readings:
     """Keeps the denoiser's latest output for each row; every tensor has the rows first.
+
+    What decides which forwards run is on the host, so that it need not wait for the device.
 
     A proposal at a positive token temperature is drawn with the noise of the step at which the
     buffer last changed. The policy sees confidences, never the draw, so the trajectories are
@@ -45,15 +49,16 @@ class Readings:
         """Set every row out of date."""
         device = self.prompt.tokens.device
         count = len(self.prompt)
-        self.stale = torch.ones(count, dtype=torch.bool, device=device)
-        self.untouched = self.stale.clone()
+        self.device = device
+        self.stale = np.ones(count, dtype=np.bool_)
+        self.untouched = self.stale.copy()
         self.changed_at = torch.zeros(count, dtype=torch.int64, device=device)
-        self.lengths: list[int] = self.prompt.attention.sum(1).tolist()
+        self.lengths = self.prompt.attention.sum(1).cpu().numpy()
         # A padding token may also stand in a prompt as a real one: the mask is part of the prompt.
         # The column of lengths is there for prompts of no tokens, which have no other.
         real = self.prompt.attention.long()
         prompts = torch.cat([self.prompt.tokens, real, real.sum(1, keepdim=True)], dim=1)
-        self.group = torch.unique(prompts, dim=0, return_inverse=True)[1]
+        self.group = torch.unique(prompts, dim=0, return_inverse=True)[1].cpu().numpy()
         self.seen: DenoiserOutput | None = None
         self.cache: BlockCache | None = None
         if self.decoding.approximate.cache != "none":
@@ -64,19 +69,12 @@ class Readings:
                 to_end=self.decoding.approximate.cache == "prefix",
             )
 
-    def mark_changed(self, rows: Tensor, changed: Tensor, step: Tensor) -> None:
-        """Note whether the buffers of some rows changed.
+    def mark_changed(self, rows: Indices) -> None:
+        """Note that the buffers of some rows ``[R]`` changed."""
+        self.stale[rows] = True
+        self.untouched[rows] = False
 
-        Args:
-            rows: ``[R]`` int64.
-            changed: ``[R]`` bool.
-            step: ``[R]`` int64, steps that each row has taken by now.
-        """
-        self.stale[rows] |= changed
-        self.untouched[rows] &= ~changed
-        self.changed_at[rows] = torch.where(changed, step, self.changed_at[rows])
-
-    def mark_entered(self, rows: Tensor, response: Tensor, block: Tensor) -> None:
+    def mark_entered(self, rows: Indices, response: Tensor, block: Tensor) -> None:
         """Note that some rows begin a block.
 
         With a cache that needs a full forward, unless the last one was of the same buffer.
@@ -86,35 +84,39 @@ class Readings:
             response: ``[B, L]`` int64, the buffers of all rows.
             block: ``[B]`` int64, the blocks of all rows.
         """
-        if self.cache is not None:
-            self.stale[rows] |= self.cache.enter(rows, response[rows], block[rows])
+        if self.cache is not None and len(rows):
+            place = upload(rows, self.device)
+            changed = self.cache.enter(place, response[place], block[place])
+            self.stale[rows] |= changed.cpu().numpy()
 
     def release(self, rows: Tensor) -> None:
         """Forget the keys and values of some rows ``[R]``, which are finished."""
         if self.cache is not None:
             self.cache.release(rows)
 
-    def update(self, rows: Tensor, response: Tensor) -> None:
+    def update(self, rows: Indices, response: Tensor, known: Indices) -> None:
         """Bring the output for some rows up to date.
 
         Args:
             rows: ``[R]`` int64.
             response: ``[B, L]`` int64, the buffers of all rows.
+            known: The same on the host.
         """
         scheduling = self.decoding.scheduling
         stale = rows[self.stale[rows]] if scheduling.skip else rows
         if not len(stale):
             return
-        first, inverse = stale, None
+        first, source = stale, None
         if scheduling.share and self.decoding.temperature == 0:
             stale = self._with_waiting(stale)
-            first, inverse = self._distinct(stale, response)
+            first, source = self._distinct(stale, response, known)
         self.ledger.shared += len(stale) - len(first)
         self._compute(first, response)
-        if inverse is not None and self.seen is not None:
-            self._remember(stale, self.seen.select(first[inverse]))
+        if source is not None and self.seen is not None:
+            place, origin = upload(stale, self.device), upload(source, self.device)
+            self._remember(place, self.seen.select(origin))
             if self.cache is not None:
-                self.cache.share(stale, first[inverse])
+                self.cache.share(place, origin)
         self.stale[stale] = False
 
     def of(self, rows: Tensor) -> DenoiserOutput:
@@ -122,7 +124,7 @@ class Readings:
         assert self.seen is not None
         return self.seen.select(rows)
 
-    def _with_waiting(self, rows: Tensor) -> Tensor:
+    def _with_waiting(self, rows: Indices) -> Indices:
         """Return rows ``[R]`` and those in the queue that will begin in the state of one of them.
 
         A group that does not run all at once so has one first forward all the same.
@@ -135,37 +137,40 @@ class Readings:
         first = rows[self.untouched[rows]]
         if not len(first):
             return rows
-        waiting = self.untouched & self.stale & torch.isin(self.group, self.group[first])
+        waiting = self.untouched & self.stale & np.isin(self.group, self.group[first])
         waiting[rows] = False
-        return torch.cat([rows, waiting.nonzero().squeeze(1)])
+        return np.concatenate([rows, waiting.nonzero()[0]])
 
-    def _distinct(self, rows: Tensor, response: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return one row for each distinct state, and where each row finds its own.
+    def _distinct(
+        self, rows: Indices, response: Tensor, known: Indices
+    ) -> tuple[Indices, Indices | None]:
+        """Return one row for each distinct state, and for each row the one that stands for it.
 
         The state is prompt and buffer, and for a partial forward what it attends to.
         """
-        state = torch.cat([self.group[rows, None], response[rows]], dim=1)
+        state = np.concatenate([self.group[rows, None], known[rows]], axis=1)
         if self.cache is not None:
-            state = torch.cat([state, self.cache.key(rows, response[rows])], dim=1)
-        unique, inverse = torch.unique(state, dim=0, return_inverse=True)
-        if len(unique) == len(rows):
+            place = upload(rows, self.device)
+            key = self.cache.key(place, response[place]).cpu().numpy()
+            state = np.concatenate([state, key], axis=1)
+        _, first, inverse = np.unique(state, axis=0, return_index=True, return_inverse=True)
+        if len(first) == len(rows):
             return rows, None
-        first = torch.full((len(unique),), len(rows), device=rows.device)
-        first.scatter_reduce_(0, inverse, torch.arange(len(rows), device=rows.device), "amin")
-        return rows[first], inverse
+        return rows[first], rows[first][inverse]
 
-    def _compute(self, rows: Tensor, response: Tensor) -> None:
+    def _compute(self, rows: Indices, response: Tensor) -> None:
         """Ask the denoiser about rows ``[R]``, about all that a cache does not hold."""
         if self.cache is not None:
-            full = self.cache.is_base(rows, response[rows])
-            for part, some in self.cache.parts(rows[~full]):
-                lengths = self._lengths_of(part)
+            place = upload(rows, self.device)
+            full = self.cache.is_base(place, response[place])
+            for part, some in self.cache.parts(place[~full]):
+                lengths = self.lengths[part.cpu().numpy()].tolist()
                 self._remember(part, self._forward(part, lengths, response, some), some.span)
-            rows = rows[full]
-            self.cache.renew(rows)
-        lengths, scheduling = self._lengths_of(rows), self.decoding.scheduling
+            rows = rows[full.cpu().numpy()]
+            self.cache.renew(upload(rows, self.device))
+        lengths, scheduling = self.lengths[rows].tolist(), self.decoding.scheduling
         for call in scheduling.calls(lengths):
-            part = rows[torch.tensor(call, device=rows.device)]
+            part = upload(rows[call], self.device)
             of_part = [lengths[place] for place in call]
             if scheduling.deterministic:
                 output = self._fixed_forward(part, of_part, response)
@@ -175,12 +180,6 @@ class Readings:
                 kept = None if self.cache is None else self.cache.full(part)
                 output = self._forward(part, of_part, response, kept)
             self._remember(part, output)
-
-    def _lengths_of(self, rows: Tensor) -> list[int]:
-        """Return the prompt lengths of rows ``[R]``."""
-        if len(set(self.lengths)) == 1:  # the host need not wait for the device
-            return self.lengths[: len(rows)]
-        return [self.lengths[row] for row in rows.tolist()]
 
     def _prompt_of(self, rows: Tensor, width: int) -> Prompt:
         """Return the last ``width`` columns of the prompts of rows ``[R]``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from lit_unmask.distributions import UnmaskDistribution
 from lit_unmask.policies.base import Policy
 from lit_unmask.randomness import ACTION, uniform
 from lit_unmask.rollout.approximation import ended
+from lit_unmask.rollout.host import HostRows, Indices, upload
 from lit_unmask.rollout.readings import Readings
 from lit_unmask.types import Observation, Steps
 
@@ -24,23 +26,29 @@ class _Ahead:
         row: ``[M]`` int64, place within the rows that act.
         offset: ``[M]`` int64, number of the step after the row's next one.
         first: ``[R]`` int64, where each row's steps begin.
-        count: ``[R]`` int64, steps of each row.
+        last: ``[R]`` int64, offset of each row's last step.
+        starts: ``first``, on the host.
     """
 
     row: Tensor
     offset: Tensor
     first: Tensor
-    count: Tensor
+    last: Tensor
+    starts: Indices
 
     @classmethod
-    def of(cls, count: Tensor, most: int) -> _Ahead:
-        """Lay out ``count`` steps for each row, each between 1 and ``most``."""
-        row = torch.arange(len(count), device=count.device)
-        if most > 1:
-            row = row.repeat_interleave(count)
-        first = count.cumsum(0) - count
-        offset = torch.arange(len(row), device=count.device) - first[row]
-        return cls(row, offset, first, count)
+    def of(cls, count: Indices, device: torch.device) -> _Ahead:
+        """Lay out ``count`` steps, at least one, for each row."""
+        starts = count.cumsum() - count
+        layout = (*_runs(count), starts, count - 1)
+        sizes = [len(part) for part in layout]
+        row, offset, first, last = upload(np.concatenate(layout), device).split(sizes)
+        return cls(row, offset, first, last, starts)
+
+    def taken(self, steps: Indices) -> Tensor:
+        """Return the places of the first ``steps`` ``[R]`` steps of the rows, ``[T]`` int64."""
+        row, offset = _runs(steps)
+        return upload(self.starts[row] + offset, self.row.device)
 
     def stop(self, acts: Tensor) -> Tensor:
         """Return which step ends each row's wait, ``[R]`` int64: the first that acts, or the last.
@@ -48,10 +56,14 @@ class _Ahead:
         Args:
             acts: ``[M]`` bool, whether the action at each step commits anything.
         """
-        last = self.count - 1
-        return last.scatter_reduce(
-            0, self.row, torch.where(acts, self.offset, last[self.row]), "amin"
-        )
+        offset = torch.where(acts, self.offset, self.last[self.row])
+        return self.last.scatter_reduce(0, self.row, offset, "amin")
+
+
+def _runs(count: Indices) -> tuple[Indices, Indices]:
+    """Return for ``count`` ``[R]`` items a row the row and the number within it of each item."""
+    row = np.repeat(np.arange(len(count)), count)
+    return row, np.arange(len(row)) - (count.cumsum() - count)[row]
 
 
 @dataclass(frozen=True)
@@ -110,45 +122,47 @@ class Rows:
         self.committed_at = torch.full_like(self.response, -1)
         self.position_block = torch.arange(length, device=device) // self.decoding.block_length
         self.recorded: list[Steps] = []
+        self.host = HostRows.start(count, length, self.mask_id)
         self.end_ids = torch.zeros(0, dtype=torch.int64, device=device)
         if self.decoding.approximate.early_stop:
             self.end_ids = torch.tensor(readings.denoiser.end_ids, device=device)
-        readings.mark_entered(torch.arange(count, device=device), self.response, self.block)
+        readings.mark_entered(np.arange(count), self.response, self.block)
         # Asking ahead repeats the observation, which hidden states make large.
         may_look_ahead = self.decoding.scheduling.skip and not readings.signals.hidden
         self._lookahead = self.decoding.scheduling.lookahead if may_look_ahead else 1
 
-    def advance(self, rows: Tensor) -> None:
+    def advance(self, rows: Indices) -> None:
         """Let the given rows ``[R]`` take steps until each has changed its buffer or finished.
 
         Without a change there is nothing new to ask the denoiser, so that all rows are ready for
         a forward afterwards. Without ``skip`` every row takes one step.
         """
-        self.readings.update(rows, self.response)
+        self.readings.update(rows, self.response, self.host.response)
         ahead = 1
         while len(rows):
             self._act(rows, ahead)
             if not self.decoding.scheduling.skip or self.decoding.on_empty == "force":
                 return
-            waits = ~self.readings.stale[rows] & ~self.finished[rows]
-            rows, ahead = rows[waits], self._lookahead
+            rows = rows[~self.readings.stale[rows] & ~self.host.finished[rows]]
+            ahead = self._lookahead
 
-    def _act(self, rows: Tensor, most_steps: int) -> None:
+    def _act(self, rows: Indices, most_steps: int) -> None:
         """Take up to ``most_steps`` steps in each row, ending with the first that commits."""
-        left = self.decoding.block_length - self.block_steps[rows]
-        ahead = _Ahead.of(left.clamp(max=most_steps), most_steps)
-        asked = rows[ahead.row]
-        index = self.nfe[asked] + ahead.offset
-        answer = self._ask_in_calls(asked, index)
+        left = self.decoding.block_length - self.host.block_steps[rows]
+        ahead = _Ahead.of(left.clip(max=most_steps), self.response.device)
+        place = upload(rows, self.response.device)
+        asked = place[ahead.row]
+        answer = self._ask_in_calls(asked, self.nfe[asked] + ahead.offset)
         stop = ahead.stop(answer.commit.any(1))
-        if answer.steps is not None:
-            steps = answer.steps
-            if most_steps > 1:
-                steps = steps.select((ahead.offset <= stop[ahead.row]).nonzero()[:, 0])
-            self.recorded.append(steps)
         at = ahead.first + stop
-        self._count(rows, stop + 1)
-        self._reveal(rows, answer.commit[at], answer.eligible[at])
+        commit = answer.commit[at]
+        self._count(place, stop + 1)
+        done = self._reveal(place, commit, answer.eligible[at])
+        before = self.host.nfe[rows]
+        self._fetch(rows, place, commit.any(1), done)
+        if answer.steps is not None:
+            taken = ahead.taken(self.host.nfe[rows] - before)
+            self.recorded.append(answer.steps.select(taken) if most_steps > 1 else answer.steps)
 
     def _ask_in_calls(self, rows: Tensor, index: Tensor) -> _Answer:
         """Ask the policy about rows ``[M]`` at steps ``[M]``, in calls of one shape if need be."""
@@ -210,19 +224,23 @@ class Rows:
         self.nfe[rows] += steps
         self.block_steps[rows] += steps
 
-    def _reveal(self, rows: Tensor, commit: Tensor, eligible: Tensor) -> None:
+    def _reveal(self, rows: Tensor, commit: Tensor, eligible: Tensor) -> Tensor:
         """Commit positions at each row's latest step and move on from blocks that are done.
 
         Args:
             rows: ``[R]`` int64.
             commit: ``[R, L]`` bool, within ``eligible``.
             eligible: ``[R, L]`` bool.
+
+        Returns:
+            ``[R]`` bool, rows whose block is done.
         """
         proposal = self.readings.of(rows).proposal
         self.response[rows] = torch.where(commit, proposal, self.response[rows])
         step = (self.nfe[rows, None] - 1).expand_as(commit)
         self.committed_at[rows] = torch.where(commit, step, self.committed_at[rows])
-        self.readings.mark_changed(rows, commit.any(1), self.nfe[rows])
+        changed_at = self.readings.changed_at
+        changed_at[rows] = torch.where(commit.any(1), self.nfe[rows], changed_at[rows])
         done = ~(eligible & ~commit).any(1)
         done |= self.block_steps[rows] >= self.decoding.block_length
         self.block[rows] += done
@@ -230,8 +248,21 @@ class Rows:
         self.finished[rows] = self.block[rows] >= self.position_block[-1] + 1
         if self.decoding.approximate.early_stop:
             self._stop_early(rows)
-        if self.decoding.approximate.cache != "none":
-            self.readings.mark_entered(rows[done], self.response, self.block)
+        return done
+
+    def _fetch(self, rows: Indices, place: Tensor, changed: Tensor, done: Tensor) -> None:
+        """Tell the host what became of rows ``[R]``, whose places on the device are ``place``.
+
+        Args:
+            rows: ``[R]`` int64.
+            place: ``[R]`` int64, the same.
+            changed: ``[R]`` bool, rows that committed.
+            done: ``[R]`` bool, rows whose block is done.
+        """
+        columns = self.nfe[place], self.block_steps[place], self.finished[place], changed, done
+        read = self.host.fetch(rows, (self.response[place], *columns)) != 0
+        self.readings.mark_changed(rows[read[:, 0]])
+        self.readings.mark_entered(rows[read[:, 1]], self.response, self.block)
 
     def _stop_early(self, rows: Tensor) -> None:
         """Finish rows ``[R]`` that are committed up to an end token, and fill them with it.
