@@ -2,7 +2,7 @@
 
     python benchmarks/rollout.py --repeats 5
     python benchmarks/rollout.py --quick
-    python benchmarks/rollout.py --cases 'tiny/*'
+    python benchmarks/rollout.py --cases 'tiny/*' wide/start
 
 Both loops decode the same prompts with the same weights and the same noise in one process, in
 alternating order; times are medians of the repetitions. Trajectories must be equal: a row that
@@ -43,7 +43,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="one repetition, tiny cases, few rows")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--cases", default="*", help="pattern of the names, for instance 'tiny/*'")
+    parser.add_argument("--cases", nargs="+", default=["*"], help="names, as in a shell: 'tiny/*'")
     parser.add_argument("--threads", type=int, default=None, help="of torch; default: its own")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args(arguments)
@@ -172,25 +172,34 @@ def describe(rows: Sequence[Row]) -> str:
     )
 
 
+def write(rows: list[Row], folder: Path) -> str:
+    """Write both files; returns the text of the second."""
+    text = f"{table(rows)}\n{describe(rows)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rollout.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (folder / "rollout.md").write_text(text)
+    return text
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the cases, print the table and write both files."""
     options = parse(arguments)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     rows = []
-    for name in (name for name in CASES if fnmatch(name, options.cases)):
+    for name in (name for name in CASES if any(fnmatch(name, one) for one in options.cases)):
         reason = skipped(CASES[name], options)
         if reason is not None:
             print(f"{name}: skipped, {reason}", flush=True)
             continue
         print(f"{name} ...", flush=True)
         rows.append(run_case(name, options))
+        # After each case, as all of them take an hour.
+        text = write(rows, options.out)
     if not rows:
-        raise SystemExit(f"no case of {', '.join(CASES)} was run for --cases={options.cases}")
-    text = f"{table(rows)}\n{describe(rows)}"
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "rollout.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (options.out / "rollout.md").write_text(text)
+        raise SystemExit(
+            f"no case of {', '.join(CASES)} was run for --cases {' '.join(options.cases)}"
+        )
     print(text)
 
 
