@@ -194,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         print(f"{name} ...", flush=True)
         rows.append(run_case(name, options))
-        # After each case, as all of them take an hour.
+        # After each case, so that nothing measured is lost.
         text = write(rows, options.out)
     if not rows:
         raise SystemExit(
