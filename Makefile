@@ -11,7 +11,7 @@ demo: $(STAMP)
 
 # One thread for each of the test processes, or they get in each other's way.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Chromium for the tests of the trajectory viewer, on Debian and as root; without a browser those
 # tests are skipped.

@@ -29,6 +29,8 @@ ROOT = Path(__file__).parents[1]
 POLICIES = ROOT / "benchmarks" / "policies"
 # Policies that are run with several noise seeds, which takes three minutes.
 NOISY, NOISE_SEEDS = ("policy/seed-0", "policy/seed-1"), 8
+# The cells of a small transfer.
+SMALL_TRANSFER = ("home", "code", "tiny-dream")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -94,6 +96,7 @@ def transfer(
     callback["options"] = {"policy_name": first}
     callback["folder"] = str(options.stores / name)
     if options.small:
+        callback["cells"] = {name: callback["cells"][name] for name in SMALL_TRANSFER}
         shrink(callback["cells"])
         for cell in callback["cells"].values():
             cell.pop("grids", None)

@@ -106,10 +106,30 @@ class SentenceParser(LightningArgumentParser):
 class UnmaskCLI(LightningCLI):
     """LightningCLI with checks before any work and the command line above the checkpoint."""
 
+    def __init__(self, arguments: list[str] | None) -> None:
+        """Parse arguments, those of the process if there are none, and run what they ask for."""
+        first = next(iter(sys.argv[1:] if arguments is None else arguments), None)
+        self._asked = first if first in self.subcommands() else None
+        super().__init__(
+            LitUnmask,
+            TaskDataModule,
+            args=arguments,
+            subclass_mode_data=True,
+            save_config_callback=SaveConfig,
+            auto_configure_optimizers=False,
+            parser_class=SentenceParser,
+            parser_kwargs={"parser_mode": "omegaconf+", "description": _ABOUT},
+            seed_everything_default=0,
+            load_from_checkpoint_support=False,
+        )
+
     def _prepare_subcommand_parser(
         self, klass: type, subcommand: str, **kwargs: Any
     ) -> LightningArgumentParser:
         """Give ``predict`` its option ``--trajectories``."""
+        if self._asked not in (None, subcommand):
+            # A parser that nobody uses takes as long to build as the one that is used.
+            return self.init_parser(**kwargs)
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "predict":
             parser.add_argument(
@@ -241,19 +261,10 @@ def main(arguments: list[str] | None = None) -> None:
     for pattern in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", pattern)
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
-    settings: dict[str, Any] = {
-        "subclass_mode_data": True,
-        "save_config_callback": SaveConfig,
-        "auto_configure_optimizers": False,
-        "parser_class": SentenceParser,
-        "parser_kwargs": {"parser_mode": "omegaconf+", "description": _ABOUT},
-        "seed_everything_default": 0,
-        "load_from_checkpoint_support": False,
-    }
     try:
         given = sys.argv[1:] if arguments is None else arguments
         kind = PlanCLI if given[:1] == ["plan"] else UnmaskCLI
-        kind(LitUnmask, TaskDataModule, args=arguments, **settings)
+        kind(arguments)
     except ConfigurationError as error:
         print(f"error: {_sentence(str(error))}", file=sys.stderr)
         sys.exit(1)

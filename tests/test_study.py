@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -68,7 +70,11 @@ def test_imitation_and_rewards_go_on_from_one_another(places):
     main([*line[3:], "--trainer.max_steps=1", "--trainer.val_check_interval=1", *SMALL, FEW])
 
 
-def test_a_finished_run_is_kept_with_its_log_and_not_repeated(places, capsys):
+def test_a_finished_run_is_kept_with_its_log_and_not_repeated(places, capsys, monkeypatch):
+    def in_process(line, **_):
+        main(line[3:])
+        return subprocess.CompletedProcess(line, 0)
+
     short = ("--trainer.val_check_interval=1", *SMALL, FEW)
     variant = ALL["imitation/none"].settings
     one, run = (
@@ -76,6 +82,8 @@ def test_a_finished_run_is_kept_with_its_log_and_not_repeated(places, capsys):
         for rounds in (1, 2)
     )
     assert training.train(one)  # as if interrupted after a round
+    only_there = SimpleNamespace(run=in_process, STDOUT=subprocess.STDOUT)
+    monkeypatch.setattr(training, "subprocess", only_there)
     assert training.train_chain((run,)) == [] and "done" in capsys.readouterr().out
     log = logs.read_log(run.name)
     assert log.row_forwards > 0 and len(log.column("val/math/reward")) == 2
