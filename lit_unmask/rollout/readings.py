@@ -153,10 +153,14 @@ class Readings:
             place = upload(rows, self.device)
             key = self.cache.key(place, response[place]).cpu().numpy()
             state = np.concatenate([state, key], axis=1)
-        _, first, inverse = np.unique(state, axis=0, return_index=True, return_inverse=True)
+        # Rows are few and long, which numpy's search for distinct ones is slow at.
+        states = [tuple(row) for row in state.tolist()]
+        first: dict[tuple[int, ...], int] = {}
+        for place, one in enumerate(states):
+            first.setdefault(one, place)
         if len(first) == len(rows):
             return rows, None
-        return rows[first], rows[first][inverse]
+        return rows[[first[one] for one in sorted(first)]], rows[[first[one] for one in states]]
 
     def _compute(self, rows: Indices, response: Tensor) -> None:
         """Ask the denoiser about rows ``[R]``, about all that a cache does not hold."""
