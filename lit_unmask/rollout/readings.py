@@ -156,8 +156,8 @@ class Readings:
         # Rows are few and long, which numpy's search for distinct ones is slow at.
         states = [tuple(row) for row in state.tolist()]
         first: dict[tuple[int, ...], int] = {}
-        for place, one in enumerate(states):
-            first.setdefault(one, place)
+        for number, one in enumerate(states):
+            first.setdefault(one, number)
         if len(first) == len(rows):
             return rows, None
         return rows[[first[one] for one in sorted(first)]], rows[[first[one] for one in states]]
