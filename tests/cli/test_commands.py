@@ -1,55 +1,19 @@
+"""Commands that run, and what they leave behind."""
+
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
+from command_line import Run, sentence
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toys import config
 
-from lit_unmask.cli import main
-
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 POLICIES = ROOT / "configs" / "policies"
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def base(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    """A configuration whose run writes into ``tmp_path / "out"``."""
-    file = tmp_path / "base.yaml"
-    file.write_text(yaml.safe_dump(config(tiny_checkpoint, tmp_path / "out")))
-    return file
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """A function that runs the command line; returns exit code, output and errors."""
-
-    def call(*arguments: Any) -> tuple[int, str, str]:
-        code: Any = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-def sentence(errors: str) -> str:
-    """Return the one error sentence, checking that it is one line and the last."""
-    lines = errors.strip().splitlines()
-    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
-    assert "Traceback" not in errors
-    assert "usage:" not in errors
-    return lines[-1]
 
 
 def table(output: str, metric: str) -> float:
@@ -67,84 +31,6 @@ def test_help(run: Run) -> None:
     assert code == 0
     assert "--model.rounds.group_size" in output
     assert "Rollouts a prompt" in output
-
-
-# What is added to a good command line, and words that the sentence about it must have.
-MISTAKES = {
-    "unknown key": (["--model.nope", "1"], ["model.nope"]),
-    "unknown nested key": (["--model.policy.nope", "1"], ["LearnedPolicy", "nope"]),
-    "unknown key of the data": (["--data.nope", "1"], ["'nope' is not accepted"]),
-    "unknown key of the optimizer": (["--model.optimizer.nope", "1"], ["AdamW", "nope"]),
-    "no such config": (["--config", "missing.yaml"], ["missing.yaml", "not exist"]),
-    "wrong type": (["--trainer.max_steps", "few"], ["trainer.max_steps", "few"]),
-    "unknown policy class": (["--model.policy", "lit_unmask.policies.Best"], ["policies.Best"]),
-    "unknown task class": (["--data.train", "toys.Nope"], ["train", "toys.Nope"]),
-    "no such policy file": (["--model.policy", "policies/best.yaml"], ["policies/best.yaml"]),
-    "block length": (["--model.decoding.block_length", "3"], ["=3 must divide gen_length=8"]),
-    "reward": (["--model.reward.alpha=-1"], ["alpha=-1.0 must be at least 0"]),
-    "size of a task": (["--data.train.size", "0"], ["error: size=0 must be at least 1"]),
-    "group size": (["--model.rounds.group_size", "1"], ["group_size=1"]),
-    "no such denoiser": (["--model.denoiser.path", "/nowhere/llada"], ["/nowhere/llada"]),
-    "prompt too long": (["--model.decoding.gen_length", "124"], ["124", "max_length=128"]),
-    "compiled for other shapes": (
-        ["--model.denoiser.compile", "{mode: default}"],
-        ["compiled for fixed shapes", "decoding.scheduling.deterministic: true"],
-    ),
-    "no training task": (["--data.train", "null"], ["data.train is not set"]),
-    "batch too large": (["--data.batch_size", "20"], ["10 problems", "batch_size=20"]),
-    "batch for the ranks": (
-        ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=3"],
-        ["batch_size=3", "2 ranks"],
-    ),
-    "fewer problems than ranks": (
-        ["--trainer.devices=8", "--trainer.strategy=ddp", "--data.batch_size=8"],
-        ["data.val.coins has 5 problems", "8 ranks"],
-    ),
-    "accumulation": (["--trainer.accumulate_grad_batches", "2"], ["accumulate_grad_batches=2"]),
-    "half precision": (["--trainer.precision", "bf16-true"], ["bf16-true", "32-true"]),
-    "endless training": (["--trainer.max_steps=-1"], ["trainer.max_steps"]),
-    "nothing to train": (
-        ["--model.policy", str(POLICIES / "threshold.yaml")],
-        ["ConfidenceThreshold has no parameters"],
-    ),
-    "no such checkpoint": (["--ckpt_path", "missing.ckpt"], ["ckpt_path=missing.ckpt"]),
-    "no checkpoint": (["--ckpt_path", __file__], ["not a checkpoint"]),
-    "no such accelerator": (["--trainer.accelerator", "abacus"], ["accelerator", "abacus"]),
-    "unwritable folder": (["--trainer.default_root_dir", f"{__file__}/out"], ["cannot be written"]),
-    "unwritable checkpoints": (
-        ["--trainer.callbacks.dirpath", f"{__file__}/out"],
-        ["cannot be written"],
-    ),
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_costs_one_sentence_and_no_work(
-    run: Run, base: Path, tmp_path: Path, mistake: str
-) -> None:
-    added, words = MISTAKES[mistake]
-    code, output, errors = run("fit", "--config", base, *added)
-    assert code in (1, 2)
-    assert output == ""
-    said = sentence(errors)
-    assert all(word in said for word in words), said
-    assert not (tmp_path / "out").exists()
-
-
-def test_what_has_to_be_given_is_said(run: Run) -> None:
-    code, _, errors = run("fit")
-    assert code == 2
-    assert "model.denoiser" in sentence(errors)
-    code, _, errors = run("train")
-    assert code == 2
-    assert "'fit', 'validate', 'test', 'predict'" in sentence(errors)
-
-
-@pytest.mark.parametrize(("stage", "key"), [("validate", "val"), ("test", "test")])
-def test_a_stage_needs_its_sets(run: Run, base: Path, stage: str, key: str) -> None:
-    code, _, errors = run(stage, "--config", base, f"--data.{key}", "null")
-    assert code == 2
-    assert f"data.{key} is not set" in sentence(errors)
 
 
 def test_print_config_is_a_config(run: Run, base: Path, tmp_path: Path) -> None:
@@ -221,6 +107,11 @@ def test_without_a_logger_nothing_but_checkpoints_is_written(
 
 def test_fast_dev_run(run: Run, base: Path) -> None:
     assert run("fit", "--config", base, "--trainer.fast_dev_run", "1")[0] == 0
+    settings = yaml.safe_load(base.read_text())
+    settings["trainer"]["logger"] = False
+    whole = base.with_name("whole.yaml")
+    whole.write_text(yaml.safe_dump({"fit": settings}))
+    assert run("--config", whole, "fit", "--trainer.fast_dev_run", "1")[0] == 0
 
 
 @pytest.mark.parametrize("policy", sorted(path.stem for path in POLICIES.glob("*.yaml")))
