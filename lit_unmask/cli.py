@@ -106,9 +106,13 @@ class SentenceParser(LightningArgumentParser):
 class UnmaskCLI(LightningCLI):
     """LightningCLI with checks before any work and the command line above the checkpoint."""
 
-    def __init__(self, arguments: list[str] | None) -> None:
-        """Parse arguments, those of the process if there are none, and run what they ask for."""
-        first = next(iter(sys.argv[1:] if arguments is None else arguments), None)
+    def __init__(self, arguments: list[str] | None, first: str | None) -> None:
+        """Parse arguments and run what they ask for.
+
+        Args:
+            arguments: None for those of the process.
+            first: The first of them, if there are any.
+        """
         self._asked = first if first in self.subcommands() else None
         super().__init__(
             LitUnmask,
@@ -126,7 +130,7 @@ class UnmaskCLI(LightningCLI):
     def _prepare_subcommand_parser(
         self, klass: type, subcommand: str, **kwargs: Any
     ) -> LightningArgumentParser:
-        """Give ``predict`` its option ``--trajectories``."""
+        """Build the parser of what is asked for; ``predict`` has an option ``--trajectories``."""
         if self._asked not in (None, subcommand):
             # A parser that nobody uses takes as long to build as the one that is used.
             return self.init_parser(**kwargs)
@@ -263,8 +267,9 @@ def main(arguments: list[str] | None = None) -> None:
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     try:
         given = sys.argv[1:] if arguments is None else arguments
-        kind = PlanCLI if given[:1] == ["plan"] else UnmaskCLI
-        kind(arguments)
+        first = given[0] if given else None
+        kind = PlanCLI if first == "plan" else UnmaskCLI
+        kind(arguments, first)
     except ConfigurationError as error:
         print(f"error: {_sentence(str(error))}", file=sys.stderr)
         sys.exit(1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lit_unmask.cli import main
+
 Run = Callable[..., tuple[int, str, str]]
 """Runs the command line; returns exit code, output and errors."""
 
@@ -15,3 +17,12 @@ def sentence(errors: str) -> str:
     assert "Traceback" not in errors
     assert "usage:" not in errors
     return lines[-1]
+
+
+def exit_code(*arguments: object) -> int:
+    """Run the command line; returns its exit code."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0

@@ -9,6 +9,8 @@ from unittest import mock
 
 import pytest
 import torch
+import yaml
+from toys import config
 
 from lit_unmask.denoisers import Denoiser, DenoiserShape, Dream, LLaDA
 from lit_unmask.pretrain import DreamVocabulary, LLaDAVocabulary
@@ -82,3 +84,11 @@ def tiny_llada(tiny_checkpoint: Path) -> LLaDA:
 def tiny_dream(tiny_dream_checkpoint: Path) -> Dream:
     """A random Dream."""
     return Dream(str(tiny_dream_checkpoint))
+
+
+@pytest.fixture
+def base(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A configuration whose run writes into ``tmp_path / "out"``."""
+    file = tmp_path / "base.yaml"
+    file.write_text(yaml.safe_dump(config(tiny_checkpoint, tmp_path / "out")))
+    return file

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from command_line import exit_code
 from lit_unmask.callbacks import Demonstrate
 from toys import Coins, config, make_data, make_module, make_trainer
 
-from lit_unmask.cli import main
 from lit_unmask.demonstrations import DemonstrationStore
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
@@ -77,32 +77,25 @@ def test_commands_record_imitate_and_train_on(
         file.write_text(yaml.safe_dump(base | data))
         return file
 
-    def run(*words: object) -> int:
-        try:
-            main([str(word) for word in words])
-        except SystemExit as end:
-            return int(end.code or 0)
-        return 0
-
     store = str(tmp_path / "store")
     imitation = {
         "class_path": "lit_unmask.demonstrations.ImitationData",
         "init_args": {"store": store, "batch_size": 4, "val": base["data"]["init_args"]["val"]},
     }
     rewards, teach = write("rewards"), write("teach", data=imitation)
-    assert run("fit", "--config", teach) == 2
+    assert exit_code("fit", "--config", teach) == 2
     assert "holds no demonstrations" in capsys.readouterr().err
     callback = [{"class_path": "lit_unmask.callbacks.Demonstrate", "init_args": {"folder": store}}]
     trainer = base["trainer"] | {"callbacks": callback, "logger": False}
     expert = "--model.policy=lit_unmask.policies.LowConfidence"
-    assert run("predict", "--config", write("record", trainer=trainer), expert) == 0
+    assert exit_code("predict", "--config", write("record", trainer=trainer), expert) == 0
     assert "trajectories of 5 problems" in " ".join(capsys.readouterr().out.split())
-    assert run("fit", "--config", teach, "--model.decoding.gen_length=12") == 2
+    assert exit_code("fit", "--config", teach, "--model.decoding.gen_length=12") == 2
     assert "gen_length=12; set it to theirs" in capsys.readouterr().err
-    assert run("fit", "--config", teach) == 0
+    assert exit_code("fit", "--config", teach) == 0
     (file,) = (tmp_path / "out" / "run" / "version_0").rglob("last.ckpt")
     slow = ["--trainer.max_steps=1", "--model.optimizer.lr=0.0"]
-    assert run("fit", "--config", rewards, "--ckpt_path", file, *slow) == 0
+    assert exit_code("fit", "--config", rewards, "--ckpt_path", file, *slow) == 0
     (after,) = (tmp_path / "out" / "run" / "version_1").rglob("last.ckpt")
     one, two = (torch.load(path, weights_only=True) for path in (file, after))
     assert two["global_step"] == 1 and one["objective"] != two["objective"]

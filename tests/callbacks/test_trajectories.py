@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import exit_code
 from lightning.pytorch.loggers import TensorBoardLogger
 from lit_unmask.callbacks import Baseline, Trajectories, TrajectoryText
 from lit_unmask.callbacks.trajectories import usual_baselines
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toys import DECODING, Coins, config, make_data, make_module, make_trainer
+from toys import DECODING, Coins, make_data, make_module, make_trainer
 
-from lit_unmask.cli import main
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation import evaluate
@@ -134,34 +134,18 @@ def test_training_writes_text(tiny_llada: LLaDA, tmp_path: Path) -> None:
     assert entry.tensor_proto.string_val[0].decode().count("block length 4") == 1
 
 
-@pytest.fixture
-def base(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    file = tmp_path / "base.yaml"
-    file.write_text(yaml.safe_dump(config(tiny_checkpoint, tmp_path / "out")))
-    return file
-
-
-def run(*arguments: Any) -> int:
-    """Run the command line; returns the exit code."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
 def test_the_command_line_writes_a_page_once(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "page.html"
     arguments = ("predict", "--config", base, "--trainer.logger=false", "--trajectories", file)
-    assert run(*arguments) == 0
+    assert exit_code(*arguments) == 0
     assert str(file) in capsys.readouterr().out
     runs = load(file.with_suffix(".json"))
     assert {run.label for run in runs} == {"policy", "threshold 0.9", "threshold 0.9, blocks of 1"}
     assert len(runs) == 5 * 3
     content = file.read_bytes()
-    assert run(*arguments) == 1
+    assert exit_code(*arguments) == 1
     assert f"error: {file} exists" in capsys.readouterr().err
     assert file.read_bytes() == content
 
@@ -173,18 +157,18 @@ def test_the_option_goes_with_a_writer_and_belongs_to_predict(
     writer = ("--trainer.callbacks+", "lit_unmask.callbacks.PredictionWriter",
               "--trainer.callbacks.path", records)  # fmt: skip
     common = ("--config", base, "--trainer.logger=false")
-    assert run("predict", *common, *writer, "--trajectories", page) == 0
+    assert exit_code("predict", *common, *writer, "--trajectories", page) == 0
     assert len(records.read_text().splitlines()) == 5
-    assert run("fit", *common, "--trajectories", tmp_path / "other.html") == 2
+    assert exit_code("fit", *common, "--trajectories", tmp_path / "other.html") == 2
     assert "--trajectories" in capsys.readouterr().err
-    assert run("predict", *common, "--print_config") == 0
+    assert exit_code("predict", *common, "--print_config") == 0
     printed = tmp_path / "printed.yaml"
     printed.write_text(capsys.readouterr().out)
     assert yaml.safe_load(printed.read_text())["trajectories"] is None
-    assert run("predict", "--config", printed) == 0
+    assert exit_code("predict", "--config", printed) == 0
 
 
 def test_a_trial_run_writes_nothing(base: Path, tmp_path: Path) -> None:
     trial = ("--trainer.fast_dev_run=1", "--trajectories", tmp_path / "page.html")
-    assert run("predict", "--config", base, *trial) == 0
+    assert exit_code("predict", "--config", base, *trial) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"base.yaml"}

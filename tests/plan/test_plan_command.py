@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from toys import config
 
 import lit_unmask.cli
 from lit_unmask.cli import main
@@ -31,14 +29,6 @@ MISTAKES = {
     "no such checkpoint": (["--ckpt_path", "missing.ckpt"], "ckpt_path=missing.ckpt"),
     "no such rate": (["--plan.rate", "0"], "plan.rate=0"),
 }
-
-
-@pytest.fixture
-def base(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    """A configuration whose run writes into ``tmp_path / "out"``."""
-    file = tmp_path / "base.yaml"
-    file.write_text(yaml.safe_dump(config(tiny_checkpoint, tmp_path / "out")))
-    return file
 
 
 @pytest.fixture
