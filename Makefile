@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench bench-grading browser sandbox study results pretrain clean
+.PHONY: demo test test-portable lint bench bench-grading browser sandbox study results pretrain clean
 
 # Trains a policy on the bundled tiny denoiser and compares it with tuned heuristics.
 demo: $(STAMP)
@@ -12,6 +12,15 @@ demo: $(STAMP)
 # One thread for each of the test processes, or they get in each other's way.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# The same without the vector instructions that processors differ in. What holds on both does not
+# rest on how one of them rounds.
+test-portable: export ATEN_CPU_CAPABILITY = default
+test-portable: export MKL_CBWR = COMPATIBLE
+test-portable: export ONEDNN_MAX_CPU_ISA = SSE41
+test-portable: export OPENBLAS_CORETYPE = Nehalem
+test-portable: export NPY_DISABLE_CPU_FEATURES = X86_V3 X86_V4
+test-portable: test
 
 # Chromium for the tests of the trajectory viewer, on Debian and as root; without a browser those
 # tests are skipped.

@@ -164,14 +164,27 @@ def holm(p_values: Array) -> Array:
     return corrected
 
 
-def bootstrap_weights(problems: int, resamples: int = RESAMPLES, seed: int = 0) -> Array:
-    """Return ``[B, P]`` weights that sum to 1 in each row: problems drawn with replacement.
+def bootstrap_counts(problems: int, resamples: int = RESAMPLES, seed: int = 0) -> Array:
+    """Return ``[B, P]`` times that each problem is drawn, with replacement; rows sum to **P**.
 
-    The same weights go to every policy, which keeps comparisons paired: ``values @ weights.T``
-    turns problem means ``[R, P]`` into resampled means ``[R, B]``.
+    The same draws go to every policy, which keeps comparisons paired.
     """
     rng = np.random.default_rng(seed)
-    return rng.multinomial(problems, np.full(problems, 1 / problems), size=resamples) / problems
+    drawn = rng.multinomial(problems, np.full(problems, 1 / problems), size=resamples)
+    return drawn.astype(np.float64)
+
+
+def resampled_means(values: Array, counts: Array) -> Array:
+    """Return the ``[B]`` means of one policy's values over resampled problems.
+
+    Verdicts of 0 and 1 and forwards are whole, and so are counts: their sums are exact, on any
+    processor and beside whatever else is computed.
+
+    Args:
+        values: ``[P, S]`` values; seeds of a problem stay together.
+        counts: ``[B, P]`` draws of :func:`bootstrap_counts`.
+    """
+    return np.asarray(counts @ values.sum(1) / values.size)
 
 
 def bootstrap_estimate(value: float, resampled: Array) -> Estimate:

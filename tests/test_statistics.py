@@ -9,8 +9,8 @@ from scipy import stats
 from lit_unmask.statistics import (
     Estimate,
     accuracy_estimate,
+    bootstrap_counts,
     bootstrap_estimate,
-    bootstrap_weights,
     frontier_area,
     holm,
     hypervolume,
@@ -18,6 +18,7 @@ from lit_unmask.statistics import (
     mcnemar,
     mean_estimate,
     paired_test,
+    resampled_means,
     sign_flip_test,
     wilson_interval,
 )
@@ -148,17 +149,30 @@ def test_holm_is_closed_testing_with_bonferroni():
 
 
 def test_resampled_means_are_those_of_drawn_problems():
-    weights = bootstrap_weights(7, 50, seed=3)
-    assert weights.sum(1) == pytest.approx(np.ones(50))
-    assert np.allclose(weights * 7, np.rint(weights * 7))
-    assert (weights == bootstrap_weights(7, 50, seed=3)).all()
-    assert (weights != bootstrap_weights(7, 50, seed=4)).any()
+    counts = bootstrap_counts(7, 50, seed=3)
+    assert (counts.sum(1) == 7).all() and (counts == np.rint(counts)).all()
+    assert (counts == bootstrap_counts(7, 50, seed=3)).all()
+    assert (counts != bootstrap_counts(7, 50, seed=4)).any()
+    values = verdicts(np.random.default_rng(0), 7, 3)
+    drawn = [np.repeat(values, row.astype(int), axis=0).mean() for row in counts]
+    assert resampled_means(values, counts) == pytest.approx(drawn)
+
+
+def test_resampled_means_do_not_depend_on_the_order_of_summation():
+    rng = np.random.default_rng(0)
+    values, counts = verdicts(rng, 301, 3), bootstrap_counts(301, 200)
+    shuffled = rng.permutation(301)
+    means = resampled_means(values, counts)
+    assert (means == resampled_means(values[shuffled], counts[:, shuffled])).all()
+    exact = [sum(map(int, row * values.sum(1))) / values.size for row in counts]
+    assert (means == exact).all()
 
 
 def test_the_bootstrap_has_the_standard_error_of_a_mean_over_problems():
     rng = np.random.default_rng(0)
-    values = verdicts(rng, 400, 3).mean(1)
-    resampled = bootstrap_weights(400) @ values
+    correct = verdicts(rng, 400, 3)
+    values = correct.mean(1)
+    resampled = resampled_means(correct, bootstrap_counts(400))
     assert resampled.std() == pytest.approx(stats.sem(values), rel=0.05)
     estimate = bootstrap_estimate(values.mean(), resampled)
     assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * stats.sem(values), rel=0.08)
@@ -221,8 +235,7 @@ def covered_areas(trials=150, problems=200, settings=8):
         hard = rng.normal(size=(problems, 1))
         noise = rng.normal(size=(problems, settings))
         right = (hard + noise < stats.norm.ppf(accuracy) * np.sqrt(2)).astype(float)
-        weights = bootstrap_weights(problems, 300, seed=trial)
-        resampled = weights @ right
+        resampled = bootstrap_counts(problems, 300, seed=trial) @ right / problems
         tuning = rng.permutation(settings)
         for index, preference in enumerate((tuning, None)):
             chosen = [right.mean(0), resampled] if preference is None else [tuning, tuning]
@@ -243,7 +256,7 @@ def test_only_a_frontier_chosen_on_other_problems_has_an_interval_that_holds():
 def test_two_thousand_resamples_of_sixty_settings_give_as_many_areas():
     rng = np.random.default_rng(0)
     accuracy, nfe = verdicts(rng, 500, 60), rng.uniform(8, 64, (500, 60))
-    weights = bootstrap_weights(500)
+    weights = bootstrap_counts(500) / 500
     areas = hypervolume(weights @ nfe, weights @ accuracy, np.arange(60), 64)
     assert areas.shape == (2000,) and np.isfinite(areas).all()
 

@@ -12,10 +12,11 @@ from lit_unmask.report.reading import Dataset, Setting
 from lit_unmask.statistics import (
     Array,
     Estimate,
+    bootstrap_counts,
     bootstrap_estimate,
-    bootstrap_weights,
     hypervolume,
     log_area,
+    resampled_means,
 )
 
 ALL_HEURISTICS = "all heuristics"
@@ -39,11 +40,12 @@ class Resampled:
     def of(cls, dataset: Dataset, resamples: int, seed: int) -> Resampled:
         """Resample the problems of a dataset; seeds of a problem stay together."""
         problems = len(dataset.uids)
-        weights = bootstrap_weights(problems, resamples, seed)
-        weights = np.concatenate([np.full((1, problems), 1 / problems), weights])
-        correct = np.stack([setting.correct.mean(1) for setting in dataset.test])
-        nfe = np.stack([setting.nfe.mean(1) for setting in dataset.test])
-        return cls(correct @ weights.T, nfe @ weights.T)
+        counts = bootstrap_counts(problems, resamples, seed)
+        counts = np.concatenate([np.ones((1, problems)), counts])
+        return cls(
+            np.stack([resampled_means(setting.correct, counts) for setting in dataset.test]),
+            np.stack([resampled_means(setting.nfe, counts) for setting in dataset.test]),
+        )
 
 
 @dataclass(frozen=True)

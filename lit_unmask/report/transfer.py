@@ -14,7 +14,7 @@ from lit_unmask.report.heatmap import HeatRow, Side
 from lit_unmask.report.numbers import count, number, points, with_interval
 from lit_unmask.report.reading import Dataset, Setting
 from lit_unmask.report.table import Table
-from lit_unmask.statistics import bootstrap_estimate, bootstrap_weights
+from lit_unmask.statistics import bootstrap_counts, bootstrap_estimate, resampled_means
 
 _READING = (
     "Rows are conditions. Purple is better than the tuned heuristic of the row, orange worse. The "
@@ -115,9 +115,9 @@ def _cell_rows(cell: _Cell, options: Options) -> list[list[str]]:
 
 def _against(first: Setting, second: Setting, options: Options) -> list[str]:
     """Return the difference of accuracy and the ratio of forwards, with their intervals."""
-    weights = bootstrap_weights(len(first.correct), options.resamples, options.seed)
-    gain = first.correct.mean(1) - second.correct.mean(1)
-    one, two = first.nfe.mean(1), second.nfe.mean(1)
-    difference = bootstrap_estimate(float(gain.mean()), weights @ gain)
-    ratio = bootstrap_estimate(float(one.mean() / two.mean()), (weights @ one) / (weights @ two))
+    counts = bootstrap_counts(len(first.correct), options.resamples, options.seed)
+    gain = resampled_means(first.correct, counts) - resampled_means(second.correct, counts)
+    more = resampled_means(first.nfe, counts) / resampled_means(second.nfe, counts)
+    difference = bootstrap_estimate(float(first.correct.mean() - second.correct.mean()), gain)
+    ratio = bootstrap_estimate(float(first.nfe.mean() / second.nfe.mean()), more)
     return [points(difference), with_interval(ratio, 2)]
