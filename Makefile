@@ -19,7 +19,7 @@ test-portable: export ATEN_CPU_CAPABILITY = default
 test-portable: export MKL_CBWR = COMPATIBLE
 test-portable: export ONEDNN_MAX_CPU_ISA = SSE41
 test-portable: export OPENBLAS_CORETYPE = Nehalem
-test-portable: export NPY_DISABLE_CPU_FEATURES = X86_V3 X86_V4
+test-portable: export NPY_DISABLE_CPU_FEATURES = X86_V3 X86_V4 AVX512_ICL AVX512_SPR
 test-portable: test
 
 # Chromium for the tests of the trajectory viewer, on Debian and as root; without a browser those
