@@ -98,9 +98,21 @@ def check_noise(response: Tensor, uniform: Tensor | None, temperature: float) ->
     return uniform
 
 
+# Some processors' matrix products treat the rows beyond whole blocks by other code, which rounds
+# differently; blocks of all that are known divide this number.
+_BLOCK = 32
+
+
 def even_chunk(positions: int, most: int) -> int:
-    """Return how large chunks of positions are, of at most ``most``, if all are about alike."""
-    return math.ceil(positions / math.ceil(positions / most)) if positions else 1
+    """Return how large chunks of positions are, of at most ``most``, if all are about alike.
+
+    Several chunks are whole blocks where there is room for one, so that a position's numbers do
+    not depend on its place in a chunk.
+    """
+    if positions <= most:
+        return max(positions, 1)
+    size = math.ceil(positions / math.ceil(positions / most))
+    return size if most < _BLOCK else min(math.ceil(size / _BLOCK), most // _BLOCK) * _BLOCK
 
 
 def drop(reduced: Reduced, count: int) -> Reduced:

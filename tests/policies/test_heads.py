@@ -78,7 +78,10 @@ def test_a_rollout_is_that_of_its_rows_and_its_actions_replay(name, on_empty):
     steps = together.steps
     with torch.no_grad():
         distribution = policy(steps.observation)
-    torch.testing.assert_close(distribution.log_prob(steps.action), steps.log_prob)
+    # Densities sum terms of either sign, each rounded in float32.
+    torch.testing.assert_close(
+        distribution.log_prob(steps.action), steps.log_prob, atol=1e-4, rtol=1e-5
+    )
     assert torch.equal(distribution.positions(steps.action), steps.chosen)
     assert not (steps.chosen & ~steps.eligible).any()
     if name in NEVER_EMPTY:

@@ -9,6 +9,7 @@ from toy_rollouts import LENGTH, NUMBERS, SEED, ToyDenoiser, learned, make_promp
 
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.denoisers.memory import RowLimit
+from lit_unmask.denoisers.reduction import even_chunk
 from lit_unmask.evaluation import encode_groups, rollout_numbers
 from lit_unmask.policies import ConfidenceThreshold
 from lit_unmask.rollout import Approximate, Decoding, Noise, Scheduling, rollout
@@ -33,7 +34,7 @@ def problems():
 @pytest.fixture(scope="module")
 def denoiser():
     """The bundled denoiser; its logits do not fit into one chunk."""
-    return LLaDA("tiny-llada", max_logits=145 * 30)
+    return LLaDA("tiny-llada", max_logits=145 * 40)
 
 
 def decode(denoiser, problems, decoding, split=9):
@@ -156,3 +157,12 @@ def test_all_chunks_of_logits_have_one_shape(tiny_llada, monkeypatch):
     assert torch.equal(chunked.proposal, whole.proposal)
     torch.testing.assert_close(chunked.confidence, whole.confidence)
     torch.testing.assert_close(chunked.entropy, whole.entropy)
+
+
+def test_several_chunks_are_whole_blocks_where_there_is_room_for_one():
+    for positions in range(1, 300):
+        assert even_chunk(positions, positions) == positions
+        for most in (1, 5, 31, 32, 40, 64, 100):
+            size = even_chunk(positions, most)
+            assert 1 <= size <= min(most, positions)
+            assert size == positions or most < 32 or size % 32 == 0
