@@ -106,9 +106,7 @@ def buffers(denoiser: Denoiser, rows: int) -> tuple[Prompt, Tensor]:
     return Prompt(tokens, torch.ones_like(tokens, dtype=torch.bool)), masks
 
 
-def speed(
-    check: Check, denoiser: Denoiser, name: str, sizes: tuple[int, ...]
-) -> dict[int, float]:
+def speed(check: Check, denoiser: Denoiser, name: str, sizes: tuple[int, ...]) -> dict[int, float]:
     """Note milliseconds and memory of a row-forward; returns seconds by number of rows."""
     found: dict[int, float] = {}
     for rows in sizes:

@@ -52,7 +52,9 @@ def describe(device: str) -> dict[str, Any]:
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | path)
     if run.returncode:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
-        raise Unfit(f"torch cannot be asked about device={device} ({last}); repair its installation")
+        raise Unfit(
+            f"torch cannot be asked about device={device} ({last}); repair its installation"
+        )
     return json.loads(run.stdout.splitlines()[-1])
 
 

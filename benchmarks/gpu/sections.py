@@ -78,9 +78,7 @@ def _take(results: list[Result], new: Result, note: Callable[[list[Result]], Non
     note(results)
 
 
-def run_section(
-    section: Section, job: Job, seconds: float, note: Callable[[Result], None]
-) -> None:
+def run_section(section: Section, job: Job, seconds: float, note: Callable[[Result], None]) -> None:
     """Run one section in a process group of its own, which ends with it.
 
     Args:
