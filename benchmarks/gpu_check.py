@@ -1,4 +1,4 @@
-"""What only a GPU can prove, in one run: exactness, speed, memory, training at 8 billion parameters.
+"""What only a GPU can prove: exactness, speed, memory, a training run of 8 billion parameters.
 
     python benchmarks/gpu_check.py --budget 480 --out runs/gpu
     python benchmarks/gpu_check.py --device cpu --size tiny --out runs/gpu     # a rehearsal

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -123,20 +121,6 @@ class Part:
             self.check.write(failed=self.name, traceback=text)
             return True
         return False
-
-
-@contextmanager
-def changed_environment(changes: dict[str, str], environment: Any) -> Iterator[None]:
-    """Set variables for a while."""
-    before = {name: environment.get(name) for name in changes}
-    environment.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            environment.pop(name, None)
-            if value is not None:
-                environment[name] = value
 
 
 def as_argument(job: Job) -> str:

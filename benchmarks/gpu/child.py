@@ -13,6 +13,8 @@ from gpu.check import Check, Job
 def main() -> None:
     """Run the section of the command line."""
     module, job, file, seconds = sys.argv[1:]
+    # Command lines that run in this process warn about arguments that are not theirs.
+    del sys.argv[1:]
     check = Check(Job(**json.loads(job)), Path(file), float(seconds))
     importlib.import_module(module).run(check)
 

@@ -40,11 +40,11 @@ class Section:
 
 
 SECTIONS = (
-    Section("a", "exactness on the device", "gpu.exactness", 60),
-    Section("b", "the denoiser at full size", "gpu.denoiser", 95),
-    Section("c", "the engine against the plain loop", "gpu.engine", 80),
-    Section("d", "a training run", "gpu.training", 140),
-    Section("e", "the small world", "gpu.small_world", 60),
+    Section("a", "exactness on the device", "gpu.exactness", 55),
+    Section("b", "the denoiser at full size", "gpu.denoiser", 85),
+    Section("c", "the engine against the plain loop", "gpu.engine", 75),
+    Section("d", "a training run", "gpu.training", 165),
+    Section("e", "the small world", "gpu.small_world", 55),
     Section("f", "forms for one small GPU", "gpu.one_gpu", 45),
 )
 BUDGET = sum(section.seconds for section in SECTIONS)

@@ -1,8 +1,8 @@
 """Section d: what a user runs, at full size: ``lit-unmask fit`` with the paper's configurations.
 
-Rounds have two prompts in the place of sixteen. Three rounds and a checkpoint, ``plan`` for the
-same run, a fourth round from the checkpoint, one round of full diffusion with an expert, and one
-on Dream's layout.
+Rounds have one prompt and its eight rollouts in the place of sixteen prompts. Three rounds and a
+checkpoint, ``plan`` for the same run, a fourth round from the checkpoint, one round of full
+diffusion with an expert, and one on Dream's layout.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gpu.check import Check
 from gpu.world import ROOT, checkpoint, write_questions
 from lit_unmask.cli import main
 
-PROMPTS, GROUP = 2, 8
+PROMPTS = 1
 TINY = {"llada_gsm8k_math_bl32": 8, "dream_gsm8k_math_bl32": 8, "llada_gsm8k_math_bl256_expert": 32}
 """Block length of a rehearsal, whose responses have 32 tokens."""
 
@@ -75,7 +75,7 @@ def fit(
         resume: Checkpoint to go on from.
         more: Further arguments.
     """
-    label = f"{name}{', resumed' if resume else ''}{', ' + Path(more[1]).stem if more else ''}"
+    label = ", ".join([name, *(["resumed"] if resume else []), *(Path(m).stem for m in more[1:])])
     folder = check.job.folder / "parts"
     profile = {"class_path": "training_round.Profile",
                "init_args": {"file": str(folder / "training_round.json")}}  # fmt: skip

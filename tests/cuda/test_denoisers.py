@@ -56,39 +56,6 @@ def test_a_denoiser_says_what_it_says_on_the_cpu(
     assert torch.equal(found.proposal[sure], exact.proposal[sure])
 
 
-@pytest.fixture
-def forgotten() -> Iterator[None]:
-    """Leave no compiled code behind."""
-    yield
-    torch.compiler.reset()
-
-
-class Traced(Compile):
-    """On the CPU the layers are traced and run as they are: generating code takes a minute."""
-
-    def arguments(self) -> dict[str, Any]:
-        return {"backend": "aot_eager", "fullgraph": True, "dynamic": False}
-
-
-@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
-def test_compiled_layers_of_fixed_shapes_decode_alike(
-    mode: Any, tiny_checkpoint: Any, problems: list, device: torch.device, forgotten: None
-) -> None:
-    if mode == "reduce-overhead" and device.type == "cpu":
-        pytest.skip("CUDA graphs are recorded on CUDA alone")
-    fixed = Scheduling(deterministic=True, static_rows=4, static_tokens=128)
-    decoding = Decoding(16, 8, scheduling=fixed)
-    how = Traced() if device.type == "cpu" else Compile(mode)
-    plain = LLaDA(str(tiny_checkpoint)).to(device)
-    compiled = LLaDA(str(tiny_checkpoint), compile=how).to(device)
-    policy = ConfidenceThreshold(0.3)
-    expected = decode(plain, policy, problems, decoding)
-    found = decode(compiled, policy, problems, decoding)
-    assert_same(found, expected)
-    # Replays of a recorded graph, which must not write into what was returned.
-    assert_same(decode(compiled, policy, problems, decoding), expected)
-
-
 def test_a_call_that_runs_out_of_memory_is_halved_and_says_the_same(
     device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,3 +99,36 @@ def _scarce(monkeypatch: pytest.MonkeyPatch, fits: int) -> None:
         return states(self, prompt, response, kept)
 
     monkeypatch.setattr(LLaDA, "_states", scarce)
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Leave no compiled code behind."""
+    yield
+    torch.compiler.reset()
+
+
+class Traced(Compile):
+    """On the CPU the layers are traced and run as they are: generating code takes a minute."""
+
+    def arguments(self) -> dict[str, Any]:
+        return {"backend": "aot_eager", "fullgraph": True, "dynamic": False}
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_compiled_layers_of_fixed_shapes_decode_alike(
+    mode: Any, tiny_checkpoint: Any, problems: list, device: torch.device, forgotten: None
+) -> None:
+    if mode == "reduce-overhead" and device.type == "cpu":
+        pytest.skip("CUDA graphs are recorded on CUDA alone")
+    fixed = Scheduling(deterministic=True, static_rows=4, static_tokens=128)
+    decoding = Decoding(16, 8, scheduling=fixed)
+    how = Traced() if device.type == "cpu" else Compile(mode)
+    plain = LLaDA(str(tiny_checkpoint)).to(device)
+    compiled = LLaDA(str(tiny_checkpoint), compile=how).to(device)
+    policy = ConfidenceThreshold(0.3)
+    expected = decode(plain, policy, problems, decoding)
+    found = decode(compiled, policy, problems, decoding)
+    assert_same(found, expected)
+    # Replays of a recorded graph, which must not write into what was returned.
+    assert_same(decode(compiled, policy, problems, decoding), expected)
