@@ -46,7 +46,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--size", choices=["8b", "tiny"], default="8b")
     parser.add_argument("--sections", default=letters, help=f"some of {letters}, as one word")
-    parser.add_argument("--scratch", type=Path, default=None, help="folder for 34 GB for a while")
+    parser.add_argument("--scratch", type=Path, default=None, help="folder for 32 GB for a while")
     options = parser.parse_args(arguments)
     if unknown := set(options.sections) - set(letters):
         parser.error(f"--sections={options.sections}: {min(unknown)!r} is none of {letters}")

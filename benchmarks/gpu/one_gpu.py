@@ -38,11 +38,19 @@ def run(check: Check) -> None:
     part = check.part("caches", needs=15)
     with part:
         if part.fits:
-            caches(check, LLaDA(str(folder), dtype="bfloat16").to(check.job.device))
+            caches(check, placed(check, folder))
     part = check.part("eight bits", needs=10)
     with part:
         if part.fits:
             eight_bits(check, folder)
+
+
+def placed(check: Check, folder: Path, quantization: Any = None) -> LLaDA:
+    """Return the denoiser, loaded onto the device without a stay in the host's memory."""
+    where = "cuda:0" if check.job.device == "cuda" else "cpu"
+    return LLaDA(
+        str(folder), dtype="bfloat16", placement=Placement(where, None, None, quantization)
+    )
 
 
 def under_a_cap(check: Check) -> None:
@@ -91,8 +99,7 @@ def eight_bits(check: Check, folder: Path) -> None:
     config: Any = TorchAoConfig(getattr(quantization, EIGHT_BITS["int8 weights"])())
     cuda = check.job.device == "cuda"
     before = torch.cuda.memory_allocated() if cuda else 0
-    placement = Placement(device_map="cuda:0" if cuda else "cpu", quantization=config)
-    denoiser = LLaDA(str(folder), dtype="bfloat16", placement=placement)
+    denoiser = placed(check, folder, config)
     if cuda:
         memory = (torch.cuda.memory_allocated() - before) / 1e9
         check.figure("int8 weights, memory, GB", memory, None if check.job.tiny else 10.0)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from training_round import now
 
-from gpu.check import Check
+from gpu.check import Check, Job
 from gpu.world import ROOT
 from lit_unmask.cli import main
 from lit_unmask.pretrain.cli import main as pretrain
@@ -44,6 +45,30 @@ class Pace(Callback):
         """Write the mean."""
         with open(self.file, "w") as out:
             json.dump((now() - self.began) / self.count, out)
+
+
+class Milestones(Callback):
+    """Notes how long the rounds so far have taken, for a run that may be cut.
+
+    Args:
+        file: Of the section's figures.
+        every: Rounds between two notes.
+    """
+
+    def __init__(self, file: str, every: int = 30) -> None:
+        self.check, self.every = Check(Job("", "", ""), Path(file), 0), every
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count."""
+        self.began = now()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note a milestone."""
+        rounds = batch_idx + 1
+        if rounds % self.every == 0:
+            self.check.figure(f"demo: s until round {rounds} ended", now() - self.began)
 
 
 def run(check: Check) -> None:
@@ -97,6 +122,11 @@ def demo(check: Check) -> None:
     _trainer(check, config)
     if check.job.tiny:
         _shorten(config)
+    milestones = {
+        "class_path": "gpu.small_world.Milestones",
+        "init_args": {"file": str(check.file)},
+    }
+    config["trainer"]["callbacks"].append(milestones)
     with open("demo.yaml", "w") as out:
         yaml.safe_dump(config, out)
     start = time.monotonic()

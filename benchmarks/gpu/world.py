@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -130,6 +131,11 @@ def write_weights(
         parts[-1][name] = shape
         size += 2 * torch.Size(shape).numel()
         total += 2 * torch.Size(shape).numel()
+    if (free := shutil.disk_usage(folder).free) < total:
+        raise OSError(
+            f"{folder} has {free / 1e9:.1f} GB free and the checkpoint takes {total / 1e9:.1f}; "
+            "choose another folder with --scratch"
+        )
     home = {}
 
     def write(number: int) -> None:
