@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-portable lint bench bench-grading browser sandbox study results pretrain clean
+.PHONY: demo test test-portable lint bench bench-grading browser gpu-pack sandbox study results pretrain clean
 
 # Trains a policy on the bundled tiny denoiser and compares it with tuned heuristics.
 demo: $(STAMP)
@@ -46,6 +46,10 @@ bench: $(STAMP)
 # The second half of it: completions graded in a second, mathematics and programs in each sandbox.
 bench-grading: $(STAMP)
 	$(BIN)/python benchmarks/grading.py
+
+# Wheels for a GPU machine without a network, into .gpu; docs/clusters.md says how they are used.
+gpu-pack:
+	$(PYTHON) benchmarks/gpu/pack.py fetch
 
 # Trains the policies that docs/results.md compares, two at a time; may be interrupted and goes on.
 study: $(STAMP)

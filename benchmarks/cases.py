@@ -204,10 +204,16 @@ fresh = partial(learned, output_bias=-2.0, confidence_gain=0.0, temperature=1.0)
 peaky = partial(learned, output_bias=-2.5, confidence_gain=8.0, temperature=0.5)
 
 
-def replay(profile: str, work: Workload) -> Workload:
-    """Return a job whose policy replays a profile, ``ROWS_AT_A_TIME`` rows at a time."""
+def replay(profile: str, work: Workload, share: float = 1.0) -> Workload:
+    """Return a job whose policy replays a profile, ``ROWS_AT_A_TIME`` rows at a time.
+
+    Args:
+        profile: Key of ``PROFILES``.
+        work: Anything that decodes the same prompts.
+        share: Of the profile's steps; fewer save time.
+    """
     length = work.decoding.gen_length
-    recorded = traces(PROFILES[profile], len(work.prompt), ROWS_AT_A_TIME, length, SEED)
+    recorded = traces(PROFILES[profile].cut(share), len(work.prompt), ROWS_AT_A_TIME, length, SEED)
     policy = Replay(recorded, work.noise)
     scheduling = Scheduling(max_rows=ROWS_AT_A_TIME)
     decoding = Decoding(length, length, on_empty="wait", scheduling=scheduling)

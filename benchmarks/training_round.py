@@ -31,6 +31,13 @@ from lit_unmask.types import Problem
 PARTS = ("denoiser", "policy", "grading", "bookkeeping", "update", "logging and data")
 
 
+def now() -> float:
+    """Return the time at which the device has done all that it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class TimedGrader(Grader):
     """Adds up the seconds that another grader keeps this process waiting."""
 
@@ -68,10 +75,10 @@ class Profile(Callback):
         collect = pl_module.collect
 
         def timed(problems: Sequence[Problem]) -> Any:
-            start, self.collecting = time.perf_counter(), True
+            start, self.collecting = now(), True
             experience = collect(problems)
-            self.seconds["collect"], self.collecting = time.perf_counter() - start, False
-            self.update_began = time.perf_counter()
+            self.seconds["collect"], self.collecting = now() - start, False
+            self.update_began = now()
             return experience
 
         pl_module.collect = timed
@@ -80,11 +87,11 @@ class Profile(Callback):
         """Add up the seconds that a module's forward takes within rollouts."""
 
         def begin(*_: object) -> None:
-            self.since = time.perf_counter()
+            self.since = now()
 
         def end(*_: object) -> None:
             if self.collecting:
-                self.seconds[part] += time.perf_counter() - self.since
+                self.seconds[part] += now() - self.since
 
         module.register_forward_pre_hook(begin)
         module.register_forward_hook(end)
@@ -93,21 +100,21 @@ class Profile(Callback):
         self.start_round()
 
     def start_round(self) -> None:
-        self.began, self.grader.seconds = time.perf_counter(), 0.0
+        self.began, self.grader.seconds = now(), 0.0
         self.seconds = dict.fromkeys(self.seconds, 0.0)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        now, spent = time.perf_counter(), self.seconds
+        ended, spent = now(), self.seconds
         inside = spent["denoiser"], spent["policy"], self.grader.seconds
-        update = now - self.update_began
-        whole = now - self.began
+        update = ended - self.update_began
+        whole = ended - self.began
         rest = whole - spent["collect"] - update
         values = (*inside, spent["collect"] - sum(inside), update, rest)
         self.rounds.append(dict(zip(PARTS, values, strict=True)))
         self.start_round()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        kept = self.rounds[1:]
+        kept = self.rounds[1:] or self.rounds
         seconds = {part: sum(each[part] for each in kept) / len(kept) for part in PARTS}
         total = sum(seconds.values())
         print(f"{total:.2f} s a round, mean of {len(kept)}, {torch.get_num_threads()} threads")
