@@ -201,7 +201,7 @@ def needed_forwards(work: Workload, result: Rollout) -> int:
     for row in range(len(work.prompt)):
         at = result.committed_at[row]
         after = at[at >= 0].unique() + 1
-        steps = torch.cat([after.new_zeros(1), after[after < result.nfe[row]]])
+        steps = torch.cat([after.new_zeros(1), after[after < result.decisions[row]]])
         known = (at >= 0) & (at < steps[:, None])
         buffers = torch.where(known, result.response[row], work.denoiser.mask_id)
         own = group[row] if work.decoding.temperature == 0 else torch.as_tensor(row)
@@ -252,9 +252,9 @@ class _Double(Policy):
         self.inner, self.signals = copy.deepcopy(policy).double(), policy.signals
 
     def forward(self, observation: Observation) -> UnmaskDistribution:
-        entropy = None if observation.entropy is None else observation.entropy.double()
+        signals = {name: value.double() for name, value in observation.signals.items()}
         confidence = observation.confidence.double()
-        return self.inner(replace(observation, confidence=confidence, entropy=entropy))
+        return self.inner(replace(observation, confidence=confidence, signals=signals))
 
 
 def _in_double(work: Workload, rows: Tensor) -> Workload:

@@ -104,7 +104,7 @@ def test_experts_decode_as_they_do_alone(tiny_llada: LLaDA) -> None:
         alone = evaluate(tiny_llada, expert.policy, problems(), expert.decoding(greedy))
         nfe = alone.nfe.repeat_interleave(expert.count)
         correct = alone.correct.repeat_interleave(expert.count)
-        assert torch.equal(batch.nfe[rows[name]], nfe)
+        assert torch.equal(batch.decisions[rows[name]], nfe)
         assert torch.equal(batch.correct[rows[name]], correct)
         read = {
             "accuracy": float(correct.mean()),
@@ -132,7 +132,7 @@ def test_expert_steps_are_likely_by_the_mixture_over_all_masked_positions(steere
         expected = math.log(4 / 8 * math.exp(log_p) + 1 / 8)
         assert float(one.log_prob) == pytest.approx(expected, abs=1e-5)
         outside += int(one.masked.sum()) > 4
-        assert one.confidence.shape[-1] == 1 and one.entropy is None
+        assert one.observation.confidence.shape[-1] == 1 and not one.observation.signals
     assert outside  # positions count that no expert in blocks might have opened
 
 
@@ -155,7 +155,7 @@ def test_ratios_are_those_of_the_mixture(steered, moved: bool) -> None:
         ratio = (0.5 * new.exp() + 1 / 8) / one.log_prob.exp()
         assert moved or float(ratio) == pytest.approx(1, abs=1e-5)
         rollout = int(one.rollout)
-        total -= float(batch.advantage[rollout] * ratio / batch.nfe[rollout] / 48)
+        total -= float(batch.advantage[rollout] * ratio / batch.decisions[rollout] / 48)
     policy.requires_grad_(True)
     assert float(found.loss.detach()) == pytest.approx(total, rel=1e-4)
 

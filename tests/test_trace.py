@@ -44,7 +44,9 @@ def test_what_was_committed_is_what_the_masks_lost(
         mine = [int(n) for n in np.flatnonzero(trace.rollout == row)]
         mine.sort(key=lambda n: trace.index[n])
         assert [trace.index[n] for n in mine] == list(range(trace.nfe[row]))
-        masks = [steps.masked[n] for n in mine] + [result.response[row] == tiny_llada.mask_id]
+        masks = [steps.observation.masked[n] for n in mine] + [
+            result.response[row] == tiny_llada.mask_id
+        ]
         for n, before, after in zip(mine, masks, masks[1:], strict=False):
             assert np.array_equal(trace.committed[n], (before & ~after).numpy())
             forced = trace.committed[n] & ~steps.chosen[n].numpy()
@@ -86,7 +88,8 @@ def test_the_first_end_token_parts_content_and_tail() -> None:
     trace = Trace(
         rollout=np.zeros(0, int), index=np.zeros(0, int), eligible=none > 0, confidence=none,
         probability=none, committed=none > 0, forced=none > 0,
-        committed_at=np.full((3, 5), -1), nfe=np.ones(3, int), end=end,
+        committed_at=np.full((3, 5), -1), decisions=np.ones(3, int),
+        nfe=np.ones(3, int), end=end,
     )  # fmt: skip
     assert trace.content.astype(int).tolist() == [[1, 1, 0, 0, 0], [0] * 5, [1] * 5]
     assert trace.tail.astype(int).tolist() == [[0, 0, 0, 1, 1], [0, 1, 1, 1, 1], [0] * 5]

@@ -14,7 +14,7 @@ from lit_unmask.denoisers.memory import RowLimit
 from lit_unmask.evaluation import encode_groups
 from lit_unmask.policies import ConfidenceThreshold
 from lit_unmask.rollout import Decoding, Scheduling
-from lit_unmask.types import DenoiserOutput, Prompt, Signals
+from lit_unmask.types import Reading, Prompt, Signals
 from tests.cuda.conftest import LENGTH, assert_same, decode, placed
 
 pytestmark = pytest.mark.gpu
@@ -33,7 +33,7 @@ def half_masked(denoiser: Denoiser, rows: int) -> Tensor:
     return tokens.masked_fill(hidden, denoiser.mask_id)
 
 
-def ask(denoiser: Denoiser, prompt: Prompt, response: Tensor) -> DenoiserOutput:
+def ask(denoiser: Denoiser, prompt: Prompt, response: Tensor) -> Reading:
     return denoiser(prompt.to(denoiser.device), response.to(denoiser.device), ALL).to("cpu")
 
 
@@ -76,7 +76,7 @@ def test_a_call_that_runs_out_of_memory_is_halved_and_says_the_same(
     torch.testing.assert_close(split.confidence, whole.confidence, atol=1e-4, rtol=1e-4)
 
 
-def _under_a_cap(denoiser: Denoiser, prompt: Prompt, response: Tensor) -> DenoiserOutput:
+def _under_a_cap(denoiser: Denoiser, prompt: Prompt, response: Tensor) -> Reading:
     """Ask with room for the answers and for half of what the whole call took beside them."""
     total = torch.cuda.get_device_properties(denoiser.device).total_memory
     there, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()

@@ -83,7 +83,7 @@ def test_a_rollout_is_that_of_its_rows_and_its_actions_replay(name, on_empty):
         distribution.log_prob(steps.action), steps.log_prob, atol=1e-4, rtol=1e-5
     )
     assert torch.equal(distribution.positions(steps.action), steps.chosen)
-    assert not (steps.chosen & ~steps.eligible).any()
+    assert not (steps.chosen & ~steps.observation.eligible).any()
     if name in NEVER_EMPTY:
         assert steps.chosen.any(1).all() and not together.still_masked.any()
 

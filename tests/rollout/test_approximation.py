@@ -13,7 +13,7 @@ from toy_rollouts import LENGTH, POLICIES, SEED, VOCABULARY, ToyDenoiser, decode
 from lit_unmask.denoisers.cache import KeyValues
 from lit_unmask.policies import ConfidenceThreshold, LeftToRight, LowConfidence
 from lit_unmask.rollout import Approximate, Decoding, Ledger, Noise, Scheduling, rollout
-from lit_unmask.rollout.approximation import ended
+from lit_unmask.rollout.state import ended
 from lit_unmask.types import Prompt
 
 NO_REMEDY = Scheduling(skip=False, share=False, lookahead=1, call_tokens=None)
@@ -82,7 +82,10 @@ def test_every_row_is_that_of_a_slow_loop_whatever_its_company(denoiser, name, b
         mine = mine[result.steps.index[mine].argsort()]
         assert result.steps.chosen[mine].tolist() == slow.actions
         torch.testing.assert_close(
-            result.steps.confidence[mine], torch.stack(slow.confidences), atol=1e-5, rtol=0
+            result.steps.observation.confidence[mine],
+            torch.stack(slow.confidences),
+            atol=1e-5,
+            rtol=0,
         )
     check_ledger(result, decoding)
 
