@@ -252,9 +252,9 @@ class _Double(Policy):
         self.inner, self.signals = copy.deepcopy(policy).double(), policy.signals
 
     def forward(self, observation: Observation) -> UnmaskDistribution:
-        entropy = None if observation.entropy is None else observation.entropy.double()
+        signals = {name: value.double() for name, value in observation.signals.items()}
         confidence = observation.confidence.double()
-        return self.inner(replace(observation, confidence=confidence, entropy=entropy))
+        return self.inner(replace(observation, confidence=confidence, signals=signals))
 
 
 def _in_double(work: Workload, rows: Tensor) -> Workload:

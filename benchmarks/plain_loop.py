@@ -21,7 +21,7 @@ from lit_unmask.distributions import UnmaskDistribution
 from lit_unmask.policies import Policy
 from lit_unmask.randomness import ACTION, TOKEN, uniform
 from lit_unmask.rollout import Decoding, Noise
-from lit_unmask.types import DenoiserOutput, Observation, Prompt, Signals
+from lit_unmask.types import ENTROPY, HIDDEN, Observation, Prompt, Reading, Signals
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _LockStep:
         decoding: Decoding,
         noise: Noise,
     ) -> None:
-        if policy.signals.hidden:
+        if HIDDEN in policy.signals:
             raise ValueError("the plain loop reads logits alone; the policy asks for hidden states")
         self.denoiser, self.policy, self.prompt = denoiser, policy, prompt
         self.decoding, self.noise = decoding, noise
@@ -76,14 +76,14 @@ class _LockStep:
         active = ~self.finished
         masked = self.response == self.denoiser.mask_id
         eligible = masked & (self.position_block == self.block[:, None])
-        seen = self._ask()
+        said = self._ask()
         time = self.nfe.float() / self.decoding.gen_length
         distribution = self.policy(
-            Observation(masked, eligible, seen.confidence, time, seen.entropy)
+            Observation(masked, eligible, said.confidence, time, said.signals)
         )
         action = distribution.sample(self._uniform(self.nfe, ACTION)) & eligible
         commit = self._forced(action, distribution) & eligible
-        self.response = torch.where(commit, seen.proposal, self.response)
+        self.response = torch.where(commit, said.proposal, self.response)
         self.committed_at = torch.where(commit, self.nfe[:, None], self.committed_at)
         self.nfe += active
         self.block_steps += active
@@ -92,7 +92,7 @@ class _LockStep:
         self.block += done & active
         self.block_steps *= ~done
 
-    def _ask(self) -> DenoiserOutput:
+    def _ask(self) -> Reading:
         logits = self.denoiser.logits(self.prompt, self.response)
         temperature = self.decoding.temperature
         draws = self._uniform(self.changed_at, TOKEN) if temperature > 0 else None
@@ -114,12 +114,12 @@ class _LockStep:
 
 def full_softmax(
     logits: Tensor, signals: Signals, draws: Tensor | None = None, temperature: float = 0.0
-) -> DenoiserOutput:
+) -> Reading:
     """Return proposal and signals from probabilities of the whole vocabulary.
 
     Args:
         logits: ``[B, L, V]`` float32, ``-inf`` at the mask token.
-        signals: How many probabilities, and whether the entropy.
+        signals: What is asked for.
         draws: ``[B, L]`` in ``[0, 1)`` to draw the proposal with, or None for the most probable.
         temperature: Of the draw.
     """
@@ -134,10 +134,10 @@ def full_softmax(
         total = below[..., -1:]
         target = torch.minimum(draws[..., None] * total, total.nextafter(torch.zeros_like(total)))
         proposal = torch.searchsorted(below, target, right=True).squeeze(-1)
-    entropy = None
-    if signals.entropy:
-        entropy = -torch.special.xlogy(probability, probability).sum(-1)
-    return DenoiserOutput(proposal, confidence, entropy)
+    found = {}
+    if ENTROPY in signals:
+        found[ENTROPY.name] = -torch.special.xlogy(probability, probability).sum(-1)
+    return Reading(proposal, confidence, found)
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.module import LitUnmask
 from lit_unmask.preflight import check_folder
 from lit_unmask.tasks.datamodule import is_fast_dev_run
-from lit_unmask.types import Problem, Signals
+from lit_unmask.types import SPEED, Problem, Signals
 
 
 class Demonstrate(Callback):
@@ -64,9 +64,10 @@ class Demonstrate(Callback):
         if stage != "predict":
             return
         assert isinstance(pl_module, LitUnmask)
-        if self.signals.speed:
+        if SPEED in self.signals:
             raise ConfigurationError(
-                "Demonstrate: signals.speed=true has no meaning; an expert has no wanted speed"
+                "Demonstrate: signals.names has speed, and an expert has no wanted speed; leave it "
+                "out"
             )
         check_folder(self.folder)
         who = Demonstrator(

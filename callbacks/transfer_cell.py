@@ -11,6 +11,7 @@ from lit_unmask.module import LitUnmask
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tuning import HeuristicGrid
+from lit_unmask.types import HIDDEN
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Cell:
             ValueError: If denoiser, policy, problems and lengths do not fit together.
         """
         denoiser = self.denoiser or module.denoiser
-        if module.policy.signals.hidden and denoiser.width != module.denoiser.width:
+        if HIDDEN in module.policy.signals and denoiser.width != module.denoiser.width:
             raise ConfigurationError(
                 f"the policy reads hidden states of width {module.denoiser.width}, and those of "
                 f"{denoiser.identity['path']!r} have {denoiser.width}; only a policy that sees "

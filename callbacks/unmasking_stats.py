@@ -53,13 +53,13 @@ class UnmaskingStats(Callback):
         own = (~batch.expert[batch.steps.rollout]).nonzero().squeeze(1)
         steps = batch.steps.select(own[:: max(len(own) // self.max_steps, 1)])
         distribution = pl_module.policy(steps.observation)
-        probability, eligible = distribution.probability(), steps.eligible
+        probability, eligible = distribution.probability(), steps.observation.eligible
         count = eligible.sum(1).clamp(min=1)
         values = {
             "probability_mean": (probability.sum(1) / count).mean(),
             "probability_max": probability.max(1).values.mean(),
             "empty_actions": (~steps.chosen.any(1)).float().mean(),
-            "still_masked": steps.masked.float().mean(),
+            "still_masked": steps.observation.masked.float().mean(),
             "entropy": distribution.entropy().mean(),
         }
         named = {f"unmasking/{name}": float(value) for name, value in values.items()}

@@ -14,7 +14,7 @@ from lit_unmask.denoisers.cache import Kept
 from lit_unmask.evaluation import Evaluation, evaluate
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Approximate, Decoding
-from lit_unmask.types import DenoiserOutput, Problem
+from lit_unmask.types import Problem, Reading
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ class _Watch:
         denoiser: Denoiser,
         asked: tuple[Any, ...],
         options: Mapping[str, Any],
-        output: DenoiserOutput,
+        output: Reading,
     ) -> None:
         """Compare one call; a hook of :class:`torch.nn.Module`, after its forward."""
         kept: Kept | None = options.get("kept")
@@ -287,7 +287,7 @@ class _Other:
         denoiser: Denoiser,
         asked: tuple[Any, ...],
         options: Mapping[str, Any],
-        output: DenoiserOutput,
+        output: Reading,
     ) -> None:
         """Compare one call; a hook of :class:`torch.nn.Module`, after its forward."""
         prompt, response, signals = asked[:3]

@@ -12,7 +12,7 @@ from lit_unmask.distributions import UnmaskDistribution
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding
-from lit_unmask.types import Observation
+from lit_unmask.types import SIGNALS, SPEED, Observation
 
 # Enough to tell what kind of distribution a policy has.
 _LENGTH = 4
@@ -96,7 +96,7 @@ def check_experts(
                 f"{needed.top_k} largest probabilities of a position, and the denoiser has only "
                 f"{denoiser.vocab_size - 1} tokens to propose; choose another expert"
             )
-        if needed.speed and not policy.signals.speed:
+        if SPEED in needed and SPEED not in policy.signals:
             raise ConfigurationError(
                 f"model.experts.{name}: {type(expert.policy).__name__} is told a speed, and the "
                 "policy that is trained is not; wrap the expert in lit_unmask.policies.Paced"
@@ -126,16 +126,14 @@ def probe(policy: Policy, denoiser: Denoiser) -> UnmaskDistribution:
         policy: Any policy.
         denoiser: Says how wide hidden states are; it is not run.
     """
-    masked, plane = torch.ones(1, _LENGTH, dtype=torch.bool), torch.zeros(1, _LENGTH)
-    signals = policy.signals
+    masked, signals = torch.ones(1, _LENGTH, dtype=torch.bool), policy.signals
+    sizes = {"B": 1, "L": _LENGTH, "D": denoiser.width}
     observation = Observation(
         masked=masked,
         eligible=masked,
         confidence=torch.zeros(1, _LENGTH, signals.top_k),
         time=torch.zeros(1),
-        entropy=plane if signals.entropy else None,
-        hidden=torch.zeros(1, _LENGTH, denoiser.width) if signals.hidden else None,
-        speed=torch.ones(1) if signals.speed else None,
+        signals={name: torch.ones(SIGNALS[name].shape(**sizes)) for name in signals.names},
     )
     device = next((weight.device for weight in policy.parameters()), torch.device("cpu"))
     with torch.no_grad():

@@ -37,18 +37,14 @@ def as_seen(steps: Steps, signals: Signals, block_length: int) -> Steps:
         signals: What the other policy looks at; the rest is left out.
         block_length: Its block length, a multiple of that of the recorded steps.
     """
-    length = steps.masked.shape[1]
-    block = torch.arange(length, device=steps.masked.device) // block_length
+    masked = steps.observation.masked
+    block = torch.arange(masked.shape[1], device=masked.device) // block_length
     # Where something was opened it tells the block; else it is the first one with masks left.
-    opened = torch.where(steps.chosen.any(1, keepdim=True), steps.chosen, steps.masked)
+    opened = torch.where(steps.chosen.any(1, keepdim=True), steps.chosen, masked)
     current = block[opened.int().argmax(1)]
-    return replace(
-        steps,
-        eligible=steps.masked & (block == current[:, None]),
-        confidence=steps.confidence[..., : signals.top_k],
-        entropy=steps.entropy if signals.entropy else None,
-        hidden=steps.hidden if signals.hidden else None,
-    )
+    seen = steps.observation.within(signals)
+    eligible = masked & (block == current[:, None])
+    return replace(steps, observation=replace(seen, eligible=eligible))
 
 
 def demonstration_log_prob(distribution: UnmaskDistribution, positions: Tensor) -> Tensor:

@@ -73,8 +73,8 @@ class Trace:
         values = {
             "rollout": steps.rollout,
             "index": steps.index,
-            "eligible": steps.eligible,
-            "confidence": steps.confidence[..., 0],
+            "eligible": steps.observation.eligible,
+            "confidence": steps.observation.confidence[..., 0],
             "probability": torch.cat(replayed),
             "committed": committed,
             "forced": committed & ~steps.chosen,

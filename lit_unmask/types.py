@@ -20,12 +20,13 @@ block of its row. *Confidence* is the largest softmax probability over the full 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
-import torch
 from torch import Tensor
+
+from lit_unmask.rows import Rows
 
 
 class Message(TypedDict):
@@ -59,45 +60,8 @@ class Problem:
         return self.verifier(completion, self.answer)
 
 
-class _Rows:
-    """Row operations shared by dataclasses whose tensor fields have the batch axis first."""
-
-    def _map(self, function: Callable[[Tensor], Tensor]):
-        changed = {
-            field.name: function(value)
-            for field in fields(self)  # type: ignore[arg-type]
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **changed)  # type: ignore[type-var]
-
-    def select(self, rows: Tensor):
-        """Return the rows picked by an index or boolean tensor."""
-        return self._map(lambda value: value[rows])
-
-    def repeat(self, times: int):
-        """Repeat each row ``times`` times, copies side by side."""
-        return self._map(lambda value: value.repeat_interleave(times, dim=0))
-
-    def to(self, device: torch.device | str):
-        """Move every tensor to ``device``."""
-        return self._map(lambda value: value.to(device))
-
-    @classmethod
-    def cat(cls, parts: Iterable):
-        """Concatenate along the batch axis; all parts have the same fields set."""
-        parts = list(parts)
-        if len(parts) == 1:
-            return parts[0]
-        joined = {
-            field.name: torch.cat([getattr(part, field.name) for part in parts])
-            for field in fields(cls)  # type: ignore[arg-type]
-            if isinstance(getattr(parts[0], field.name), Tensor)
-        }
-        return replace(parts[0], **joined)
-
-
 @dataclass(frozen=True)
-class Prompt(_Rows):
+class Prompt(Rows):
     """Tokenised prompts, left padded.
 
     Attributes:
@@ -123,117 +87,153 @@ class Prompt(_Rows):
 
 
 @dataclass(frozen=True)
+class Signal:
+    """Something that a policy may ask for beside the largest probabilities.
+
+    Attributes:
+        name: Its name in mappings and settings.
+        axes: Letters of its shape.
+        about: What it is, with its type and unit.
+        told: Whether it comes with the prompt; the others come from the denoiser.
+    """
+
+    name: str
+    axes: str
+    about: str
+    told: bool = False
+
+    def shape(self, **sizes: int) -> tuple[int, ...]:
+        """Return the shape for sizes by letter."""
+        return tuple(sizes[axis] for axis in self.axes)
+
+
+ENTROPY = Signal("entropy", "BL", "entropy of the proposal distribution, float32 in nats")
+HIDDEN = Signal(
+    "hidden",
+    "BLD",
+    "state that predicts the position, after the final norm, in its own dtype",
+)
+SPEED = Signal("speed", "B", "wanted speed of the answer, float32", told=True)
+SIGNALS: Mapping[str, Signal] = {one.name: one for one in (ENTROPY, HIDDEN, SPEED)}
+
+
+@dataclass(frozen=True)
 class Signals:
     """What a policy wants to know: about the denoiser's proposals, and what is wanted of it.
 
     Attributes:
         top_k: Number **K** of largest probabilities, at least 1.
-        entropy: Whether the entropy of the proposal distribution (nats) is needed.
-        hidden: Whether the denoiser's final hidden state is needed.
-        speed: Whether the policy has to be told the wanted speed of the answer.
+        names: Names of further signals, of those in ``SIGNALS``.
+
+    Raises:
+        ValueError: If there is no such signal.
     """
 
     top_k: int = 1
-    entropy: bool = False
-    hidden: bool = False
-    speed: bool = False
+    names: Set[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        object.__setattr__(self, "names", frozenset(self.names))
+        for name in sorted(self.names - SIGNALS.keys()):
+            raise ValueError(f"signal {name!r} must be one of {', '.join(SIGNALS)}; ask for those")
+
+    def __str__(self) -> str:
+        """Name what is asked for."""
+        return ", ".join([f"top_k={self.top_k}", *sorted(self.names)])
+
+    def __contains__(self, signal: Signal) -> bool:
+        """Return whether a signal is asked for."""
+        return signal.name in self.names
 
     def __or__(self, other: Signals) -> Signals:
         """Return the smallest request that covers both."""
-        return Signals(
-            max(self.top_k, other.top_k),
-            self.entropy or other.entropy,
-            self.hidden or other.hidden,
-            self.speed or other.speed,
-        )
+        return Signals(max(self.top_k, other.top_k), self.names | other.names)
+
+    def without(self, signal: Signal) -> Signals:
+        """Return the request without a signal."""
+        return Signals(self.top_k, self.names - {signal.name})
 
 
 @dataclass(frozen=True)
-class DenoiserOutput(_Rows):
-    """What one denoiser forward says about every position of the response.
+class Reading(Rows):
+    """Answer of the denoiser about every position of the response.
 
     Attributes:
         proposal: ``[B, L]`` int64, the token to commit if the position is chosen; never the mask.
         confidence: ``[B, L, K]`` float32, largest token probabilities, descending.
-        entropy: ``[B, L]`` float32 in nats, or None if not asked for.
-        hidden: ``[B, L, D]`` final hidden state, or None if not asked for.
+        signals: What else was asked for, by name.
     """
 
     proposal: Tensor
     confidence: Tensor
-    entropy: Tensor | None = None
-    hidden: Tensor | None = None
+    signals: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Observation(_Rows):
-    """All that a policy may look at; stored for each step and replayed for the gradient.
+class Observation(Rows):
+    """Inputs of a policy at one step of each row; stored, and replayed for the gradient.
 
     Attributes:
         masked: ``[B, L]`` bool, positions that still hold the mask token.
         eligible: ``[B, L]`` bool, masked positions of the row's current block.
-        confidence: ``[B, L, K]`` float32, as in :class:`DenoiserOutput`.
+        confidence: ``[B, L, K]`` float32, as in :class:`Reading`.
         time: ``[B]`` float32, steps taken so far divided by **L**, in ``[0, 1]``.
-        entropy: ``[B, L]`` float32 in nats, or None.
-        hidden: ``[B, L, D]``, or None.
-        speed: ``[B]`` float32, as in :class:`Prompt`, or None.
+        signals: What else was asked for, by name, and what is told with the prompt.
     """
 
     masked: Tensor
     eligible: Tensor
     confidence: Tensor
     time: Tensor
-    entropy: Tensor | None = None
-    hidden: Tensor | None = None
-    speed: Tensor | None = None
+    signals: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return self.masked.shape[0]
 
+    def __getitem__(self, signal: Signal) -> Tensor:
+        """Return a signal.
+
+        Raises:
+            ValueError: If it is not there.
+        """
+        if signal.name not in self.signals:
+            raise ValueError(
+                f"observation has no signal {signal.name!r}; the loop must ask for policy.signals"
+            )
+        return self.signals[signal.name]
+
+    def within(self, signals: Signals) -> Observation:
+        """Return what a policy that wants ``signals`` is shown of it; what is told stays."""
+        kept = {n: v for n, v in self.signals.items() if n in signals.names or SIGNALS[n].told}
+        return replace(self, confidence=self.confidence[..., : signals.top_k], signals=kept)
+
 
 @dataclass(frozen=True)
-class Steps(_Rows):
+class Steps(Rows):
     """Recorded steps of many rollouts, one row a step, in no particular order.
 
     Attributes:
         rollout: ``[N]`` int64, index of the rollout (row of :class:`Rollout`) that took the step.
         index: ``[N]`` int64, number of the step within its rollout, from 0.
-        masked: ``[N, L]`` bool.
-        eligible: ``[N, L]`` bool.
-        confidence: ``[N, L, K]`` float32.
-        time: ``[N]`` float32.
+        observation: What the policy saw.
         action: ``[N, ...]``, what the policy did, in the form of its distribution.
         chosen: ``[N, L]`` bool, positions that the action opens, before any forcing by the
             environment.
         log_prob: ``[N]`` float32, log-probability of ``action`` under the acting policy.
-        entropy: ``[N, L]`` float32 in nats, or None.
-        hidden: ``[N, L, D]``, or None.
-        speed: ``[N]`` float32, or None.
     """
 
     rollout: Tensor
     index: Tensor
-    masked: Tensor
-    eligible: Tensor
-    confidence: Tensor
-    time: Tensor
+    observation: Observation
     action: Tensor
     chosen: Tensor
     log_prob: Tensor
-    entropy: Tensor | None = None
-    hidden: Tensor | None = None
-    speed: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of steps **N**."""
         return self.rollout.shape[0]
-
-    @property
-    def observation(self) -> Observation:
-        """The observations, one row a step."""
-        values = {field.name: getattr(self, field.name) for field in fields(Observation)}
-        return Observation(**values)
 
 
 @dataclass(frozen=True)

@@ -159,8 +159,7 @@ def decode_row(denoiser, policy, prompt, decoding, seed: int, rollout: int) -> d
                 torch.tensor([eligible]),
                 seen.confidence,
                 torch.tensor([step / length]),
-                seen.entropy,
-                seen.hidden,
+                seen.signals,
             )
             distribution = policy(observation)
             chosen = [

@@ -45,9 +45,12 @@ class SlowRow:
         stop = start + self.decoding.block_length if mode == "dual" else self.decoding.gen_length
         span = Span(torch.tensor([start]), stop - start)
         part = self.ask(self.response, Kept(store, slot, span))
-        for name, value in vars(seen).items():
-            if value is not None:
-                value[:, start:stop] = getattr(part, name)
+        for value, new in (
+            (seen.proposal, part.proposal),
+            (seen.confidence, part.confidence),
+            *((value, part.signals[name]) for name, value in seen.signals.items()),
+        ):
+            value[:, start:stop] = new
         return seen
 
     def stops(self):
@@ -77,9 +80,7 @@ class SlowRow:
 
     def act(self, seen, masked, eligible):
         time = torch.tensor([self.step / self.decoding.gen_length])
-        observation = Observation(
-            masked, eligible, seen.confidence, time, seen.entropy, seen.hidden
-        )
+        observation = Observation(masked, eligible, seen.confidence, time, seen.signals)
         distribution = self.policy(observation)
         chosen = distribution.sample(self.numbers(self.step, 0)) & eligible
         self.actions.append(chosen[0].tolist())

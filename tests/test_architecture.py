@@ -14,20 +14,21 @@ FOLDERS = {"lit_unmask": ROOT / "lit_unmask", "lit_unmask.callbacks": ROOT / "ca
 # Module or package -> those of ours that it may import, with all below them.
 MAY_IMPORT = {
     "errors": [],
-    "types": [],
+    "rows": [],
+    "types": ["rows"],
     "grpo": [],
     "rewards": [],
     "schedule": [],
-    "speed": ["errors", "randomness", "rewards", "policies", "speed"],
+    "speed": ["types", "errors", "randomness", "rewards", "policies", "speed"],
     "bundled": [],
     "randomness": [],
     "distributions": ["types", "distributions"],
     "policies": ["types", "errors", "distributions", "randomness", "policies"],
     "sharing": [
-        *("errors", "policies", "rewards", "rollout", "fingerprints", "report.reading"),
+        *("types", "errors", "policies", "rewards", "rollout", "fingerprints", "report.reading"),
         "sharing",
     ],
-    "denoisers": ["types", "denoisers"],
+    "denoisers": ["types", "rows", "denoisers"],
     "tasks": ["types", "errors", "files", "verification", "tasks"],
     "rollout": [
         *("types", "distributions", "randomness", "policies.base"),

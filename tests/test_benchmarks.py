@@ -15,7 +15,7 @@ from toy_rollouts import LENGTH, NUMBERS, POLICIES, SEED, ToyDenoiser, make_prom
 
 from lit_unmask.policies import ConfidenceThreshold
 from lit_unmask.rollout import Decoding, Noise, Scheduling, rollout
-from lit_unmask.types import DenoiserOutput, Prompt, Signals
+from lit_unmask.types import Prompt, Reading, Signals
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(FOLDER))
@@ -42,7 +42,7 @@ class ToyLogits(ToyDenoiser):
     """The toy denoiser, which hands out its logits as hidden states, with a face for them."""
 
     def logits(self, prompt, response):
-        rest = self(prompt, response, Signals(hidden=True)).hidden
+        rest = self(prompt, response, Signals(names={"hidden"})).signals["hidden"]
         return torch.cat([torch.full_like(rest[..., :1], -torch.inf), rest], dim=-1)
 
 
@@ -75,7 +75,7 @@ def test_the_plain_loop_decodes_as_the_engine_with_a_real_network(tiny_llada, na
 
 def test_the_plain_loop_refuses_a_policy_of_hidden_states():
     policy = ConfidenceThreshold()
-    policy.signals = Signals(hidden=True)
+    policy.signals = Signals(names={"hidden"})
     with pytest.raises(ValueError, match="hidden states"):
         plain_loop.plain_rollout(
             ToyLogits(), policy, make_prompts(), Decoding(LENGTH, LENGTH), Noise(SEED, NUMBERS)
@@ -127,7 +127,7 @@ class Constant(nn.Module):
 
     def forward(self, prompt, response, signals, uniform=None, temperature=0.0):
         confidence = torch.ones(*response.shape, signals.top_k)
-        return DenoiserOutput(torch.ones_like(response), confidence)
+        return Reading(torch.ones_like(response), confidence)
 
     def logits(self, prompt, response):
         return torch.tensor([-torch.inf, 0.0]).expand(*response.shape, 2)

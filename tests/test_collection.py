@@ -132,7 +132,7 @@ def test_expert_steps_are_likely_by_the_mixture_over_all_masked_positions(steere
         expected = math.log(4 / 8 * math.exp(log_p) + 1 / 8)
         assert float(one.log_prob) == pytest.approx(expected, abs=1e-5)
         outside += int(one.masked.sum()) > 4
-        assert one.confidence.shape[-1] == 1 and one.entropy is None
+        assert one.observation.confidence.shape[-1] == 1 and not one.observation.signals
     assert outside  # positions count that no expert in blocks might have opened
 
 

@@ -36,7 +36,7 @@ def denoiser(request: pytest.FixtureRequest) -> Denoiser:
 class Hidden(LowConfidence):
     """Sees hidden states, so that recorded steps tell the proposals."""
 
-    signals = Signals(hidden=True)
+    signals = Signals(names={"hidden"})
 
 
 def by_hand(
@@ -48,16 +48,16 @@ def by_hand(
     """
     prompt, noise = denoiser.encode(problems), Noise(0, rollout_numbers(problems))
     result = rollout(denoiser, Hidden(1), prompt, decoding, noise, record=True)
-    assert result.steps is not None and result.steps.hidden is not None
+    assert result.steps is not None
     steps = result.steps.select(result.steps.index % BLOCK != 0)
     committed = result.committed_at[steps.rollout]
     buffer = result.response[steps.rollout].masked_fill(
         committed >= steps.index[:, None], denoiser.mask_id
     )
     exact = denoiser(prompt.select(steps.rollout), buffer, Signals())
-    assert steps.hidden is not None
-    same = denoiser._head(steps.hidden).argmax(-1) == exact.proposal
-    return steps.masked, steps.eligible, same, (steps.confidence - exact.confidence).abs()[..., 0]
+    seen = steps.observation
+    same = denoiser._head(seen.signals["hidden"]).argmax(-1) == exact.proposal
+    return seen.masked, seen.eligible, same, (seen.confidence - exact.confidence).abs()[..., 0]
 
 
 @pytest.mark.parametrize("cache", ["prefix", "dual"])

@@ -13,7 +13,7 @@ from lit_unmask.evaluation import (
 )
 from lit_unmask.policies import LowConfidence, Random
 from lit_unmask.rollout import Decoding
-from lit_unmask.types import DenoiserOutput, Problem, Prompt
+from lit_unmask.types import Problem, Prompt, Reading
 
 MASK, END, STOP, LENGTH = 0, 1, 2, 8
 
@@ -39,7 +39,7 @@ class Echo(nn.Module):
     def forward(self, prompt, response, signals, uniform=None, temperature=0.0):
         places = torch.arange(response.shape[1]).expand(response.shape)
         proposal = torch.where(places < prompt.tokens - 2, prompt.tokens, END)
-        return DenoiserOutput(proposal, (1 / (places + 2.0))[..., None])
+        return Reading(proposal, (1 / (places + 2.0))[..., None])
 
 
 def problem(number, uid=None):

@@ -19,14 +19,12 @@ def make_steps() -> Steps:
     return Steps(
         rollout=torch.tensor([0, 0, 0, 1]),
         index=torch.tensor([0, 1, 2, 0]),
-        masked=masked,
-        eligible=eligible,
-        confidence=torch.rand(4, 4, 3),
-        time=torch.zeros(4),
+        observation=Observation(
+            masked, eligible, torch.rand(4, 4, 3), torch.zeros(4), {"entropy": torch.rand(4, 4)}
+        ),
         action=chosen,
         chosen=chosen,
         log_prob=torch.zeros(4),
-        entropy=torch.rand(4, 4),
     )
 
 
@@ -39,15 +37,17 @@ def test_a_forced_position_is_what_is_shown() -> None:
 def test_another_policy_sees_what_it_looks_at_and_its_own_blocks() -> None:
     steps = make_steps()
     full = as_seen(steps, Signals(top_k=2), 4)
-    assert torch.equal(full.eligible, steps.masked)
-    assert torch.equal(full.confidence, steps.confidence[..., :2])
-    assert full.entropy is None and full.hidden is None
-    assert torch.equal(as_seen(steps, Signals(entropy=True), 2).eligible, steps.eligible)
+    assert torch.equal(full.observation.eligible, steps.observation.masked)
+    assert torch.equal(full.observation.confidence, steps.observation.confidence[..., :2])
+    assert not full.observation.signals
+    entropies = as_seen(steps, Signals(names={"entropy"}), 2).observation
+    assert torch.equal(entropies.eligible, steps.observation.eligible)
+    assert list(entropies.signals) == ["entropy"]
     # A block was left with masks: what was opened tells which block is the current one.
-    left = replace(
-        steps, masked=torch.ones(4, 4).bool(), chosen=torch.tensor([[0, 0, 1, 0]] * 4).bool()
-    )
-    assert as_seen(left, Signals(), 2).eligible.int().tolist() == [[0, 0, 1, 1]] * 4
+    whole = replace(steps.observation, masked=torch.ones(4, 4).bool())
+    chosen = torch.tensor([[0, 0, 1, 0]] * 4).bool()
+    left = replace(steps, observation=whole, chosen=chosen)
+    assert as_seen(left, Signals(), 2).observation.eligible.int().tolist() == [[0, 0, 1, 1]] * 4
 
 
 def test_the_loss_is_the_mean_of_log_probabilities_by_hand() -> None:
@@ -60,7 +60,7 @@ def test_the_loss_is_the_mean_of_log_probabilities_by_hand() -> None:
 
 def test_the_loss_falls_to_zero_for_a_policy_that_does_as_the_expert() -> None:
     steps = make_steps()
-    good = Bernoulli(torch.where(steps.chosen, 30.0, -30.0), steps.masked)
+    good = Bernoulli(torch.where(steps.chosen, 30.0, -30.0), steps.observation.masked)
     assert float(imitation_loss(good, steps.chosen)) < 1e-6
     assert float(agreement(good, steps.chosen)) == 1
     steps.chosen[0, 3] = True

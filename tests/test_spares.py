@@ -10,7 +10,7 @@ import torch
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.spares import Ranks, play_with_spares
-from lit_unmask.types import Experience, Problem, Steps
+from lit_unmask.types import Experience, Observation, Problem, Steps
 
 GROUP = 2
 
@@ -30,7 +30,8 @@ def play(problems: Sequence[Problem], spare: bool) -> Experience:
     number = torch.tensor([float(problem.uid[:2]) for problem in problems]).repeat_interleave(GROUP)
     plane, rollout = torch.zeros(count, 3), torch.arange(count)
     none = plane.bool()
-    steps = Steps(rollout, rollout * 0, none, none, plane[..., None], number, none, none, number)
+    observation = Observation(none, none, plane[..., None], number)
+    steps = Steps(rollout, rollout * 0, observation, none, none, number)
     gain = signal.repeat_interleave(GROUP) * torch.tensor([1.0, -1.0]).repeat(len(problems))
     return Experience(
         steps, gain, rollout * 0 + 1, number, number, none[:, 0], signal, count,
@@ -91,7 +92,7 @@ def test_as_many_are_played_as_groups_are_missing(silent: str, expected: int, wo
 def test_what_is_played_stays_together() -> None:
     (whole,) = played("xx....x.....", 6, 1)
     assert whole.steps.rollout.tolist() == list(range(len(whole.nfe)))
-    assert torch.equal(whole.steps.time, whole.rewards[whole.steps.rollout])
+    assert torch.equal(whole.steps.observation.time, whole.rewards[whole.steps.rollout])
     assert torch.equal(whole.reference_log_prob, whole.rewards)
     assert whole.signal.tolist() == [False, False, True, True, True, True, False, True, True]
     assert torch.equal(whole.advantage.view(-1, GROUP).any(1), whole.signal)

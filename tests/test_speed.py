@@ -127,16 +127,18 @@ def test_a_group_shares_a_speed_and_is_rewarded_for_it(tiny_llada: LLaDA) -> Non
     problems = list(make_data().train)[:3]
     experience = module.collect(problems)
     steps = experience.steps
-    speeds = torch.stack([steps.speed[steps.rollout == rollout][0] for rollout in range(12)])
+    speeds = torch.stack(
+        [steps.observation.signals["speed"][steps.rollout == rollout][0] for rollout in range(12)]
+    )
     assert len(speeds.unique()) == 3 and torch.equal(speeds, speeds[::4].repeat_interleave(4))
-    assert torch.equal(steps.speed, speeds[steps.rollout])
+    assert torch.equal(steps.observation.signals["speed"], speeds[steps.rollout])
     expected = experience.correct * ((9 - experience.nfe) / 8) ** speeds
     torch.testing.assert_close(experience.rewards, expected)
     assert any(name.startswith("speed/") for name in experience.diagnostics)
     # Another batch, as on another rank: the same rollouts at the same speeds.
     alone = module.collect(problems[2:])
     assert torch.equal(alone.rewards, experience.rewards[8:])
-    assert set(alone.steps.speed.tolist()) == {float(speeds[-1])}
+    assert set(alone.steps.observation.signals["speed"].tolist()) == {float(speeds[-1])}
 
 
 def test_a_resumed_run_has_the_multipliers_of_an_uninterrupted_one(tmp_path: Path) -> None:
@@ -244,7 +246,9 @@ def test_experts_are_rewarded_for_the_speed_of_their_group(tiny_llada: LLaDA) ->
     module = paced_module(tiny_llada, AlphaRange(0.5, 10.0), **settings)
     experience = module.collect(list(make_data().train)[:4])
     steps = experience.steps
-    speeds = torch.stack([steps.speed[steps.rollout == rollout][0] for rollout in range(20)])
+    speeds = torch.stack(
+        [steps.observation.signals["speed"][steps.rollout == rollout][0] for rollout in range(20)]
+    )
     assert torch.equal(speeds[16:], speeds[:16:4]) and experience.expert[16:].all()
     expected = experience.correct * ((9 - experience.nfe) / 8) ** speeds
     torch.testing.assert_close(experience.rewards, expected)

@@ -44,7 +44,9 @@ def test_what_was_committed_is_what_the_masks_lost(
         mine = [int(n) for n in np.flatnonzero(trace.rollout == row)]
         mine.sort(key=lambda n: trace.index[n])
         assert [trace.index[n] for n in mine] == list(range(trace.nfe[row]))
-        masks = [steps.masked[n] for n in mine] + [result.response[row] == tiny_llada.mask_id]
+        masks = [steps.observation.masked[n] for n in mine] + [
+            result.response[row] == tiny_llada.mask_id
+        ]
         for n, before, after in zip(mine, masks, masks[1:], strict=False):
             assert np.array_equal(trace.committed[n], (before & ~after).numpy())
             forced = trace.committed[n] & ~steps.chosen[n].numpy()

@@ -120,7 +120,7 @@ def see(
     allowed[0, eligible] = True
     masked = buffer == denoiser.mask_id
     time = torch.tensor([index / LENGTH])
-    return Observation(masked, allowed, output.confidence, time, output.entropy)
+    return Observation(masked, allowed, output.confidence, time, output.signals)
 
 
 def check_numbers(step, observation: Observation, policy: Policy) -> None:

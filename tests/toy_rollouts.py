@@ -17,7 +17,7 @@ from lit_unmask.policies import (
 )
 from lit_unmask.randomness import uniform
 from lit_unmask.rollout import Noise, rollout
-from lit_unmask.types import DenoiserOutput, Prompt
+from lit_unmask.types import Prompt, Reading
 
 LENGTH, VOCABULARY, MASK = 8, 7, 0
 SEED = 5
@@ -47,11 +47,14 @@ class ToyDenoiser(nn.Module):
             below = (logits / temperature).softmax(-1).cumsum(-1)
             proposal = (below <= uniform_numbers[..., None]).sum(-1).clamp(max=VOCABULARY - 1)
         entropy = -torch.special.xlogy(probability, probability).sum(-1)
-        return DenoiserOutput(
+        return Reading(
             proposal,
             probability.topk(signals.top_k).values,
-            entropy if signals.entropy else None,
-            logits[..., 1:] if signals.hidden else None,
+            {
+                name: value
+                for name, value in {"entropy": entropy, "hidden": logits[..., 1:]}.items()
+                if name in signals.names
+            },
         )
 
 

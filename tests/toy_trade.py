@@ -18,7 +18,7 @@ from lit_unmask.rounds import Rounds
 from lit_unmask.schedule import WarmupCosine
 from lit_unmask.speed import Pace
 from lit_unmask.tasks.datamodule import TaskDataModule
-from lit_unmask.types import DenoiserOutput, Problem, Prompt, Signals
+from lit_unmask.types import Problem, Prompt, Reading, Signals
 
 LENGTH = 8
 _MASK, _RIGHT, _WRONG = 0, 1, 2
@@ -51,14 +51,12 @@ class Patience(nn.Module):
     def check_length(self, prompt: Prompt, gen_length: int) -> None:
         pass
 
-    def forward(
-        self, prompt: Prompt, response: Tensor, signals: Signals, *drawn: Any
-    ) -> DenoiserOutput:
+    def forward(self, prompt: Prompt, response: Tensor, signals: Signals, *drawn: Any) -> Reading:
         committed = (response != _MASK).sum(1, keepdim=True)
         # Another order in each problem, so that the place says nothing.
         order = (torch.arange(LENGTH) * 3 + prompt.tokens) % LENGTH
         proposal = torch.where(order <= committed, _RIGHT, _WRONG)
-        return DenoiserOutput(proposal, torch.full((*response.shape, signals.top_k), 0.5))
+        return Reading(proposal, torch.full((*response.shape, signals.top_k), 0.5))
 
 
 @dataclass(frozen=True)

@@ -121,13 +121,11 @@ class ImitationData(TaskDataModule):
                 "open positions outside of smaller blocks"
             )
         needed, kept = policy.signals, recipe.signals
-        for signal in ("top_k", "entropy", "hidden"):
-            if getattr(needed, signal) > getattr(kept, signal):
-                raise ConfigurationError(
-                    f"policy {type(policy).__name__} looks at {signal}={getattr(needed, signal)}, "
-                    f"and the demonstrations in {self.store} have {getattr(kept, signal)}; record "
-                    "them with these signals (Demonstrate.signals)"
-                )
+        if (kept | needed) != kept:
+            raise ConfigurationError(
+                f"policy {type(policy).__name__} looks at {needed}, and the demonstrations in "
+                f"{self.store} have {kept}; record them with these signals (Demonstrate.signals)"
+            )
         check_imitator(policy, denoiser)
 
     def train_dataloader(self) -> DataLoader:

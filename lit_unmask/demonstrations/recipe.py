@@ -16,7 +16,7 @@ from lit_unmask.sharing.description import describe
 from lit_unmask.types import Signals
 
 FILE = "recipe.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class Recipe:
         expert_hash: Hash of the expert's settings and weights.
         seed: Seed of the noise.
         top_k: Largest probabilities kept for each position, **K**.
-        entropy: Whether entropies are kept.
-        hidden: Whether final hidden states are kept.
+        names: Signals that are kept, by name.
         keep_wrong: Whether trajectories to wrong answers are kept too.
         version: Of the format.
     """
@@ -49,8 +48,7 @@ class Recipe:
     expert_hash: str
     seed: int
     top_k: int
-    entropy: bool
-    hidden: bool
+    names: list[str]
     keep_wrong: bool
     version: int = _FORMAT
 
@@ -86,15 +84,14 @@ class Recipe:
             expert_hash=policy_hash(who.policy),
             seed=who.seed,
             top_k=keep.signals.top_k,
-            entropy=keep.signals.entropy,
-            hidden=keep.signals.hidden,
+            names=sorted(keep.signals.names),
             keep_wrong=keep.wrong,
         )
 
     @property
     def signals(self) -> Signals:
         """What the steps hold."""
-        return Signals(self.top_k, self.entropy, self.hidden)
+        return Signals(self.top_k, frozenset(self.names))
 
     def write(self, folder: Path) -> None:
         """Write the recipe of a store, unless it has one.

@@ -24,12 +24,11 @@ from torch import Tensor
 from lit_unmask.demonstrations.recording import Demonstrated
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.files import replace_file
-from lit_unmask.types import Signals, Steps
+from lit_unmask.types import SIGNALS, Observation, Signals, Steps
 
 PATTERN = "*.safetensors"
-# In the order of trajectories, and of their steps.
+# In the order of trajectories.
 _OF_TRAJECTORIES = ("correct", "nfe", "committed_at")
-_OF_STEPS = ("confidence", "entropy", "hidden")
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,10 @@ class Shard:
     uids: list[str]
     tensors: dict[str, Tensor]
 
+    @property
+    def _signals(self) -> list[str]:
+        return [name for name in SIGNALS if name in self.tensors]
+
     def steps(self, trajectory: Tensor, index: Tensor, place: Tensor) -> Steps:
         """Return some steps.
 
@@ -61,20 +64,13 @@ class Shard:
         committed_at = self.tensors["committed_at"][trajectory].long()
         masked = (committed_at < 0) | (committed_at >= index[:, None])
         chosen = committed_at == index[:, None]
-        signals = {
-            name: self.tensors[name][place].float() for name in _OF_STEPS if name in self.tensors
-        }
-        return Steps(
-            rollout=trajectory,
-            index=index,
-            masked=masked,
-            eligible=masked,
-            time=index.float() / masked.shape[1],
-            action=chosen,
-            chosen=chosen,
-            log_prob=torch.zeros(len(index)),
-            **signals,
+        confidence, *signals = (
+            self.tensors[name][place].float() for name in ("confidence", *self._signals)
         )
+        time = index.float() / masked.shape[1]
+        seen = dict(zip(self._signals, signals, strict=True))
+        observation = Observation(masked, masked, confidence, time, seen)
+        return Steps(trajectory, index, observation, chosen, chosen, torch.zeros(len(index)))
 
 
 def write_shard(folder: Path, shown: Demonstrated, keep_wrong: bool, signals: Signals) -> Path:
@@ -92,13 +88,13 @@ def write_shard(folder: Path, shown: Demonstrated, keep_wrong: bool, signals: Si
     steps = shown.steps.select(kept[shown.steps.rollout])
     # By trajectory, then by step.
     steps = steps.select((steps.rollout * (int(shown.nfe.max()) + 1) + steps.index).argsort())
-    tensors: dict[str, Tensor | None] = {
+    seen = steps.observation.within(signals)
+    tensors = {
         "correct": shown.correct[kept],
         "nfe": shown.nfe[kept].int(),
         "committed_at": shown.committed_at[kept].short(),
-        "confidence": steps.confidence[..., : signals.top_k].half(),
-        "entropy": steps.entropy.half() if signals.entropy and steps.entropy is not None else None,
-        "hidden": steps.hidden.half() if signals.hidden and steps.hidden is not None else None,
+        "confidence": seen.confidence.half(),
+        **{name: value.half() for name, value in seen.signals.items() if name in signals.names},
     }
     uids = [problem.uid for problem in shown.problems]
     said: dict[str, Any] = {
@@ -109,7 +105,7 @@ def write_shard(folder: Path, shown: Demonstrated, keep_wrong: bool, signals: Si
     file = folder / f"{name}.safetensors"
     # One entry: the order of several is not the same in every process.
     metadata = {"problems": json.dumps(said)}
-    found = {key: value.cpu().contiguous() for key, value in tensors.items() if value is not None}
+    found = {key: value.cpu().contiguous() for key, value in tensors.items()}
     replace_file(file, save(found, metadata))
     return file
 
@@ -135,7 +131,7 @@ def read_shard(file: Path) -> Shard:
             said = json.loads(opened.metadata()["problems"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}
             tried, uids = said["tried"], said["uids"]
-        missing = {*_OF_TRAJECTORIES, _OF_STEPS[0]} - tensors.keys()
+        missing = {*_OF_TRAJECTORIES, "confidence"} - tensors.keys()
         if missing:
             raise KeyError(*missing)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:

@@ -16,11 +16,11 @@ from lit_unmask.denoisers.loading import Loaded
 from lit_unmask.denoisers.memory import RowLimit
 from lit_unmask.denoisers.placement import named_weights
 from lit_unmask.denoisers.probes import Probed, run_probes
-from lit_unmask.denoisers.reduction import check_noise, drop, even_chunk, join, reduce_logits
+from lit_unmask.denoisers.reduction import Reduced, check_noise, even_chunk, reduce_logits
 from lit_unmask.denoisers.sequences import Sequences, check_lengths
 from lit_unmask.denoisers.sharding import Shards
 from lit_unmask.denoisers.text import ChatText
-from lit_unmask.types import DenoiserOutput, Prompt, Signals
+from lit_unmask.types import HIDDEN, Prompt, Reading, Signals
 
 # In float32 16 MiB, to stay in a CPU's caches, and 256 MiB, to keep an accelerator busy.
 MAX_LOGITS_CPU = 2**22
@@ -143,14 +143,13 @@ class Denoiser(ChatText, nn.Module, ABC):
         temperature: float = 0.0,
         kept: Kept | None = None,
         lengths: Sequence[int] | None = None,
-    ) -> DenoiserOutput:
+    ) -> Reading:
         """Propose a token for every position of the response, and say how sure the model is.
 
         Args:
             prompt: **B** prompts.
             response: ``[B, L]`` int64, masks where nothing is committed yet.
-            signals: What to return beside the proposal. ``hidden`` is the state that predicts the
-                position, after the final norm, in the network's dtype.
+            signals: What to return beside the proposal.
             uniform: ``[B, L]`` float32 in ``[0, 1)``, needed at a positive temperature: the
                 proposal is where the cumulative distribution first exceeds it.
             temperature: 0 proposes the most probable token, above 0 a draw from
@@ -174,11 +173,11 @@ class Denoiser(ChatText, nn.Module, ABC):
             if noise is not None and kept.span is not None:
                 noise = noise.gather(1, kept.span.positions)
 
-        def part(rows: slice) -> DenoiserOutput:
+        def part(rows: slice) -> Reading:
             drawn = None if noise is None else noise[rows].flatten()
             one = Prompt(prompt.tokens[rows], prompt.attention[rows])
 
-            def ask() -> DenoiserOutput:
+            def ask() -> Reading:
                 if lengths is None:
                     states = self._states(one, response[rows], kept and kept.select(rows))
                 else:
@@ -188,11 +187,11 @@ class Denoiser(ChatText, nn.Module, ABC):
             return ask() if self.shards is None else self.shards.run(ask)
 
         recover = None if self.shards is None else self.shards.finish
-        return DenoiserOutput.cat(self.row_limit.run(part, len(response), recover))
+        return Reading.cat(self.row_limit.run(part, len(response), recover))
 
     def _read(
         self, states: Tensor, signals: Signals, noise: Tensor | None, temperature: float
-    ) -> DenoiserOutput:
+    ) -> Reading:
         """Reduce the logits of states ``[B, W, D]``; ``noise`` is ``[B * W]`` or None."""
         shape = states.shape[:2]
         flat = states.flatten(0, 1)
@@ -205,14 +204,11 @@ class Denoiser(ChatText, nn.Module, ABC):
             # The head may be on another device than the inputs.
             piece = None if noise is None else noise[first : first + chunk].to(logits.device)
             reduced = reduce_logits(logits, signals, self.mask_id, piece, temperature)
-            parts.append(drop(reduced, start - first))
-        proposal, confidence, entropy = join(parts)
-        return DenoiserOutput(
-            proposal.view(shape),
-            confidence.view(*shape, signals.top_k),
-            None if entropy is None else entropy.view(shape),
-            states if signals.hidden else None,
-        ).to(self.device)
+            parts.append(reduced.select(slice(start - first, None)))
+        reduced = Reduced.cat(parts).map(lambda value: value.unflatten(0, shape))
+        hidden = {HIDDEN.name: states} if HIDDEN in signals else {}
+        reading = Reading(reduced.proposal, reduced.confidence, {**reduced.signals, **hidden})
+        return reading.to(self.device)
 
     @torch.no_grad()
     def logits(self, prompt: Prompt, response: Tensor) -> Tensor:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lit_unmask.types import Signals
+from lit_unmask.rows import Rows
+from lit_unmask.types import ENTROPY, Signals
 
-Reduced = tuple[Tensor, Tensor, Tensor | None]
+
+@dataclass(frozen=True)
+class Reduced(Rows):
+    """Logits of **M** positions, reduced.
+
+    Attributes:
+        proposal: ``[M]`` int64.
+        confidence: ``[M, K]`` float32, descending.
+        signals: ``[M, ...]``, those of the signals asked for that follow from logits, by name.
+    """
+
+    proposal: Tensor
+    confidence: Tensor
+    signals: Mapping[str, Tensor]
 
 
 def reduce_logits(
@@ -19,18 +35,14 @@ def reduce_logits(
     uniform: Tensor | None = None,
     temperature: float = 0.0,
 ) -> Reduced:
-    """Reduce logits to proposal, confidence and entropy. The logits are overwritten.
+    """Reduce logits to proposal, confidence and signals. The logits are overwritten.
 
     Args:
         logits: ``[M, V]`` float32, ``-inf`` at the mask token.
-        signals: How many probabilities, and whether the entropy.
+        signals: What is asked for.
         mask_id: Token id of the mask.
         uniform: ``[M]`` in ``[0, 1)`` to draw the proposal with, or None for the most probable.
         temperature: Of the draw, positive; without ``uniform`` not used.
-
-    Returns:
-        Proposal ``[M]`` int64, confidence ``[M, K]`` float32 descending, entropy ``[M]`` float32
-        in nats or None.
     """
     top, proposal = logits.max(dim=-1, keepdim=True)
     largest = top if signals.top_k == 1 else logits.topk(signals.top_k, dim=-1).values
@@ -38,13 +50,14 @@ def reduce_logits(
     relative = logits.sub_(top)
     if uniform is not None:
         proposal = _draw(relative, proposal, uniform, temperature, mask_id)
-    weight = relative.exp() if signals.entropy else relative.exp_()
+    weight = relative.exp() if ENTROPY in signals else relative.exp_()
     total = weight.sum(dim=-1, keepdim=True)
-    entropy = None
-    if signals.entropy:
+    found = {}
+    if ENTROPY in signals:
         relative[:, mask_id] = 0.0  # its weight is 0, and 0 * -inf is not
-        entropy = (total.log() - (weight.mul_(relative)).sum(-1, keepdim=True) / total).squeeze(-1)
-    return proposal.squeeze(-1), confidence.div_(total), entropy
+        entropy = total.log() - (weight.mul_(relative)).sum(-1, keepdim=True) / total
+        found[ENTROPY.name] = entropy.squeeze(-1)
+    return Reduced(proposal.squeeze(-1), confidence.div_(total), found)
 
 
 def _draw(
@@ -101,20 +114,3 @@ def check_noise(response: Tensor, uniform: Tensor | None, temperature: float) ->
 def even_chunk(positions: int, most: int) -> int:
     """Return how large chunks of positions are, of at most ``most``, if all are about alike."""
     return math.ceil(positions / math.ceil(positions / most)) if positions else 1
-
-
-def drop(reduced: Reduced, count: int) -> Reduced:
-    """Return a reduction without its first positions."""
-    if count == 0:
-        return reduced
-    proposal, confidence, entropy = reduced
-    return proposal[count:], confidence[count:], None if entropy is None else entropy[count:]
-
-
-def join(parts: list[Reduced]) -> Reduced:
-    """Concatenate reductions of consecutive positions."""
-    if len(parts) == 1:
-        return parts[0]
-    proposals, confidences, entropies = zip(*parts, strict=True)
-    entropy = None if entropies[0] is None else torch.cat(entropies)
-    return torch.cat(proposals), torch.cat(confidences), entropy

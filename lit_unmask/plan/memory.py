@@ -12,7 +12,7 @@ from lit_unmask.plan.asked import Asked
 from lit_unmask.plan.blueprint import Blueprint, Sizes
 from lit_unmask.plan.devices import GIB
 from lit_unmask.rollout import Decoding
-from lit_unmask.types import Observation, Signals
+from lit_unmask.types import ENTROPY, HIDDEN, SIGNALS, Observation, Signals
 
 # CUDA's context with the kernels of torch, and what its allocator cannot use.
 CONTEXT = 0.75 * GIB
@@ -57,6 +57,7 @@ class View:
     def observation(self, rows: int, device: torch.device | None = None) -> Observation:
         """Return random numbers in its form, all positions masked and eligible."""
         signals, shape = self.signals, (rows, self.length)
+        sizes = {"B": rows, "L": self.length, "D": self.width}
         masked = torch.ones(shape, dtype=torch.bool, device=device)
         confidence = torch.rand(*shape, signals.top_k, device=device)
         return Observation(
@@ -64,9 +65,10 @@ class View:
             eligible=masked,
             confidence=confidence.sort(-1, descending=True).values,
             time=torch.rand(rows, device=device),
-            entropy=torch.rand(shape, device=device) if signals.entropy else None,
-            hidden=torch.rand(*shape, self.width, device=device) if signals.hidden else None,
-            speed=torch.rand(rows, device=device) if signals.speed else None,
+            signals={
+                name: torch.rand(SIGNALS[name].shape(**sizes), device=device)
+                for name in signals.names
+            },
         )
 
 
@@ -130,7 +132,7 @@ def logits_bytes(denoiser: Blueprint, shape: Shape, signals: Signals, on_cpu: bo
     positions = min(max(limit // vocab, 1), shape.rows * shape.length)
     size = denoiser.dtype.itemsize
     copies = _FLOAT if size == _FLOAT else size + _FLOAT
-    return positions * vocab * max(copies, 2 * _FLOAT if signals.entropy else 0)
+    return positions * vocab * max(copies, 2 * _FLOAT if ENTROPY in signals else 0)
 
 
 def cache_bytes(sizes: Sizes, shape: Shape, rows: int, itemsize: int) -> float:
@@ -146,8 +148,8 @@ def step_bytes(sizes: Sizes, signals: Signals, length: int, itemsize: int) -> fl
     confidences and perhaps the entropy in float32, perhaps **D** hidden numbers; 32 bytes besides.
     They are counted twice, as joining them needs both copies.
     """
-    floats = signals.top_k + int(signals.entropy)
-    hidden = sizes.width * itemsize if signals.hidden else 0
+    floats = signals.top_k + int(ENTROPY in signals)
+    hidden = sizes.width * itemsize if HIDDEN in signals else 0
     return 2 * (length * (4 + _FLOAT * floats + hidden) + 32)
 
 

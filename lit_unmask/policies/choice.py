@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lit_unmask.distributions import UnmaskDistribution
 from lit_unmask.randomness import ACTION, uniform
-from lit_unmask.types import Observation, Signals
+from lit_unmask.types import SIGNALS, Observation, Signals
 
 
 @dataclass(frozen=True)
@@ -25,22 +26,20 @@ class Choice:
             :func:`lit_unmask.rollout.rollout`. None draws from torch's global generator.
         rollout: ``[B]`` int64, number of each row's rollout, for ``seed``; None counts the rows
             from 0.
-        entropy: ``[B, L]`` float in nats, for a policy that looks at it.
-        hidden: ``[B, L, D]`` final hidden states, for a policy that looks at them.
-        speed: The wanted speed, for a policy that is told one: a number for all rows, or ``[B]``
-            float. It goes before the speed of a :class:`~lit_unmask.policies.Paced` policy.
+        signals: What the policy looks at beside confidences, by name, as in
+            :data:`lit_unmask.types.SIGNALS`; a number stands for all rows. A wanted ``speed`` goes
+            before that of a :class:`~lit_unmask.policies.Paced` policy.
 
     Raises:
-        ValueError: If ``on_empty`` is another word, or there are rollout numbers without a seed.
+        ValueError: If ``on_empty`` is another word, there are rollout numbers without a seed, or
+            there is no such signal.
     """
 
     greedy: bool = False
     on_empty: Literal["force", "wait"] = "force"
     seed: int | None = None
     rollout: Tensor | None = None
-    entropy: Tensor | None = None
-    hidden: Tensor | None = None
-    speed: float | Tensor | None = None
+    signals: Mapping[str, Tensor | float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -48,6 +47,7 @@ class Choice:
             raise ValueError(f"on_empty={self.on_empty!r} must be 'force' or 'wait'")
         if self.rollout is not None and self.seed is None:
             raise ValueError("rollout numbers are there and seed=None; the draws need both")
+        Signals(names=self.signals.keys())
 
     def take(self, distribution: UnmaskDistribution, step: Tensor) -> Tensor:
         """Decide on an action.
@@ -94,30 +94,31 @@ def observe(said: Choice, confidence: Tensor, masked: Tensor, eligible: Tensor) 
             )
     if confidence.ndim == 2:
         confidence = confidence[..., None]
-    shaped = {"confidence": confidence, "entropy": said.entropy, "hidden": said.hidden}
-    for name, signal in shaped.items():
-        if signal is not None and signal.shape[:2] != masked.shape:
-            raise ValueError(
-                f"{name} {tuple(signal.shape)} must begin with the shape {tuple(masked.shape)} of "
-                "masked; leave the prompt's positions out"
-            )
+    signals = {name: _shaped(name, value, masked) for name, value in said.signals.items()}
     return Observation(
         masked=masked,
         eligible=eligible & masked,
-        confidence=confidence.float(),
+        confidence=_shaped("confidence", confidence, masked).float(),
         time=torch.zeros(len(masked), device=masked.device),
-        entropy=None if said.entropy is None else said.entropy.float(),
-        hidden=said.hidden,
-        speed=None if said.speed is None else _speeds(said.speed, masked),
+        signals=signals,
     )
 
 
-def _speeds(speed: float | Tensor, like: Tensor) -> Tensor:
-    """Return the wanted speed of each row, ``[B]`` float32 on the device of ``like``."""
-    speeds = torch.as_tensor(speed, dtype=torch.float32, device=like.device)
-    if speeds.shape not in ((), (len(like),)) or bool((speeds < 0).any()):
-        raise ValueError(f"speed={speed} must be one number, or [B] of them, B={len(like)}, from 0")
-    return speeds.expand(len(like))
+def _shaped(name: str, value: float | Tensor, masked: Tensor) -> Tensor:
+    """Return what is said of each row, or of each position, on the device of ``masked``."""
+    value = torch.as_tensor(value, device=masked.device)
+    if name in SIGNALS and SIGNALS[name].axes == "B":
+        if value.shape not in ((), (len(masked),)) or bool((value < 0).any()):
+            raise ValueError(
+                f"{name}={value} must be one number, or [B] of them, B={len(masked)}, from 0"
+            )
+        return value.float().expand(len(masked))
+    if value.shape[:2] != masked.shape:
+        raise ValueError(
+            f"{name} {tuple(value.shape)} must begin with the shape {tuple(masked.shape)} of "
+            "masked; leave the prompt's positions out"
+        )
+    return value.float() if value.ndim == masked.ndim else value
 
 
 def check_signals(name: str, needed: Signals, observation: Observation) -> None:
@@ -137,9 +138,8 @@ def check_signals(name: str, needed: Signals, observation: Observation) -> None:
             f"{name} looks at the {needed.top_k} largest probabilities of a position and "
             f"confidence holds {kept}; pass probabilities.topk({needed.top_k}).values"
         )
-    for signal in ("entropy", "hidden", "speed"):
-        if getattr(needed, signal) and getattr(observation, signal) is None:
-            raise ValueError(f"{name} looks at {signal}; pass Choice({signal}=...)")
+    for signal in sorted(needed.names - observation.signals.keys()):
+        raise ValueError(f"{name} looks at {signal}; pass Choice(signals={{{signal!r}: ...}})")
 
 
 def steps_taken(step: int | Tensor, length: int, like: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_unmask.policies.layers import TransformerBlock, sinusoid
-from lit_unmask.types import Observation, Signals
+from lit_unmask.types import ENTROPY, SPEED, Observation, Signals
 
 # The wanted speed enters as the logarithm of itself and this, so that a speed of 0 is a place
 # among the others. Its slowest feature is nearly linear over speeds up to some hundreds.
@@ -89,7 +89,10 @@ class ConfidenceTransformer(nn.Module):
                 f"heads={heads}, feed_forward={feed_forward}, layers={layers}, top_p={top_p} must "
                 f"be at least 1 and max_period={max_period} positive"
             )
-        self.signals = Signals(max(top_p, 1 + margin), entropy=entropy, speed=speed)
+        asked = {ENTROPY.name: entropy, SPEED.name: speed}
+        self.signals = Signals(
+            max(top_p, 1 + margin), {name for name, wanted in asked.items() if wanted}
+        )
         self.width, self.heads = width, heads
         self.feed_forward, self.layers = feed_forward, layers
         self.top_p, self.output_bias = top_p, output_bias
@@ -114,7 +117,7 @@ class ConfidenceTransformer(nn.Module):
     @property
     def speed(self) -> bool:
         """Whether the network is told the wanted speed."""
-        return self.signals.speed
+        return SPEED in self.signals
 
     def forward(self, observation: Observation) -> Tensor:
         """Return the unmasking logits, ``[B, L]`` float; see :meth:`features` for the errors."""
@@ -130,7 +133,7 @@ class ConfidenceTransformer(nn.Module):
         x = self.embed(observation)
         conditions, choice = self._conditions(observation, x.dtype)
         if self.speed:
-            told, shift = self._speed_features(observation.speed)[:, None].chunk(2, dim=-1)
+            told, shift = self._speed_features(observation)[:, None].chunk(2, dim=-1)
             conditions = conditions + told
         visible = None if self.context_block is None else self._visible(observation.eligible)
         for block in self.transformer_blocks:
@@ -152,9 +155,7 @@ class ConfidenceTransformer(nn.Module):
             raise ValueError(f"confidence holds top_k={kept} values; the network needs {needed}")
         seen = observation.confidence[..., : self.top_p]
         if self.entropy:
-            if observation.entropy is None:
-                raise ValueError("observation.entropy is None; the loop must ask for signals")
-            seen = torch.cat([seen, observation.entropy[..., None]], dim=-1)
+            seen = torch.cat([seen, observation[ENTROPY][..., None]], dim=-1)
         if self.margin:
             first, second = observation.confidence[..., :2].split(1, dim=-1)
             seen = torch.cat([seen, first - second], dim=-1)
@@ -188,12 +189,13 @@ class ConfidenceTransformer(nn.Module):
             waves = waves.bfloat16()
         return cast(nn.Module, self.time_mlp)(waves.to(self.confidence_proj.weight.dtype))
 
-    def _speed_features(self, speed: Tensor | None) -> Tensor:
+    def _speed_features(self, observation: Observation) -> Tensor:
         """Return the speed's part of the condition, and of the last features, ``[B, 2 W]``."""
+        speed = observation.signals.get(SPEED.name)
         if speed is None:
             raise ValueError(
                 "the network is told the wanted speed (speed=True) and got none; wrap the policy "
-                "in lit_unmask.policies.Paced, or pass Choice(speed=...)"
+                "in lit_unmask.policies.Paced, or pass Choice(signals={'speed': ...})"
             )
         waves = sinusoid((speed.float() + _SPEED_OFFSET).log(), self.width, _SPEED_PERIOD)
         net = cast(nn.Module, self.speed_mlp)

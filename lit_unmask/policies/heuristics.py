@@ -11,7 +11,7 @@ from torch import Tensor
 from lit_unmask.distributions import Deterministic, UniformSubset, rank_descending
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.selection import top_positions
-from lit_unmask.types import Observation, Signals
+from lit_unmask.types import ENTROPY, Observation, Signals
 
 
 def _check_count(k: int) -> int:
@@ -146,7 +146,7 @@ class EntropyBound(Policy):
         ValueError: If ``gamma`` is negative.
     """
 
-    signals = Signals(entropy=True)
+    signals = Signals(names={ENTROPY.name})
     draws: ClassVar[bool] = False
 
     def __init__(self, gamma: float = 0.1) -> None:
@@ -161,9 +161,7 @@ class EntropyBound(Policy):
         Raises:
             ValueError: If the observation has no entropy.
         """
-        if observation.entropy is None:
-            raise ValueError("observation.entropy is None; the loop must request policy.signals")
-        entropy, eligible = observation.entropy, observation.eligible
+        entropy, eligible = observation[ENTROPY], observation.eligible
         sure = (-entropy).masked_fill(~eligible, -torch.inf)
         ranks = rank_descending(sure)
         # In rising order the largest entropy is the last one: the bound is the sum before it.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from lit_unmask.policies.confidence import ConfidenceTransformer
-from lit_unmask.types import Observation
+from lit_unmask.types import HIDDEN, Observation, Signals
 
 
 class HiddenTransformer(ConfidenceTransformer):
@@ -58,7 +57,7 @@ class HiddenTransformer(ConfidenceTransformer):
         if hidden_width < 1:
             raise ValueError(f"hidden_width={hidden_width} must be at least 1")
         self.hidden_width = hidden_width
-        self.signals = replace(self.signals, hidden=True)
+        self.signals = self.signals | Signals(names={HIDDEN.name})
         self.hidden_norm = nn.LayerNorm(hidden_width)
         self.hidden_proj = nn.Linear(hidden_width, width)
         nn.init.zeros_(self.hidden_proj.weight)
@@ -70,9 +69,7 @@ class HiddenTransformer(ConfidenceTransformer):
         Raises:
             ValueError: If there is no hidden state, or it has another width.
         """
-        hidden = observation.hidden
-        if hidden is None:
-            raise ValueError("observation.hidden is None; the loop must ask for policy.signals")
+        hidden = observation[HIDDEN]
         if hidden.shape[-1] != self.hidden_width:
             raise ValueError(
                 f"hidden_width={self.hidden_width} must be the width of the denoiser's hidden "

@@ -9,13 +9,13 @@ import torch
 
 from lit_unmask.distributions import UnmaskDistribution
 from lit_unmask.policies.base import Policy
-from lit_unmask.types import Observation
+from lit_unmask.types import SPEED, Observation
 
 
 class Paced(Policy):
     """A policy that is told how fast to be, at the speed that is wanted where nobody says another.
 
-    Training rollouts, whose speeds are drawn (:mod:`lit_unmask.speed`), and ``Choice(speed=...)``
+    Training rollouts, whose speeds are drawn (:mod:`lit_unmask.speed`), and ``Choice(signals=...)``
     in a loop of your own do say another, and they go first. So the same object is trained at all
     speeds and validated at one. What a speed means was decided in training: a weight ``alpha`` of
     speed (larger is faster), or a number of forwards (smaller is faster).
@@ -43,20 +43,21 @@ class Paced(Policy):
         super().__init__()
         if not (math.isfinite(speed) and speed >= 0):
             raise ValueError(f"speed={speed} must be a number from 0")
-        if not (policy.signals.speed or isinstance(policy, Paced)):
+        if not (SPEED in policy.signals or isinstance(policy, Paced)):
             raise ValueError(
                 f"speed={speed} means nothing to policy {type(policy).__name__}, which is not told "
                 "one; make its network with speed=True, or leave Paced out"
             )
         self.speed = float(speed)
         self.policy = policy
-        self.signals = replace(policy.signals, speed=False)
+        self.signals = policy.signals.without(SPEED)
 
     def forward(self, observation: Observation) -> UnmaskDistribution:
         """Return the distribution at the observation's speed, or else at the one of this policy."""
-        if observation.speed is None:
+        if SPEED.name not in observation.signals:
             speed = torch.full_like(observation.time, self.speed)
-            observation = replace(observation, speed=speed)
+            signals = {**observation.signals, SPEED.name: speed}
+            observation = replace(observation, signals=signals)
         return self.policy(observation)
 
     def at(self, speed: float) -> Paced:

@@ -25,7 +25,7 @@ from lit_unmask.rollout.host import upload
 from lit_unmask.rollout.ledger import Ledger
 from lit_unmask.rollout.readings import Readings
 from lit_unmask.rollout.rows import Rows
-from lit_unmask.types import Prompt, Signals, Steps
+from lit_unmask.types import SPEED, Prompt, Signals, Steps
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def rollout(
         raise ValueError(
             f"noise.rollout has shape {tuple(noise.rollout.shape)}, not ({len(prompt)},)"
         )
-    if (policy.signals | signals).speed and prompt.speed is None:
+    if SPEED in policy.signals | signals and prompt.speed is None:
         raise ValueError(
             f"policy {type(policy).__name__} is told the wanted speed and prompt.speed is None; "
             "wrap it in lit_unmask.policies.Paced"

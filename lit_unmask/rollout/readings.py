@@ -16,7 +16,7 @@ from lit_unmask.rollout.approximation import BlockCache
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.host import Indices, upload
 from lit_unmask.rollout.ledger import Ledger
-from lit_unmask.types import DenoiserOutput, Prompt, Signals
+from lit_unmask.types import Prompt, Reading, Signals
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Readings:
         real = self.prompt.attention.long()
         prompts = torch.cat([self.prompt.tokens, real, real.sum(1, keepdim=True)], dim=1)
         self.group = torch.unique(prompts, dim=0, return_inverse=True)[1].cpu().numpy()
-        self.seen: DenoiserOutput | None = None
+        self.seen: Reading | None = None
         self.cache: BlockCache | None = None
         if self.decoding.approximate.cache != "none":
             self.cache = BlockCache(
@@ -119,7 +119,7 @@ class Readings:
                 self.cache.share(place, origin)
         self.stale[stale] = False
 
-    def of(self, rows: Tensor) -> DenoiserOutput:
+    def of(self, rows: Tensor) -> Reading:
         """Return the latest output for some rows ``[R]``, which are up to date."""
         assert self.seen is not None
         return self.seen.select(rows)
@@ -193,7 +193,7 @@ class Readings:
             prompt, tokens=prompt.tokens[:, first:], attention=prompt.attention[:, first:]
         )
 
-    def _fixed_forward(self, rows: Tensor, lengths: list[int], response: Tensor) -> DenoiserOutput:
+    def _fixed_forward(self, rows: Tensor, lengths: list[int], response: Tensor) -> Reading:
         """Ask about rows ``[R]`` of alike prompts in a call of a shape that others have too."""
         scheduling, longest = self.decoding.scheduling, max(lengths)
         filled, width = scheduling.filled(rows), scheduling.width(longest)
@@ -216,7 +216,7 @@ class Readings:
         self.ledger.padded_tokens += blank * columns + len(rows) * width - sum(lengths)
         return output.select(torch.arange(len(rows), device=rows.device))
 
-    def _packed_forward(self, rows: Tensor, lengths: list[int], response: Tensor) -> DenoiserOutput:
+    def _packed_forward(self, rows: Tensor, lengths: list[int], response: Tensor) -> Reading:
         """Ask about rows ``[R]``, one after the other without padding."""
         prompt = self._prompt_of(rows, max(lengths))
         self._count(len(rows), sum(lengths) + len(rows) * response.shape[1])
@@ -224,7 +224,7 @@ class Readings:
 
     def _forward(
         self, rows: Tensor, lengths: list[int], response: Tensor, kept: Kept | None = None
-    ) -> DenoiserOutput:
+    ) -> Reading:
         """Ask about rows ``[R]``, or about the span of them that is to be computed."""
         width = max(lengths)
         prompt = self._prompt_of(rows, width)
@@ -246,7 +246,7 @@ class Readings:
         response: Tensor,
         kept: Kept | None = None,
         lengths: list[int] | None = None,
-    ) -> DenoiserOutput:
+    ) -> Reading:
         """Call the denoiser on rows ``[R]``, with the noise of their last change."""
         draws = None
         if self.decoding.temperature > 0:
@@ -264,15 +264,12 @@ class Readings:
         self.ledger.computed += rows
         self.ledger.tokens += tokens
 
-    def _remember(self, rows: Tensor, output: DenoiserOutput, span: Span | None = None) -> None:
+    def _remember(self, rows: Tensor, output: Reading, span: Span | None = None) -> None:
         """Keep what was said about rows ``[R]``, or about a span of them."""
         if self.seen is None:
             count = len(self.prompt)
-            self.seen = output._map(lambda value: value.new_zeros(count, *value.shape[1:]))
-        for name, kept in vars(self.seen).items():
-            if kept is None:
-                continue
-            if span is None:
-                kept[rows] = getattr(output, name)
-            else:
-                kept[rows[:, None], span.positions] = getattr(output, name)
+            self.seen = output.map(lambda value: value.new_zeros(count, *value.shape[1:]))
+        at = rows if span is None else (rows[:, None], span.positions)
+        self.seen.proposal[at], self.seen.confidence[at] = output.proposal, output.confidence
+        for name, kept in self.seen.signals.items():
+            kept[at] = output.signals[name]

@@ -15,7 +15,7 @@ from lit_unmask.randomness import ACTION, uniform
 from lit_unmask.rollout.approximation import ended
 from lit_unmask.rollout.host import HostRows, Indices, upload
 from lit_unmask.rollout.readings import Readings
-from lit_unmask.types import Observation, Steps
+from lit_unmask.types import HIDDEN, SPEED, Observation, Steps
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Rows:
             self.end_ids = torch.tensor(readings.denoiser.end_ids, device=device)
         readings.mark_entered(np.arange(count), self.response, self.block)
         # Asking ahead repeats the observation, which hidden states make large.
-        may_look_ahead = self.decoding.scheduling.skip and not readings.signals.hidden
+        may_look_ahead = self.decoding.scheduling.skip and HIDDEN not in readings.signals
         self._lookahead = self.decoding.scheduling.lookahead if may_look_ahead else 1
 
     def advance(self, rows: Indices) -> None:
@@ -191,10 +191,10 @@ class Rows:
         steps = Steps(
             rollout=rows,
             index=index,
+            observation=observation,
             action=action,
             chosen=chosen,
             log_prob=distribution.log_prob(action),
-            **vars(observation),
         )
         return _Answer(commit, observation.eligible, steps)
 
@@ -208,9 +208,7 @@ class Rows:
             eligible=masked & (self.position_block == self.block[rows, None]),
             confidence=seen.confidence,
             time=index.float() / self.decoding.gen_length,
-            entropy=seen.entropy,
-            hidden=seen.hidden,
-            speed=None if speed is None else speed[rows],
+            signals={**seen.signals, **({} if speed is None else {SPEED.name: speed[rows]})},
         )
 
     def _forced(self, chosen: Tensor, distribution: UnmaskDistribution) -> Tensor:

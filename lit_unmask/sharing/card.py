@@ -15,6 +15,7 @@ from lit_unmask.sharing.description import Classes
 from lit_unmask.sharing.hub import TRAINING
 from lit_unmask.sharing.saved import SavedPolicy
 from lit_unmask.sharing.training import TrainedWith
+from lit_unmask.types import SIGNALS
 
 _TAGS = ["masked-diffusion", "unmasking-policy", "text-generation"]
 _COLUMNS = ["policy", "accuracy", "95 % interval", "NFE", "95 % interval", "tokens/forward", ""]
@@ -113,7 +114,7 @@ def _metadata(
 def _introduction(policy: Policy, saved: SavedPolicy) -> str:
     size = sum(weight.numel() for weight in policy.parameters())
     kind = f"A policy of {size:,} parameters" if size else "A heuristic, without parameters,"
-    extra = [name for name in ("entropy", "hidden") if getattr(policy.signals, name)]
+    extra = sorted(name for name in policy.signals.names if not SIGNALS[name].told)
     signals = ", ".join([f"largest token probabilities ({policy.signals.top_k})", *extra])
     description = json.dumps(saved.description, indent=2)
     return (

@@ -8,6 +8,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies import Paced, Policy
 from lit_unmask.sharing.description import Classes, build, describe
 from lit_unmask.sharing.saved import read_saved
+from lit_unmask.types import SPEED
 
 # The weights that a network which is told the wanted speed has beyond the others.
 _ADDED = "network.speed_mlp."
@@ -42,7 +43,7 @@ def with_speed(
             or is told one already.
     """
     saved = read_saved(path, revision).build(classes)
-    if isinstance(saved, Paced) or saved.signals.speed:
+    if isinstance(saved, Paced) or SPEED in saved.signals:
         raise ConfigurationError(
             f"{path} is told the wanted speed already; load it with lit_unmask.load_policy(path, "
             f"speed={speed:g})"

@@ -6,6 +6,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies import Paced, Policy
 from lit_unmask.rewards import SpeedReward
 from lit_unmask.speed.base import Pace
+from lit_unmask.types import SPEED
 
 
 def check_told(policy: Policy) -> None:
@@ -14,7 +15,7 @@ def check_told(policy: Policy) -> None:
     Raises:
         ConfigurationError: If it would only be told one in training.
     """
-    if policy.signals.speed:
+    if SPEED in policy.signals:
         raise ConfigurationError(
             f"model.policy {type(policy).__name__} is told the wanted speed and has none outside "
             "of training; put it into lit_unmask.policies.Paced(speed=..., policy=...)"

@@ -57,7 +57,7 @@ def test_a_folder_of_another_recipe_is_refused_before_any_forward(
     with pytest.raises(ConfigurationError, match=r"top_k=1.*choose another folder"):
         record(tiny_llada, tmp_path, 2, signals=Signals(top_k=2))
     with pytest.raises(ConfigurationError, match="no wanted speed"):
-        record(tiny_llada, tmp_path / "other", 2, signals=Signals(speed=True))
+        record(tiny_llada, tmp_path / "other", 2, signals=Signals(names={"speed"}))
 
 
 def test_a_trial_run_writes_nothing(tiny_llada: LLaDA, tmp_path: Path) -> None:

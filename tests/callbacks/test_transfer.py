@@ -205,7 +205,7 @@ def test_a_policy_that_reads_hidden_states_stays_with_their_width(
     tiny_llada: LLaDA, tmp_path: Path
 ) -> None:
     policy = small_policy()
-    policy.signals = Signals(hidden=True)
+    policy.signals = Signals(names={"hidden"})
     wide = LLaDA("tiny-llada")
     trainer = make_trainer(tmp_path, TransferTest({"far": coins(denoiser=wide)}, GRIDS))
     with pytest.raises(ConfigurationError, match=r"hidden states of width 16, .* have 96"):

@@ -28,12 +28,13 @@ def test_stats_describe_the_steps_of_the_round(tiny_llada: LLaDA, tmp_path: Path
     for index, steps in enumerate((rounds[0].steps, rounds[2].steps)):
         empty = float((~steps.chosen.any(1)).float().mean())
         assert read("empty_actions")[index] == pytest.approx(empty)
-        masked = float(steps.masked.float().mean())
+        masked = float(steps.observation.masked.float().mean())
         assert read("still_masked")[index] == pytest.approx(masked)
         mean, largest = read("probability_mean")[index], read("probability_max")[index]
         assert 0 < mean <= largest < 1
         assert read("entropy")[index] > 0
-    eligible = int(rounds[2].steps.eligible.sum())  # the accumulator keeps the last histogram
+    # The accumulator keeps the last histogram.
+    eligible = int(rounds[2].steps.observation.eligible.sum())
     assert events.Histograms("unmasking/probability")[0].histogram_value.num == eligible
 
 

@@ -20,7 +20,7 @@ from lit_unmask.grading import InProcess
 from lit_unmask.policies import LowConfidence
 from lit_unmask.types import Problem, Signals
 
-SIGNALS = Signals(top_k=2, entropy=True)
+SIGNALS = Signals(top_k=2, names={"entropy"})
 
 
 @pytest.fixture(scope="session")

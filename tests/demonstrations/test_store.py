@@ -22,7 +22,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies import ConfidenceThreshold
 from lit_unmask.types import Problem, Signals, Steps
 
-SIGNALS = Signals(top_k=2, entropy=True)
+SIGNALS = Signals(top_k=2, names={"entropy"})
 
 
 def by_step(steps: Steps, uids: list[str]) -> dict[tuple[str, int], int]:
@@ -58,7 +58,7 @@ def test_what_is_read_is_what_was_recorded(
     for name in ("confidence", "entropy"):
         stored, exact = getattr(read, name), getattr(steps, name)[rows]
         assert torch.equal(stored, exact.half().float()), name
-    error = (read.confidence - steps.confidence[rows]).abs().max()
+    error = (read.confidence - steps.observation.confidence[rows]).abs().max()
     assert 0 < error <= 2.5e-4
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lit_unmask.denoisers import Denoiser
 from lit_unmask.denoisers.cache import Kept, KeyValues, Span
-from lit_unmask.types import DenoiserOutput, Prompt, Signals
+from lit_unmask.types import Prompt, Reading, Signals
 from tests.denoisers.conftest import MASK, PAD, SHAPE, make_prompt, make_response
 
-ALL = Signals(top_k=3, entropy=True, hidden=True)
+ALL = Signals(top_k=3, names={"entropy", "hidden"})
 ROWS, PROMPT, LENGTH, BLOCK = 4, 6, 8, 2
 SLOTS = torch.tensor([2, 0, 3, 1])
 SPANS = {
@@ -71,12 +71,12 @@ def keep(denoiser: Denoiser, prompt: Prompt, base: Tensor) -> KeyValues:
     return store
 
 
-def of_span(output: DenoiserOutput, span: Span) -> DenoiserOutput:
+def of_span(output: Reading, span: Span) -> Reading:
     rows = torch.arange(len(span.start))[:, None]
     return output._map(lambda value: value[rows, span.positions])
 
 
-def assert_close(found: DenoiserOutput, expected: DenoiserOutput) -> None:
+def assert_close(found: Reading, expected: Reading) -> None:
     # In float64 too, the stock networks take norms, and plain attention its softmax, in float32.
     atol = 1e-5
     assert torch.equal(found.proposal, expected.proposal)
@@ -87,7 +87,7 @@ def assert_close(found: DenoiserOutput, expected: DenoiserOutput) -> None:
 
 def attending_to(
     denoiser: Denoiser, prompt: Prompt, base: Tensor, buffer: Tensor, span: Span
-) -> DenoiserOutput:
+) -> Reading:
     """The partial forward of the first row by a full one of ``[base sequence, new tokens]``.
 
     The base sees itself alone. The new tokens see one another, and the base where nothing is new.

@@ -27,7 +27,7 @@ from lit_unmask.rollout import Decoding, Noise, Scheduling, rollout
 from lit_unmask.types import Prompt, Signals
 from tests.denoisers.conftest import PAD, Writer, make_prompt, make_response
 
-ALL = Signals(top_k=3, entropy=True, hidden=True)
+ALL = Signals(top_k=3, names={"entropy", "hidden"})
 STATIC = Decoding(8, 4, scheduling=Scheduling(deterministic=True, static_rows=3, static_tokens=4))
 
 
@@ -108,8 +108,8 @@ def test_a_copy_is_compiled_by_itself(write_checkpoint: Writer) -> None:
     compiled = LLaDA(str(write_checkpoint(LLaDA)), compile=Counting())
     double = copy.deepcopy(compiled).double()
     prompt, response = make_prompt(2, 4), make_response(2, 5)
-    assert double(prompt, response, ALL).hidden.dtype == torch.float64
-    assert compiled(prompt, response, ALL).hidden.dtype == torch.float32
+    assert double(prompt, response, ALL).signals["hidden"].dtype == torch.float64
+    assert compiled(prompt, response, ALL).signals["hidden"].dtype == torch.float32
     assert len(Counting.graphs) == 2
 
 
@@ -169,4 +169,4 @@ def test_generated_code_gives_the_same_numbers_within_rounding(mode: Any) -> Non
             getattr(found, name), getattr(expected, name), atol=1e-4, rtol=1e-4
         )
     again = compiled(prompt, response, ALL)
-    assert torch.equal(again.hidden, found.hidden)
+    assert torch.equal(again.signals["hidden"], found.signals["hidden"])

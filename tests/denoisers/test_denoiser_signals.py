@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers import Denoiser, LLaDA
-from lit_unmask.types import DenoiserOutput, Prompt, Signals
+from lit_unmask.types import Prompt, Reading, Signals
 from tests.denoisers.conftest import (
     EOS,
     EOT,
@@ -22,7 +22,7 @@ from tests.denoisers.conftest import (
     make_response,
 )
 
-ALL = Signals(top_k=4, entropy=True, hidden=True)
+ALL = Signals(top_k=4, names={"entropy", "hidden"})
 ROWS, PROMPT, LENGTH = 3, 6, 7
 
 
@@ -40,7 +40,7 @@ def response() -> Tensor:
     return make_response(ROWS, LENGTH)
 
 
-def assert_same(found: DenoiserOutput, expected: DenoiserOutput) -> None:
+def assert_same(found: Reading, expected: Reading) -> None:
     assert torch.equal(found.proposal, expected.proposal)
     for name in ("confidence", "entropy", "hidden"):
         torch.testing.assert_close(
@@ -75,9 +75,9 @@ def test_signals_equal_the_full_softmax(
     assert torch.equal(output.proposal, logits.argmax(-1))
     expected = probability.topk(ALL.top_k).values.float()
     torch.testing.assert_close(output.confidence, expected)
-    torch.testing.assert_close(output.entropy, entropy.float())
-    assert output.hidden is not None
-    head = denoiser.network.lm_head(output.hidden)[..., MASK + 1 :]
+    torch.testing.assert_close(output.signals["entropy"], entropy.float())
+    assert output.signals["hidden"] is not None
+    head = denoiser.network.lm_head(output.signals["hidden"])[..., MASK + 1 :]
     torch.testing.assert_close(head, logits[..., MASK + 1 :].float())
 
 
@@ -90,7 +90,7 @@ def test_asking_for_more_does_not_change_the_rest(
     less = denoiser(prompt, response, Signals(top_k, entropy))
     assert torch.equal(less.proposal, most.proposal)
     assert torch.equal(less.confidence, most.confidence[..., :top_k])
-    assert (less.entropy is not None) == entropy and less.hidden is None
+    assert (less.signals["entropy"] is not None) == entropy and less.signals["hidden"] is None
 
 
 @pytest.mark.parametrize("max_logits", [1, 5 * SHAPE.vocab_size, 11 * SHAPE.vocab_size + 1])
@@ -108,7 +108,7 @@ def test_chunks_of_the_head_change_nothing(
 def test_the_mask_is_never_proposed(denoiser: Denoiser, prompt: Prompt, response: Tensor) -> None:
     eager = copy.deepcopy(denoiser)
     # Make the mask the favourite everywhere: the same direction as the mean state, much longer.
-    states = denoiser(prompt, response, ALL).hidden
+    states = denoiser(prompt, response, ALL).signals["hidden"]
     assert states is not None
     for state in states.flatten(0, 1):
         eager.network.lm_head.weight[MASK] = 100 * state
@@ -154,7 +154,7 @@ def test_temperature_moves_the_proposal_and_not_the_confidence(
         uniform = torch.full(response.shape, number)
         hot = denoiser(prompt, response, ALL, uniform, 5.0)
         assert torch.equal(hot.confidence, cold.confidence)
-        torch.testing.assert_close(hot.entropy, cold.entropy)
+        torch.testing.assert_close(hot.signals["entropy"], cold.signals["entropy"])
         assert ((hot.proposal > MASK) & (hot.proposal < denoiser.vocab_size)).all()
         freezing = denoiser(prompt, response, ALL, uniform, 1e-6)
         assert torch.equal(freezing.proposal, cold.proposal)

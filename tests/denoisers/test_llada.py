@@ -126,9 +126,9 @@ def test_a_missing_field_is_named(folder: Path, field: str) -> None:
 
 def test_half_precision_passes_its_probes(folder: Path) -> None:
     denoiser = LLaDA(str(folder), dtype="bfloat16")
-    output = denoiser(make_prompt(2, 4), make_response(2, 3), Signals(hidden=True))
+    output = denoiser(make_prompt(2, 4), make_response(2, 3), Signals(names={"hidden"}))
     assert output.confidence.dtype == torch.float32
-    assert output.hidden is not None and output.hidden.dtype == torch.bfloat16
+    assert output.signals["hidden"] is not None and output.signals["hidden"].dtype == torch.bfloat16
 
 
 def test_unknown_paths_files_and_types_are_explained(folder: Path, tmp_path: Path) -> None:

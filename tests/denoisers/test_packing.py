@@ -13,10 +13,10 @@ from torch import Tensor
 from lit_unmask.denoisers import Denoiser, RemoteCode, packing
 from lit_unmask.denoisers.cache import Kept, KeyValues
 from lit_unmask.denoisers.memory import RowLimit
-from lit_unmask.types import DenoiserOutput, Prompt, Signals
+from lit_unmask.types import Prompt, Reading, Signals
 from tests.denoisers.conftest import PAD, make_prompt, make_response
 
-ALL = Signals(top_k=3, entropy=True, hidden=True)
+ALL = Signals(top_k=3, names={"entropy", "hidden"})
 LENGTHS = [4, 9, 1, 4, 6, 9]
 WIDTH, LENGTH = max(LENGTHS), 5
 
@@ -43,7 +43,7 @@ def double(request: pytest.FixtureRequest, denoiser: Denoiser) -> Denoiser:
     return result
 
 
-def assert_close(found: DenoiserOutput, expected: DenoiserOutput) -> None:
+def assert_close(found: Reading, expected: Reading) -> None:
     assert torch.equal(found.proposal, expected.proposal)
     for name in ("confidence", "entropy", "hidden"):
         # The stock networks take norms in float32.
@@ -52,7 +52,7 @@ def assert_close(found: DenoiserOutput, expected: DenoiserOutput) -> None:
         )
 
 
-def alone(denoiser: Denoiser, prompt: Prompt, response: Tensor) -> list[DenoiserOutput]:
+def alone(denoiser: Denoiser, prompt: Prompt, response: Tensor) -> list[Reading]:
     """Ask about each row by itself, without padding."""
     rows = [torch.tensor([row]) for row in range(len(prompt))]
     return [denoiser(prompt.select(row).trim(), response[row], ALL) for row in rows]
@@ -61,7 +61,7 @@ def alone(denoiser: Denoiser, prompt: Prompt, response: Tensor) -> list[Denoiser
 def test_each_row_is_answered_as_if_it_were_alone(double: Denoiser) -> None:
     prompt, response = ragged(), make_response(6, LENGTH)
     found = double(prompt, response, ALL, lengths=LENGTHS)
-    assert_close(found, DenoiserOutput.cat(alone(double, prompt, response)))
+    assert_close(found, Reading.cat(alone(double, prompt, response)))
 
 
 def test_a_row_does_not_see_the_others(denoiser: Denoiser) -> None:
@@ -72,7 +72,7 @@ def test_a_row_does_not_see_the_others(denoiser: Denoiser) -> None:
     for name, value in vars(after).items():
         same = (value == getattr(before, name)).flatten(1).all(1)
         assert same[[0, 2, 3, 4, 5]].all(), name
-    assert not torch.equal(after.hidden[1], before.hidden[1])
+    assert not torch.equal(after.signals["hidden"][1], before.signals["hidden"][1])
 
 
 def test_no_padding_goes_through_the_network_and_nothing_of_it_stays(denoiser: Denoiser) -> None:
@@ -97,7 +97,7 @@ def test_no_padding_goes_through_the_network_and_nothing_of_it_stays(denoiser: D
 def test_a_prompt_may_have_no_token(llada: Denoiser) -> None:
     prompt, response = ragged([0, 3]), make_response(2, LENGTH)
     found = llada(prompt, response, ALL, lengths=[0, 3])
-    assert_close(found, DenoiserOutput.cat(alone(llada, prompt, response)))
+    assert_close(found, Reading.cat(alone(llada, prompt, response)))
 
 
 def test_running_out_of_memory_loses_no_row(
@@ -161,8 +161,10 @@ def test_the_kernel_computes_the_same_on_a_gpu(llada: Denoiser) -> None:
     prompt, response = ragged().to("cuda"), make_response(6, LENGTH).cuda()
     exact = copy.deepcopy(llada).cuda()
     half = copy.deepcopy(llada).to("cuda", torch.bfloat16)
-    found = half(prompt, response, ALL, lengths=LENGTHS).hidden.float()
-    torch.testing.assert_close(found, exact(prompt, response, ALL).hidden, atol=0.1, rtol=0.1)
+    found = half(prompt, response, ALL, lengths=LENGTHS).signals["hidden"].float()
+    torch.testing.assert_close(
+        found, exact(prompt, response, ALL).signals["hidden"], atol=0.1, rtol=0.1
+    )
 
 
 def test_the_kernel_of_this_torch_takes_these_arguments() -> None:

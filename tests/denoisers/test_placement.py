@@ -61,10 +61,12 @@ def test_a_device_map_changes_no_number(
         denoiser(prompt, response, Signals(), kept=Kept(store, torch.arange(2)))
     span = Span(torch.tensor([1, 3]), 2)
     parts = [
-        denoiser(prompt, response, Signals(hidden=True), kept=Kept(store, torch.arange(2), span))
+        denoiser(
+            prompt, response, Signals(names={"hidden"}), kept=Kept(store, torch.arange(2), span)
+        )
         for denoiser, store in zip((plain, placed), kept, strict=True)
     ]
-    assert torch.equal(parts[0].hidden, parts[1].hidden)
+    assert torch.equal(parts[0].signals["hidden"], parts[1].signals["hidden"])
     assert denoiser_name(placed) == denoiser_name(plain)
 
 

@@ -117,11 +117,13 @@ def test_the_network_is_used_through_the_same_face(folder: Path, shift: bool) ->
     with torch.no_grad():
         logits = denoiser.network(torch.cat([prompt.tokens, response], 1)).logits
     logits = logits[:, 5 - shift : 11 - shift, MASK + 1 :]
-    output = denoiser(prompt, response, Signals(top_k=3, entropy=True, hidden=True))
+    output = denoiser(prompt, response, Signals(top_k=3, names={"entropy", "hidden"}))
     assert torch.equal(output.proposal, logits.argmax(-1) + MASK + 1)
     torch.testing.assert_close(output.confidence, logits.softmax(-1).topk(3).values)
-    torch.testing.assert_close(denoiser.network.head(output.hidden)[..., MASK + 1 :], logits)
-    assert output.hidden.shape[-1] == denoiser.width
+    torch.testing.assert_close(
+        denoiser.network.head(output.signals["hidden"])[..., MASK + 1 :], logits
+    )
+    assert output.signals["hidden"].shape[-1] == denoiser.width
     padded = torch.cat([make_prompt(3, 2).tokens, prompt.tokens], 1)
     attention = torch.arange(7).expand(3, 7) >= 2
     wider = type(prompt)(padded, attention)

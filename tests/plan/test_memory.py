@@ -37,7 +37,7 @@ def test_logits_are_bounded_by_their_limit_and_by_what_there_is(llada: Blueprint
     many, one = Shape(16, 200, 256), Shape(1, 0, 8)
     positions = 2**26 // 126_464
     assert logits_bytes(llada, many, Signals(), False) == positions * 126_464 * (2 + 4)
-    assert logits_bytes(llada, many, Signals(entropy=True), False) == positions * 126_464 * 8
+    assert logits_bytes(llada, many, Signals(names={"entropy"}), False) == positions * 126_464 * 8
     assert logits_bytes(llada, one, Signals(), False) == 8 * 126_464 * 6
     small = Blueprint(LLaDA, dict(llada.arguments, max_logits=126_464))
     assert logits_bytes(small, many, Signals(), False) == 126_464 * 6
@@ -52,7 +52,7 @@ def test_a_cache_is_small_with_few_key_value_heads(llada: Blueprint) -> None:
 
 def test_a_recorded_step_is_mostly_confidences(llada: Blueprint) -> None:
     assert step_bytes(llada.sizes, Signals(), 256, BF16) == 2 * (256 * 8 + 32)
-    hidden = step_bytes(llada.sizes, Signals(hidden=True), 256, BF16)
+    hidden = step_bytes(llada.sizes, Signals(names={"hidden"}), 256, BF16)
     assert hidden == 2 * (256 * (8 + 4096 * 2) + 32)
 
 

@@ -80,7 +80,7 @@ def test_a_rollout_is_that_of_its_rows_and_its_actions_replay(name, on_empty):
         distribution = policy(steps.observation)
     torch.testing.assert_close(distribution.log_prob(steps.action), steps.log_prob)
     assert torch.equal(distribution.positions(steps.action), steps.chosen)
-    assert not (steps.chosen & ~steps.eligible).any()
+    assert not (steps.chosen & ~steps.observation.eligible).any()
     if name in NEVER_EMPTY:
         assert steps.chosen.any(1).all() and not together.still_masked.any()
 

@@ -31,7 +31,9 @@ def observe(seed=0, levels=0):
     if levels:
         confidence, entropy = (x.mul(levels).round() / levels for x in (confidence, entropy))
     confidence = confidence.sort(-1, descending=True).values
-    return Observation(masked, eligible, confidence, torch.linspace(0, 1, ROWS), entropy)
+    return Observation(
+        masked, eligible, confidence, torch.linspace(0, 1, ROWS), {"entropy": entropy}
+    )
 
 
 def learned():
@@ -95,7 +97,7 @@ def test_what_is_not_eligible_does_not_matter_to_a_heuristic(heuristic):
         observation.eligible,
         observation.confidence.masked_fill(hidden[..., None], 1.0),
         observation.time,
-        observation.entropy.masked_fill(hidden, 0.0),
+        {"entropy": observation.signals["entropy"].masked_fill(hidden, 0.0)},
     )
     expected = heuristic(observation).sample(noise())
     assert torch.equal(heuristic(changed).sample(noise()), expected)
@@ -117,7 +119,11 @@ def test_the_best_ranked_position_is_opened(heuristic):
 
 def test_parameters_and_signals(policy):
     assert policy.has_parameters == isinstance(policy, LearnedPolicy)
-    expected = {Margin: Signals(2), LearnedPolicy: Signals(2), EntropyBound: Signals(entropy=True)}
+    expected = {
+        Margin: Signals(2),
+        LearnedPolicy: Signals(2),
+        EntropyBound: Signals(names={"entropy"}),
+    }
     assert policy.signals == expected.get(type(policy), Signals())
 
 
@@ -157,7 +163,7 @@ def test_entropy_bound_equals_its_slow_twin(gamma, levels):
     gamma += 1e-4
     slow = map(
         oracles.entropy_bound,
-        observation.entropy.tolist(),
+        observation.signals["entropy"].tolist(),
         observation.eligible.tolist(),
         [gamma] * ROWS,
     )

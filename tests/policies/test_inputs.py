@@ -38,18 +38,22 @@ def observe(**changes):
     confidence = torch.rand(ROWS, LENGTH, 2, generator=generator).sort(-1, descending=True).values
     observation = Observation(
         masked, eligible, confidence, torch.tensor([0.0, 0.2, 0.5]),
-        torch.rand(ROWS, LENGTH, generator=generator),
-        torch.randn(ROWS, LENGTH, HIDDEN, generator=generator),
+        {"entropy": torch.rand(ROWS, LENGTH, generator=generator),
+         "hidden": torch.randn(ROWS, LENGTH, HIDDEN, generator=generator)},
     )  # fmt: skip
-    return replace(observation, **changes)
+    signals = observation.signals | {
+        name: changes.pop(name) for name in ("entropy", "hidden") if name in changes
+    }
+    signals = {name: value for name, value in signals.items() if value is not None}
+    return replace(observation, signals=signals, **changes)
 
 
 CHANGES = {
     "masked": lambda o: ~o.masked,
     "time": lambda o: o.time + 0.3,
-    "entropy": lambda o: o.entropy + 1,
+    "entropy": lambda o: o.signals["entropy"] + 1,
     "confidence": lambda o: o.confidence * torch.tensor([1.0, 0.5]),  # the margin alone
-    "hidden": lambda o: o.hidden.flip(-1),
+    "hidden": lambda o: o.signals["hidden"].flip(-1),
 }
 LOOKS_AT = {
     "reference": (small, {"masked", "time"}),
@@ -83,10 +87,10 @@ def test_no_parameter_is_idle(name):
 
 
 def test_signals_are_asked_for():
-    assert small(entropy=True).signals == Signals(entropy=True)
+    assert small(entropy=True).signals == Signals(names={"entropy"})
     assert small(margin=True).signals == Signals(top_k=2)
     assert small(margin=True, top_p=4).signals == Signals(top_k=4)
-    assert hidden(top_p=3).signals == Signals(top_k=3, hidden=True)
+    assert hidden(top_p=3).signals == Signals(top_k=3, names={"hidden"})
 
 
 def test_names_do_not_change_and_ablations_only_leave_weights_out():
@@ -132,16 +136,16 @@ def test_hidden_states_add_nothing_at_the_start():
     torch.manual_seed(0)
     plain = ConfidenceTransformer(16, 2, 16)
     assert torch.equal(network(observe()), plain(observe()))
-    network(observe(hidden=observe().hidden.bfloat16())).sum().backward()
+    network(observe(hidden=observe().signals["hidden"].bfloat16())).sum().backward()
     assert network.hidden_proj.weight.grad.abs().max() > 0
 
 
 def test_missing_signals_and_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="entropy is None"):
+    with pytest.raises(ValueError, match="no signal 'entropy'; the loop must ask"):
         small(entropy=True)(observe(entropy=None))
     with pytest.raises(ValueError, match="top_k=1 values; the network needs 2"):
         small(margin=True)(observe(confidence=observe().confidence[..., :1]))
-    with pytest.raises(ValueError, match="hidden is None"):
+    with pytest.raises(ValueError, match="no signal 'hidden'"):
         hidden()(observe(hidden=None))
     with pytest.raises(ValueError, match=r"hidden_width=5 must be .* which is 7"):
         hidden()(observe(hidden=torch.zeros(ROWS, LENGTH, 7)))

@@ -30,7 +30,7 @@ def observe(rows=4, kept=2):
     masked = torch.rand(rows, LENGTH, generator=generator) < 0.6
     confidence = torch.rand(rows, LENGTH, kept, generator=generator)
     return Observation(masked, masked, confidence.sort(-1, descending=True).values,
-                       torch.linspace(0, 1, rows), speed=SPEEDS[:rows])  # fmt: skip
+                       torch.linspace(0, 1, rows), {"speed": SPEEDS[:rows]})  # fmt: skip
 
 
 def network(speed, **settings):
@@ -75,8 +75,8 @@ def test_the_speed_learns_from_the_first_update_on():
 
 def test_the_setting_holds_where_nobody_says_another():
     policy, observation = paced(3.0), observe()
-    told = replace(observation, speed=torch.full((4,), 3.0))
-    silent = replace(observation, speed=None)
+    told = replace(observation, signals={"speed": torch.full((4,), 3.0)})
+    silent = replace(observation, signals={})
     expected = policy.policy(told).probability()
     assert torch.equal(policy(silent).probability(), expected)
     other = policy(observation).probability()
@@ -95,21 +95,21 @@ def test_the_knob_changes_a_decoding():
 def test_rows_of_a_loop_may_have_speeds_of_their_own():
     policy, seen = paced(3.0), observe()
     arguments = seen.confidence, seen.masked, seen.eligible, 0, LENGTH
-    mixed = policy.select(*arguments, Choice(seed=1, speed=SPEEDS))
+    mixed = policy.select(*arguments, Choice(seed=1, signals={"speed": SPEEDS}))
     for row, speed in enumerate(SPEEDS.tolist()):
         alone = policy.at(speed).select(*arguments, Choice(seed=1))
         assert torch.equal(mixed[row], alone[row])
-    one = policy.select(*arguments, Choice(seed=1, speed=10))
+    one = policy.select(*arguments, Choice(seed=1, signals={"speed": 10}))
     assert torch.equal(one, policy.at(10).select(*arguments, Choice(seed=1)))
     with pytest.raises(ValueError, match=r"must be one number, or \[B\] of them, B=4"):
-        policy.select(*arguments, Choice(speed=torch.ones(3)))
+        policy.select(*arguments, Choice(signals={"speed": torch.ones(3)}))
 
 
 def test_a_speed_that_is_missing_is_named_with_the_remedy():
-    policy, silent = paced().policy, replace(observe(), speed=None)
-    with pytest.raises(ValueError, match=r"speed=True.* got none; .*Paced, or .*Choice\(speed"):
+    policy, silent = paced().policy, replace(observe(), signals={})
+    with pytest.raises(ValueError, match=r"speed=True.* got none; .*Paced, or .*Choice\(signals"):
         policy(silent)
-    with pytest.raises(ValueError, match=r"LearnedPolicy looks at speed; pass Choice\(speed="):
+    with pytest.raises(ValueError, match="LearnedPolicy looks at speed; pass Choice"):
         policy.select(silent.confidence, silent.masked, silent.eligible, 0, LENGTH)
 
     class Unasked(ToyDenoiser):
@@ -153,7 +153,7 @@ def test_a_saved_policy_can_be_told_a_speed_from_now_on(tmp_path):
     folder = save_policy(old, tmp_path / "old")
     told = with_speed(folder, 2.0)
     assert told.speed == 2.0 and told.policy.network.speed
-    silent = replace(observe(), speed=None)
+    silent = replace(observe(), signals={})
     assert torch.equal(told(silent).probability(), old(silent).probability())
     for name, weight in old.state_dict().items():
         assert torch.equal(told.policy.state_dict()[name], weight)

@@ -38,7 +38,7 @@ def own_loop(denoiser, policy, prompt, decoding, numbers):
         entropy = torch.special.entr(probabilities).sum(-1)
         top, tokens = probabilities.topk(policy.signals.top_k)
         choice = Choice(
-            on_empty=decoding.on_empty, seed=SEED, rollout=numbers, entropy=entropy
+            on_empty=decoding.on_empty, seed=SEED, rollout=numbers, signals={"entropy": entropy}
         )  # fmt: skip
         opened = policy.select(top, masked, eligible, step, length, choice)
         response = torch.where(opened, tokens[..., 0], response)
@@ -142,7 +142,7 @@ def test_half_precision_and_positions_that_are_not_masked_are_welcome():
 
 
 class NeedsHidden(Policy):
-    signals = Signals(hidden=True)
+    signals = Signals(names={"hidden"})
 
     def forward(self, observation):
         raise AssertionError("not reached")
@@ -150,8 +150,8 @@ class NeedsHidden(Policy):
 
 @pytest.mark.parametrize("policy, change, message", [
     (Margin(), {}, r"Margin looks at the 2 largest .* holds 1; pass probabilities.topk\(2\)"),
-    (EntropyBound(), {}, r"EntropyBound looks at entropy; pass Choice\(entropy=...\)"),
-    (NeedsHidden(), {}, r"NeedsHidden looks at hidden; pass Choice\(hidden=...\)"),
+    (EntropyBound(), {}, r"looks at entropy; pass Choice\(signals=\{'entropy': ...\}\)"),
+    (NeedsHidden(), {}, r"NeedsHidden looks at hidden; pass Choice\(signals=\{'hidden': ...\}\)"),
     (LowConfidence(), {"length": 9}, "length=9, but the tensors have 8 positions"),
     (LowConfidence(), {"step": 9}, r"step=9 must lie in \[0, length=8\]"),
     (LowConfidence(), {"step": torch.tensor([0, -1])}, "must lie in"),
@@ -160,7 +160,8 @@ class NeedsHidden(Policy):
     (LowConfidence(), {"eligible": torch.ones(2, 9, dtype=torch.bool)}, r"eligible \(2, 9\)"),
     (LowConfidence(), {"masked": torch.ones(2, 8)}, "masked .* torch.float32 must be a .* bool"),
     (LowConfidence(), {"confidence": torch.rand(2, 12)}, "leave the prompt's positions out"),
-    (EntropyBound(), {"choice": Choice(entropy=torch.rand(2, 9))}, r"entropy \(2, 9\) must begin"),
+    (EntropyBound(), {"choice": Choice(signals={"entropy": torch.rand(2, 9)})},
+     r"entropy \(2, 9\) must begin"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_named(policy, change, message):
     confidence, masked, eligible = tensors(2)
@@ -174,3 +175,5 @@ def test_choices_that_contradict_themselves_are_refused():
         Choice(on_empty="hope")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="seed=None; the draws need both"):
         Choice(rollout=torch.arange(2))
+    with pytest.raises(ValueError, match="signal 'entropie' must be one of entropy, hidden, speed"):
+        Choice(signals={"entropie": torch.zeros(2, 8)})

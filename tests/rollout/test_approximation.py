@@ -82,7 +82,10 @@ def test_every_row_is_that_of_a_slow_loop_whatever_its_company(denoiser, name, b
         mine = mine[result.steps.index[mine].argsort()]
         assert result.steps.chosen[mine].tolist() == slow.actions
         torch.testing.assert_close(
-            result.steps.confidence[mine], torch.stack(slow.confidences), atol=1e-5, rtol=0
+            result.steps.observation.confidence[mine],
+            torch.stack(slow.confidences),
+            atol=1e-5,
+            rtol=0,
         )
     check_ledger(result, decoding)
 

@@ -50,7 +50,7 @@ def decode(denoiser, problems, decoding, split=9):
             steps = result.steps.select(mine[result.steps.index[mine].argsort()])
             found[row] = [
                 *(value[place] for value in (result.response, result.nfe, result.committed_at)),
-                *(getattr(steps, name) for name in ("confidence", "log_prob", "action")),
+                *(steps.observation.confidence, steps.log_prob, steps.action),
             ]
     return [found[row] for row in range(9)]
 
@@ -147,7 +147,7 @@ def test_all_chunks_of_logits_have_one_shape(tiny_llada, monkeypatch):
 
     prompt, response = make_prompts(), torch.full((6, 7), tiny_llada.mask_id)
     uniform = torch.rand(6, 7)
-    asked = prompt, response, Signals(top_k=2, entropy=True), uniform, 0.7
+    asked = prompt, response, Signals(top_k=2, names={"entropy"}), uniform, 0.7
     whole = tiny_llada(*asked)
     monkeypatch.setattr(LLaDA, "_head", watched)
     monkeypatch.setattr(tiny_llada, "max_logits", tiny_llada.vocab_size * 10)
@@ -155,4 +155,4 @@ def test_all_chunks_of_logits_have_one_shape(tiny_llada, monkeypatch):
     assert shapes == [9] * 5
     assert torch.equal(chunked.proposal, whole.proposal)
     torch.testing.assert_close(chunked.confidence, whole.confidence)
-    torch.testing.assert_close(chunked.entropy, whole.entropy)
+    torch.testing.assert_close(chunked.signals["entropy"], whole.signals["entropy"])

@@ -86,7 +86,7 @@ def test_a_policy_that_reaches_too_far_opens_eligible_positions_only(on_empty):
 
     result = decode(Everything(), Decoding(LENGTH, 2, on_empty=on_empty), record=True)
     assert result.committed_at.tolist() == 6 * [[0, 0, 1, 1, 2, 2, 3, 3]]
-    assert torch.equal(result.steps.chosen, result.steps.eligible)
+    assert torch.equal(result.steps.chosen, result.steps.observation.eligible)
 
 
 def test_forcing_leaves_no_mask_and_waiting_may(block_length):

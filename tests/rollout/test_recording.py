@@ -1,7 +1,5 @@
 """What a rollout says about itself: its ledger, its recorded steps and its progress."""
 
-from dataclasses import replace
-
 import oracles
 import pytest
 import torch
@@ -9,6 +7,7 @@ from toy_rollouts import LENGTH, SEED, VOCABULARY, ToyDenoiser, decode, learned,
 
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence, Random
 from lit_unmask.rollout import Decoding, Noise, Scheduling, rollout
+from lit_unmask.types import Signals
 
 
 def test_every_charged_step_is_computed_skipped_or_shared(policy, decoding):
@@ -87,8 +86,8 @@ def test_recorded_steps_replay_to_the_same_log_probabilities(policy, decoding):
         replayed = policy(steps.observation).log_prob(steps.action)
     torch.testing.assert_close(replayed, steps.log_prob, atol=1e-5, rtol=0)
     assert steps.log_prob.isfinite().all()
-    assert not (steps.chosen & ~steps.eligible).any()
-    assert not (steps.eligible & ~steps.masked).any()
+    assert not (steps.chosen & ~steps.observation.eligible).any()
+    assert not (steps.observation.eligible & ~steps.observation.masked).any()
 
 
 def test_recorded_steps_tell_where_each_row_stood(policy, decoding):
@@ -97,9 +96,11 @@ def test_recorded_steps_tell_where_each_row_stood(policy, decoding):
     for row in range(6):
         mine = steps.rollout == row
         assert sorted(steps.index[mine].tolist()) == list(range(int(result.nfe[row])))
-    torch.testing.assert_close(steps.time, steps.index / LENGTH)
+    torch.testing.assert_close(steps.observation.time, steps.index / LENGTH)
     committed = result.committed_at[steps.rollout]
-    assert torch.equal(steps.masked, (committed < 0) | (committed >= steps.index[:, None]))
+    assert torch.equal(
+        steps.observation.masked, (committed < 0) | (committed >= steps.index[:, None])
+    )
     opened = committed == steps.index[:, None]
     assert torch.equal(steps.chosen & opened, steps.chosen)
     if decoding.on_empty == "wait":
@@ -116,11 +117,11 @@ def test_a_forced_position_is_not_part_of_the_recorded_action():
 
 def test_hidden_states_are_observed_if_the_policy_asks_for_them():
     policy = LowConfidence(3)
-    assert decode(policy, Decoding(LENGTH, LENGTH), record=True).steps.hidden is None
-    policy.signals = replace(policy.signals, hidden=True, top_k=3)
+    assert not decode(policy, Decoding(LENGTH, LENGTH), record=True).steps.observation.signals
+    policy.signals = Signals(3, {"hidden"})
     steps = decode(policy, Decoding(LENGTH, LENGTH), record=True).steps
-    assert steps.hidden.shape == (len(steps), LENGTH, VOCABULARY - 1)
-    assert steps.confidence.shape == (len(steps), LENGTH, 3)
+    assert steps.observation.signals["hidden"].shape == (len(steps), LENGTH, VOCABULARY - 1)
+    assert steps.observation.confidence.shape == (len(steps), LENGTH, 3)
 
 
 def test_nothing_is_recorded_unless_asked():
