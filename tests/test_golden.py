@@ -294,7 +294,8 @@ def test_every_value_of_every_axis_is_in_a_case() -> None:
     both = {False, True}
     wanted = {
         "policy": set(POLICIES), "denoiser": set(DENOISERS), "block": set(BLOCKS),
-        "on_empty": {"force", "wait"}, "temperature": {0.0, 0.7}, "cache": {"none", "prefix", "dual"},
+        "on_empty": {"force", "wait"}, "temperature": {0.0, 0.7},
+        "cache": {"none", "prefix", "dual"},
         **dict.fromkeys(("skip", "share", "deterministic", "packed", "early_stop"), both),
         "lookahead": {1, 3, 8}, "max_rows": {None, 1, 2}, "max_tokens": {None, 150},
         "call_tokens": {None, 0, 512}, "static_rows": {4, 8}, "static_tokens": {16, 32},
