@@ -52,12 +52,15 @@ def seeded(module: Any) -> Any:
     """Return the module with weights that hang on their names and shapes alone."""
     with torch.no_grad():
         for name, weight in module.named_parameters():
+            draws = random.Random(f"{name} {tuple(weight.shape)}")
             if weight.ndim > 1:
-                draws = random.Random(f"{name} {tuple(weight.shape)}")
-                values = [
-                    draws.gauss(0, 1.2 / weight.shape[1] ** 0.5) for _ in range(weight.numel())
-                ]
+                scale = 1.2 / weight.shape[1] ** 0.5
+                values = [draws.gauss(0, scale) for _ in range(weight.numel())]
                 weight.copy_(torch.tensor(values, dtype=torch.float64).view_as(weight))
+            elif name.endswith("bias") and "output_proj" not in name and "row_proj" not in name:
+                # Layers draw their biases from torch's generator.
+                values = [draws.gauss(0, 0.1) for _ in range(weight.numel())]
+                weight.copy_(torch.tensor(values, dtype=torch.float64))
     return module.eval()
 
 
