@@ -201,7 +201,7 @@ def needed_forwards(work: Workload, result: Rollout) -> int:
     for row in range(len(work.prompt)):
         at = result.committed_at[row]
         after = at[at >= 0].unique() + 1
-        steps = torch.cat([after.new_zeros(1), after[after < result.nfe[row]]])
+        steps = torch.cat([after.new_zeros(1), after[after < result.decisions[row]]])
         known = (at >= 0) & (at < steps[:, None])
         buffers = torch.where(known, result.response[row], work.denoiser.mask_id)
         own = group[row] if work.decoding.temperature == 0 else torch.as_tensor(row)

@@ -163,7 +163,7 @@ class Collector:
         return Experience(
             steps=steps,
             advantage=torch.cat(advantages),
-            nfe=torch.cat([part.result.nfe for part in parts]),
+            decisions=torch.cat([part.result.decisions for part in parts]),
             rewards=torch.cat([part.rewards for part in parts]),
             correct=torch.cat([part.correct for part in parts]),
             expert=torch.cat([torch.full_like(p.rewards, p is not own).bool() for p in parts]),

@@ -54,12 +54,12 @@ class StepWeights(ABC):
     mini-batches or processes, as long as ``total_rollouts`` counts all rollouts of the update.
     """
 
-    def __call__(self, nfe: Tensor, rollout_index: Tensor, total_rollouts: int) -> Tensor:
+    def __call__(self, decisions: Tensor, rollout_index: Tensor, total_rollouts: int) -> Tensor:
         """Return the weight of each step.
 
         Args:
-            nfe: ``[B]`` int64, steps of each rollout.
-            rollout_index: ``[N]`` int64, the rollout of each step, an index into ``nfe``.
+            decisions: ``[B]`` int64, steps of each rollout.
+            rollout_index: ``[N]`` int64, the rollout of each step, an index into ``decisions``.
             total_rollouts: Rollouts that share the update, at least 1.
 
         Returns:
@@ -70,14 +70,14 @@ class StepWeights(ABC):
         """
         if total_rollouts < 1:
             raise ValueError(f"total_rollouts={total_rollouts} must be at least 1")
-        return self.within(nfe[rollout_index]) / total_rollouts
+        return self.within(decisions[rollout_index]) / total_rollouts
 
     @abstractmethod
-    def within(self, nfe: Tensor) -> Tensor:
+    def within(self, decisions: Tensor) -> Tensor:
         """Return the weight of a step within its rollout.
 
         Args:
-            nfe: ``[N]`` int64, steps of the rollout that each step belongs to.
+            decisions: ``[N]`` int64, steps of the rollout that each step belongs to.
 
         Returns:
             ``[N]`` float32.
@@ -86,15 +86,15 @@ class StepWeights(ABC):
 
 @dataclass(frozen=True)
 class MeanOverSteps(StepWeights):
-    """The mean over a rollout's steps, then over rollouts: ``1 / nfe`` a step.
+    """The mean over a rollout's steps, then over rollouts: ``1 / decisions`` a step.
 
     From arXiv 2512.09106, section 4. A step counts less in a long rollout than in a short one, so
     slow wrong answers are discouraged less, step by step, than fast ones.
     """
 
-    def within(self, nfe: Tensor) -> Tensor:
-        """Return ``1 / nfe``."""
-        return 1.0 / nfe.float()
+    def within(self, decisions: Tensor) -> Tensor:
+        """Return ``1 / decisions``."""
+        return 1.0 / decisions.float()
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ class SumOverSteps(StepWeights):
         if not self.normaliser > 0:
             raise ValueError(f"normaliser={self.normaliser} must be positive")
 
-    def within(self, nfe: Tensor) -> Tensor:
+    def within(self, decisions: Tensor) -> Tensor:
         """Return the same weight for all."""
-        return torch.full_like(nfe, 1.0 / self.normaliser, dtype=torch.float32)
+        return torch.full_like(decisions, 1.0 / self.normaliser, dtype=torch.float32)
 
 
 def mixture_log_prob(log_prob: Tensor, policy_count: int, expert_count: int) -> Tensor:

@@ -157,8 +157,8 @@ def pace(trace: Trace) -> Band:
     A step counts for each bin of time by how much of it lies there.
     """
     grid = np.linspace(0, 1, _TIME_BINS + 1)
-    committed = _cumulative(trace.by_step(trace.committed), trace.nfe, grid)
-    steps = trace.nfe[:, None] / _TIME_BINS
+    committed = _cumulative(trace.by_step(trace.committed), trace.decisions, grid)
+    steps = trace.decisions[:, None] / _TIME_BINS
     return Band.of((grid[1:] + grid[:-1]) / 2, list((np.diff(committed, axis=1) / steps).T))
 
 
@@ -171,22 +171,22 @@ def share_done(trace: Trace, positions: Bools) -> Band:
     counts = trace.by_step(trace.committed & positions[trace.rollout])
     total = positions.sum(1, keepdims=True)
     share = np.full((len(total), len(grid)), np.nan)
-    np.divide(_cumulative(counts, trace.nfe, grid), total, out=share, where=total > 0)
+    np.divide(_cumulative(counts, trace.decisions, grid), total, out=share, where=total > 0)
     return Band.of(grid, list(share.T))
 
 
-def _cumulative(counts: Floats, nfe: Ints, grid: Floats) -> Floats:
+def _cumulative(counts: Floats, decisions: Ints, grid: Floats) -> Floats:
     """Return sums ``[B, X]`` of counts ``[B, T]`` up to relative times, linear within a step."""
     sums = [
         np.interp(grid * n, np.arange(n + 1), [0.0, *row[:n].cumsum()])
-        for row, n in zip(counts, nfe, strict=True)
+        for row, n in zip(counts, decisions, strict=True)
     ]
     return np.array(sums)
 
 
 def probability_map(trace: Trace) -> Floats:
     """Return the mean probability of opening an eligible position, ``[T, L]`` by step number."""
-    shape = trace.nfe.max(), trace.eligible.shape[1]
+    shape = trace.decisions.max(), trace.eligible.shape[1]
     total, count = np.zeros(shape), np.zeros(shape)
     np.add.at(total, trace.index, np.where(trace.eligible, trace.probability, 0.0))
     np.add.at(count, trace.index, trace.eligible)

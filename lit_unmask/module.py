@@ -172,7 +172,7 @@ class LitUnmask(LitEvaluate):
         """Return the loss of recorded steps under the current policy."""
         if isinstance(batch, Steps):
             return self._imitate(batch)
-        own = len(batch.nfe) - int(batch.expert.sum())
+        own = len(batch.decisions) - int(batch.expert.sum())
         counts = Counts(self._total(batch.rollouts), self._total(own), self.trainer.world_size)
         result = update(self, batch, self.grpo, self.rounds, counts)
         self._moved = result.surrogate.kl

@@ -75,9 +75,9 @@ def update(
         experts = group * int(batch.expert.sum()) // int((~batch.expert).sum())
         log_prob = torch.where(own, log_prob, mixture_log_prob(log_prob, group, experts))
     advantage = batch.advantage[steps.rollout]
-    weight = grpo.weights(batch.nfe, steps.rollout, counts.rollouts) * counts.world
+    weight = grpo.weights(batch.decisions, steps.rollout, counts.rollouts) * counts.world
     surrogate = grpo(log_prob, steps.log_prob, advantage, weight, own)
-    mean = MeanOverSteps()(batch.nfe, steps.rollout, counts.own) * counts.world * own
+    mean = MeanOverSteps()(batch.decisions, steps.rollout, counts.own) * counts.world * own
     rewarded = mean * rounds.encouraged(entropy)
     loss = surrogate.loss - rounds.entropy_weight * rewarded.sum()
     readings = {"entropy": _mean(entropy, own)}

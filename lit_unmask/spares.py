@@ -101,10 +101,10 @@ def _merged(waves: Sequence[Experience], spare: int) -> Experience:
     steps, rollouts = [], 0
     for wave in waves:
         steps.append(replace(wave.steps, rollout=wave.steps.rollout + rollouts))
-        rollouts += len(wave.nfe)
+        rollouts += len(wave.decisions)
     joined: dict[str, Any] = {
         name: torch.cat([getattr(wave, name) for wave in waves])
-        for name in ("advantage", "nfe", "rewards", "correct", "expert", "signal")
+        for name in ("advantage", "decisions", "rewards", "correct", "expert", "signal")
     }
     if first.reference_log_prob is not None:
         # All waves have it, or none.

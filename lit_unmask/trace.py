@@ -35,7 +35,8 @@ class Trace:
         committed: ``[N, L]`` bool, what was committed, by the policy or by force.
         forced: ``[N, L]`` bool, committed although the policy had not chosen it.
         committed_at: ``[B, L]`` step at which a position was committed, or -1.
-        nfe: ``[B]`` steps of each rollout, at least 1.
+        decisions: ``[B]`` steps of each rollout, at least 1.
+        nfe: ``[B]`` forwards of each rollout.
         end: ``[B, L]`` bool, whether the final token is an end token.
     """
 
@@ -47,6 +48,7 @@ class Trace:
     committed: Bools
     forced: Bools
     committed_at: Ints
+    decisions: Ints
     nfe: Ints
     end: Bools
 
@@ -79,6 +81,7 @@ class Trace:
             "committed": committed,
             "forced": committed & ~steps.chosen,
             "committed_at": result.committed_at,
+            "decisions": result.decisions,
             "nfe": result.nfe,
             "end": torch.isin(result.response, ends),
         }
@@ -86,14 +89,14 @@ class Trace:
 
     @property
     def order(self) -> Floats:
-        """``[B, L]`` share of the forwards over once a position is committed; NaN if never."""
-        share = (self.committed_at + 1) / self.nfe[:, None]
+        """``[B, L]`` share of the steps over once a position is committed; NaN if never."""
+        share = (self.committed_at + 1) / self.decisions[:, None]
         return np.where(self.committed_at >= 0, share, np.nan)
 
     @property
     def time(self) -> Floats:
         """``[N]`` the middle of each step in relative time, in ``(0, 1)``."""
-        return (self.index + 0.5) / self.nfe[self.rollout]
+        return (self.index + 0.5) / self.decisions[self.rollout]
 
     @property
     def content(self) -> Bools:
@@ -109,9 +112,9 @@ class Trace:
         """Count positions ``[N, L]`` for each rollout and step.
 
         Returns:
-            ``[B, T]`` with ``T`` the largest NFE; NaN at steps that a rollout did not take.
+            ``[B, T]`` with ``T`` the most steps; NaN at steps that a rollout did not take.
         """
-        counts = np.full((len(self.nfe), self.nfe.max()), np.nan)
+        counts = np.full((len(self.decisions), self.decisions.max()), np.nan)
         counts[self.rollout, self.index] = counted.sum(1)
         return counts
 

@@ -80,7 +80,7 @@ class Trajectory:
         block_length: Block length in tokens.
         gen_length: Generation length **L** in tokens.
         verdict: Grade of the completion in ``[0, 1]``.
-        nfe: Denoiser forwards, one a step.
+        nfe: Forwards.
         content: Tokens before the first end token.
         separator: What stands between two tokens in text: nothing where tokens hold their spaces.
         tokens: Text of the final token at each of the **L** positions; None where a mask is left.

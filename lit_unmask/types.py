@@ -13,9 +13,10 @@ Shape letters:
 | **V**  | vocabulary size                                     |
 | **D**  | hidden width of the denoiser                        |
 
-A *step* is one denoiser forward that a row is charged for; NFE counts them. A position is
-*masked* while it holds the mask token and *eligible* if it is masked and lies in the current
-block of its row. *Confidence* is the largest softmax probability over the full vocabulary.
+A *step* is one decision of the policy about a row. Its *price* is the forwards that the row is
+charged for, by kind; NFE is their sum. A position is *masked* while it holds the mask token and
+*eligible* if it is masked and lies in the current block of its row. *Confidence* is the largest
+softmax probability over the full vocabulary.
 """
 
 from __future__ import annotations
@@ -155,6 +156,11 @@ class Signals:
         return Signals(self.top_k, self.names - {signal.name})
 
 
+PREDICTOR = "predictor"
+"""Kind of the denoiser's own forwards; others are ``corrector``, ``particle``, ``autoregressive``
+and ``reward``."""
+
+
 @dataclass(frozen=True)
 class Reading(Rows):
     """Answer of the denoiser about every position of the response.
@@ -163,11 +169,20 @@ class Reading(Rows):
         proposal: ``[B, L]`` int64, the token to commit if the position is chosen; never the mask.
         confidence: ``[B, L, K]`` float32, largest token probabilities, descending.
         signals: What else was asked for, by name.
+        price: ``[B]`` int64 forwards that a step with this answer costs, by kind; one of the
+            predictor if it is left out.
     """
 
     proposal: Tensor
     confidence: Tensor
     signals: Mapping[str, Tensor] = field(default_factory=dict)
+    price: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Charge the predictor."""
+        if not self.price:
+            one = self.proposal.new_ones(len(self.proposal))
+            object.__setattr__(self, "price", {PREDICTOR: one})
 
 
 @dataclass(frozen=True)
@@ -243,7 +258,7 @@ class Experience:
     Attributes:
         steps: The recorded steps.
         advantage: ``[B]`` float32, one for each rollout.
-        nfe: ``[B]`` int64, recorded steps of each rollout.
+        decisions: ``[B]`` int64, steps of each rollout.
         rewards: ``[B]`` float32.
         correct: ``[B]`` float32 verdicts in ``[0, 1]``.
         expert: ``[B]`` bool, rollouts of experts; the behaviour of their steps is a mixture.
@@ -257,7 +272,7 @@ class Experience:
 
     steps: Steps
     advantage: Tensor
-    nfe: Tensor
+    decisions: Tensor
     rewards: Tensor
     correct: Tensor
     expert: Tensor

@@ -166,7 +166,8 @@ def test_needed_forwards_are_the_distinct_states():
     committed_at = torch.tensor([[0, 1, 1], [0, 1, 2], [2, 2, 2], [-1, 1, -1]])
     result = measure.Rollout(
         response=torch.where(committed_at >= 0, 1, 0),
-        nfe=torch.tensor([2, 3, 3, 3]),
+        decisions=torch.tensor([2, 3, 3, 3]),
+        price={},
         committed_at=committed_at,
         still_masked=(committed_at < 0).any(1),
         ledger=None,

@@ -104,7 +104,7 @@ def test_experts_decode_as_they_do_alone(tiny_llada: LLaDA) -> None:
         alone = evaluate(tiny_llada, expert.policy, problems(), expert.decoding(greedy))
         nfe = alone.nfe.repeat_interleave(expert.count)
         correct = alone.correct.repeat_interleave(expert.count)
-        assert torch.equal(batch.nfe[rows[name]], nfe)
+        assert torch.equal(batch.decisions[rows[name]], nfe)
         assert torch.equal(batch.correct[rows[name]], correct)
         read = {
             "accuracy": float(correct.mean()),
@@ -155,7 +155,7 @@ def test_ratios_are_those_of_the_mixture(steered, moved: bool) -> None:
         ratio = (0.5 * new.exp() + 1 / 8) / one.log_prob.exp()
         assert moved or float(ratio) == pytest.approx(1, abs=1e-5)
         rollout = int(one.rollout)
-        total -= float(batch.advantage[rollout] * ratio / batch.nfe[rollout] / 48)
+        total -= float(batch.advantage[rollout] * ratio / batch.decisions[rollout] / 48)
     policy.requires_grad_(True)
     assert float(found.loss.detach()) == pytest.approx(total, rel=1e-4)
 

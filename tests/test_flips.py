@@ -16,7 +16,8 @@ flips = importlib.import_module("flips")
 
 def result(response, nfe):
     tensors = torch.tensor(response), torch.tensor(nfe)
-    return Rollout(*tensors, torch.zeros(3, 2), torch.zeros(3).bool(), Ledger())
+    response, steps = tensors
+    return Rollout(response, steps, {"predictor": steps}, response, steps.bool(), Ledger())
 
 
 def test_a_row_has_flipped_if_its_response_or_its_forwards_differ():

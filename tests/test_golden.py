@@ -72,9 +72,9 @@ class Double(Policy):
         self.inner, self.signals = policy.double(), policy.signals
 
     def forward(self, observation: Observation) -> UnmaskDistribution:
-        entropy = None if observation.entropy is None else observation.entropy.double()
+        signals = {name: value.double() for name, value in observation.signals.items()}
         confidence = observation.confidence.double()
-        return self.inner(replace(observation, confidence=confidence, entropy=entropy))
+        return self.inner(replace(observation, confidence=confidence, signals=signals))
 
 
 def learned(head: str | None = None, temperature: float = 1.0, **settings: Any) -> LearnedPolicy:
@@ -235,7 +235,10 @@ def chosen(empty: Any) -> str:
     confidence = torch.tensor([[draws.random() for _ in range(16)] for _ in range(64)])
     masked = torch.tensor([[draws.random() < 0.7 for _ in range(16)] for _ in range(64)])
     eligible = torch.arange(16).expand(64, 16) < 8
-    asked = [Choice(greedy, empty, None if greedy else SEED, speed=2.0) for greedy in (True, False)]
+    asked = [
+        Choice(greedy, empty, None if greedy else SEED, signals={"speed": 2.0})
+        for greedy in (True, False)
+    ]
     policy = Double(learned(speed=True, output_bias=-1.0))
     opened = [policy.select(confidence, masked, eligible, 3, 16, choice) for choice in asked]
     return digest(*opened)

@@ -69,6 +69,7 @@ def make_trace(
         committed=committed,
         forced=committed & is_forced[:, None],
         committed_at=at,
+        decisions=np.array([len(steps) for steps in commits]),
         nfe=np.array([len(steps) for steps in commits]),
         end=end,
     )

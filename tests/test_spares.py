@@ -85,13 +85,13 @@ def test_as_many_are_played_as_groups_are_missing(silent: str, expected: int, wo
     for part in parts:
         assert part.diagnostics["spare_prompts"] == expected - 6
         assert part.rollouts == 6 // world * GROUP
-        assert part.diagnostics["row_forwards"] == len(part.nfe)
+        assert part.diagnostics["row_forwards"] == len(part.decisions)
         assert part.diagnostics["spare"] == 0  # readings are of what was no selection
 
 
 def test_what_is_played_stays_together() -> None:
     (whole,) = played("xx....x.....", 6, 1)
-    assert whole.steps.rollout.tolist() == list(range(len(whole.nfe)))
+    assert whole.steps.rollout.tolist() == list(range(len(whole.decisions)))
     assert torch.equal(whole.steps.observation.time, whole.rewards[whole.steps.rollout])
     assert torch.equal(whole.reference_log_prob, whole.rewards)
     assert whole.signal.tolist() == [False, False, True, True, True, True, False, True, True]

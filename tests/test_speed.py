@@ -132,7 +132,7 @@ def test_a_group_shares_a_speed_and_is_rewarded_for_it(tiny_llada: LLaDA) -> Non
     )
     assert len(speeds.unique()) == 3 and torch.equal(speeds, speeds[::4].repeat_interleave(4))
     assert torch.equal(steps.observation.signals["speed"], speeds[steps.rollout])
-    expected = experience.correct * ((9 - experience.nfe) / 8) ** speeds
+    expected = experience.correct * ((9 - experience.decisions) / 8) ** speeds
     torch.testing.assert_close(experience.rewards, expected)
     assert any(name.startswith("speed/") for name in experience.diagnostics)
     # Another batch, as on another rank: the same rollouts at the same speeds.
@@ -250,5 +250,5 @@ def test_experts_are_rewarded_for_the_speed_of_their_group(tiny_llada: LLaDA) ->
         [steps.observation.signals["speed"][steps.rollout == rollout][0] for rollout in range(20)]
     )
     assert torch.equal(speeds[16:], speeds[:16:4]) and experience.expert[16:].all()
-    expected = experience.correct * ((9 - experience.nfe) / 8) ** speeds
+    expected = experience.correct * ((9 - experience.decisions) / 8) ** speeds
     torch.testing.assert_close(experience.rewards, expected)

@@ -39,15 +39,15 @@ class DemonstrationStore(Dataset[Steps]):
         seen: set[str] = set()
         found = []
         for number, shard in enumerate(self._shards):
-            nfe, correct = shard.tensors["nfe"].long(), shard.tensors["correct"]
-            first = nfe.cumsum(0) - nfe
+            decisions, correct = shard.tensors["decisions"].long(), shard.tensors["correct"]
+            first = decisions.cumsum(0) - decisions
             for place, uid in enumerate(shard.uids):
                 # Recordings that ran at the same time may both have a problem.
                 if uid in seen or (only_correct and correct[place] != 1):
                     continue
                 seen.add(uid)
                 self.uids.append(uid)
-                found.append((number, place, int(first[place]), int(nfe[place])))
+                found.append((number, place, int(first[place]), int(decisions[place])))
         if not found:
             tried = sum(len(shard.tried) for shard in self._shards)
             raise ConfigurationError(
@@ -55,8 +55,8 @@ class DemonstrationStore(Dataset[Steps]):
                 "none was solved: record more of them, or with a better expert"
             )
         table = torch.tensor(found, dtype=torch.int64)
-        self._shard, self._place, self._first, self._nfe = table.unbind(1)
-        self._ends = self._nfe.cumsum(0)
+        self._shard, self._place, self._first, self._decisions = table.unbind(1)
+        self._ends = self._decisions.cumsum(0)
 
     def __len__(self) -> int:
         """Return the number of steps."""
@@ -74,7 +74,7 @@ class DemonstrationStore(Dataset[Steps]):
         """
         row = torch.as_tensor(rows, dtype=torch.int64)
         trajectory = torch.searchsorted(self._ends, row, right=True)
-        index = row - (self._ends - self._nfe)[trajectory]
+        index = row - (self._ends - self._decisions)[trajectory]
         parts, places = [], []
         for number in self._shard[trajectory].unique().tolist():
             mine = (self._shard[trajectory] == number).nonzero().squeeze(1)

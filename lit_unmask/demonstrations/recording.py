@@ -26,7 +26,8 @@ class Demonstrated:
         problems: The problems.
         steps: All steps, with what was committed as ``chosen``.
         committed_at: ``[B, L]`` int64, step at which each position was committed, or -1.
-        nfe: ``[B]`` int64, steps of each rollout.
+        decisions: ``[B]`` int64, steps of each rollout.
+        nfe: ``[B]`` int64, forwards of each rollout.
         correct: ``[B]`` float32 verdicts in ``[0, 1]``.
         completions: Decoded texts.
         ledger: What it cost.
@@ -35,6 +36,7 @@ class Demonstrated:
     problems: Sequence[Problem]
     steps: Steps
     committed_at: Tensor
+    decisions: Tensor
     nfe: Tensor
     correct: Tensor
     completions: list[str]
@@ -100,6 +102,7 @@ def demonstrate(
         problems=problems,
         steps=shown(result.steps, result.committed_at),
         committed_at=result.committed_at,
+        decisions=result.decisions,
         nfe=result.nfe,
         correct=verdicts.wait().to(result.nfe.device),
         completions=verdicts.completions,

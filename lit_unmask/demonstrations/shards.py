@@ -28,7 +28,7 @@ from lit_unmask.types import SIGNALS, Observation, Signals, Steps
 
 PATTERN = "*.safetensors"
 # In the order of trajectories.
-_OF_TRAJECTORIES = ("correct", "nfe", "committed_at")
+_OF_TRAJECTORIES = ("correct", "decisions", "committed_at")
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Shard:
         path: The file.
         tried: Verdict by uid of every problem that was decoded for it, those left out as well.
         uids: Problem of each trajectory.
-        tensors: ``correct`` float32, ``nfe`` int32 and ``committed_at`` ``[T, L]`` int16 of **T**
-            trajectories; ``confidence`` ``[N, L, K]`` and what else there is, float16, of all
+        tensors: ``correct`` float32, ``decisions`` int32 and ``committed_at`` ``[T, L]`` int16 of
+            **T** trajectories; ``confidence`` ``[N, L, K]`` and what else there is, float16, of all
             their steps.
     """
 
@@ -87,11 +87,11 @@ def write_shard(folder: Path, shown: Demonstrated, keep_wrong: bool, signals: Si
     kept = torch.ones_like(shown.correct).bool() if keep_wrong else shown.correct == 1
     steps = shown.steps.select(kept[shown.steps.rollout])
     # By trajectory, then by step.
-    steps = steps.select((steps.rollout * (int(shown.nfe.max()) + 1) + steps.index).argsort())
+    steps = steps.select((steps.rollout * (int(shown.decisions.max()) + 1) + steps.index).argsort())
     seen = steps.observation.within(signals)
     tensors = {
         "correct": shown.correct[kept],
-        "nfe": shown.nfe[kept].int(),
+        "decisions": shown.decisions[kept].int(),
         "committed_at": shown.committed_at[kept].short(),
         "confidence": seen.confidence.half(),
         **{name: value.half() for name, value in seen.signals.items() if name in signals.names},

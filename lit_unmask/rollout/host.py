@@ -27,12 +27,14 @@ class HostRows:
 
     Attributes:
         response: ``[B, L]`` int64, the buffers.
-        nfe: ``[B]`` int64, steps charged.
+        step: ``[B]`` int64, steps taken.
+        nfe: ``[B]`` int64, forwards charged.
         block_steps: ``[B]`` int64, steps in the current block.
         finished: ``[B]`` bool.
     """
 
     response: Indices
+    step: Indices
     nfe: Indices
     block_steps: Indices
     finished: Flags
@@ -42,24 +44,25 @@ class HostRows:
         """Return the state of ``count`` rows of ``length`` masks, none of which took a step."""
         zeros = np.zeros(count, dtype=np.int64)
         response = np.full((count, length), mask_id, dtype=np.int64)
-        return cls(response, zeros, zeros.copy(), np.zeros(count, dtype=np.bool_))
+        return cls(response, zeros, zeros.copy(), zeros.copy(), np.zeros(count, dtype=np.bool_))
 
     def fetch(self, rows: Indices, state: tuple[Tensor, ...]) -> Indices:
         """Wait for the device and take over the state of some rows.
 
         Args:
             rows: ``[R]`` int64.
-            state: ``[R, L]`` int64 buffers and four or more ``[R]`` columns: steps charged, steps
-                in the block, whether finished, and what else is to be read.
+            state: ``[R, L]`` int64 buffers and five or more ``[R]`` columns: steps taken, forwards
+                charged, steps in the block, whether finished, and what else is to be read.
 
         Returns:
-            ``[R, C]`` int64, the columns after the third.
+            ``[R, C]`` int64, the columns after the fourth.
         """
         buffers, *columns = state
         # One copy, as each one waits until the device has caught up.
         read = torch.cat([buffers, torch.stack(columns, 1)], 1).cpu().numpy()
         length = buffers.shape[1]
         self.response[rows] = read[:, :length]
-        self.nfe[rows], self.block_steps[rows] = read[:, length], read[:, length + 1]
-        self.finished[rows] = read[:, length + 2] != 0
-        return read[:, length + 3 :]
+        self.step[rows], self.nfe[rows] = read[:, length], read[:, length + 1]
+        self.block_steps[rows] = read[:, length + 2]
+        self.finished[rows] = read[:, length + 3] != 0
+        return read[:, length + 4 :]

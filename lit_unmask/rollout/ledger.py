@@ -10,7 +10,7 @@ class Ledger:
     """Row-forwards of one rollout call; a row-forward is one sequence through the denoiser once.
 
     Attributes:
-        charged: Steps that the rows are charged for, the sum of NFE.
+        charged: Forwards that the rows are charged for, the sum of NFE.
         computed: Row-forwards that ran, full ones, partial ones and blank ones.
         shared: Charged steps that took the result of an identical row.
         tokens: Tokens that went through the denoiser, padding included.

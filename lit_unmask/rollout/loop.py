@@ -10,7 +10,7 @@ finished rows leave the batch and waiting ones take their place.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ class Progress:
     Attributes:
         rows: Rows **B** in all.
         rows_left: Rows that are not finished.
-        nfe: Steps charged so far, over all rows.
+        nfe: Forwards charged so far, over all rows.
         computed: Row-forwards that ran so far.
         finished: ``[F]`` int64, rows that have finished since the last call.
         response: ``[B, L]`` int64, the buffers of all rows; those of finished rows stay as they
@@ -59,7 +59,8 @@ class Rollout:
 
     Attributes:
         response: ``[B, L]`` int64 token ids; holds the mask id where ``still_masked``.
-        nfe: ``[B]`` int64, steps that each row was charged for.
+        decisions: ``[B]`` int64, steps that each row took.
+        price: ``[B]`` int64 forwards that each row was charged for, by kind.
         committed_at: ``[B, L]`` int64, step at which a position was committed, or -1; also -1
             where an early stop filled in the end token.
         still_masked: ``[B]`` bool, rows that ended with masks left.
@@ -68,11 +69,17 @@ class Rollout:
     """
 
     response: Tensor
-    nfe: Tensor
+    decisions: Tensor
+    price: Mapping[str, Tensor]
     committed_at: Tensor
     still_masked: Tensor
     ledger: Ledger
     steps: Steps | None = None
+
+    @property
+    def nfe(self) -> Tensor:
+        """Forwards of all kinds, ``[B]`` int64."""
+        return torch.stack(list(self.price.values())).sum(0)
 
 
 @torch.no_grad()
@@ -138,7 +145,8 @@ def rollout(
     readings.ledger.seconds = time.perf_counter() - start
     return Rollout(
         response=rows.response,
-        nfe=rows.nfe,
+        decisions=rows.step,
+        price=rows.price,
         committed_at=rows.committed_at,
         still_masked=(rows.response == denoiser.mask_id).any(1),
         ledger=readings.ledger,

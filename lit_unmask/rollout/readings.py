@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -123,6 +124,12 @@ class Readings:
         """Return the latest output for some rows ``[R]``, which are up to date."""
         assert self.seen is not None
         return self.seen.select(rows)
+
+    @property
+    def price(self) -> Mapping[str, Tensor]:
+        """``[B]`` forwards that a step with the latest output costs, by kind."""
+        assert self.seen is not None
+        return self.seen.price
 
     def _with_waiting(self, rows: Indices) -> Indices:
         """Return rows ``[R]`` and those in the queue that will begin in the state of one of them.
@@ -273,3 +280,5 @@ class Readings:
         self.seen.proposal[at], self.seen.confidence[at] = output.proposal, output.confidence
         for name, kept in self.seen.signals.items():
             kept[at] = output.signals[name]
+        for kind, price in self.seen.price.items():
+            price[rows] = output.price[kind]

@@ -115,9 +115,10 @@ class Rows:
         count, length = len(readings.prompt), self.decoding.gen_length
         device = readings.prompt.tokens.device
         self.response = torch.full((count, length), self.mask_id, device=device)
-        self.nfe = torch.zeros(count, dtype=torch.int64, device=device)
-        self.block = torch.zeros_like(self.nfe)
-        self.block_steps = torch.zeros_like(self.nfe)
+        self.step = torch.zeros(count, dtype=torch.int64, device=device)
+        self.price: dict[str, Tensor] = {}
+        self.block = torch.zeros_like(self.step)
+        self.block_steps = torch.zeros_like(self.step)
         self.finished = torch.zeros(count, dtype=torch.bool, device=device)
         self.committed_at = torch.full_like(self.response, -1)
         self.position_block = torch.arange(length, device=device) // self.decoding.block_length
@@ -152,16 +153,16 @@ class Rows:
         ahead = _Ahead.of(left.clip(max=most_steps), self.response.device)
         place = upload(rows, self.response.device)
         asked = place[ahead.row]
-        answer = self._ask_in_calls(asked, self.nfe[asked] + ahead.offset)
+        answer = self._ask_in_calls(asked, self.step[asked] + ahead.offset)
         stop = ahead.stop(answer.commit.any(1))
         at = ahead.first + stop
         commit = answer.commit[at]
         self._count(place, stop + 1)
         done = self._reveal(place, commit, answer.eligible[at])
-        before = self.host.nfe[rows]
+        before = self.host.step[rows]
         self._fetch(rows, place, commit.any(1), done)
         if answer.steps is not None:
-            taken = ahead.taken(self.host.nfe[rows] - before)
+            taken = ahead.taken(self.host.step[rows] - before)
             self.recorded.append(answer.steps.select(taken) if most_steps > 1 else answer.steps)
 
     def _ask_in_calls(self, rows: Tensor, index: Tensor) -> _Answer:
@@ -218,8 +219,10 @@ class Rows:
         return distribution.forced(chosen)
 
     def _count(self, rows: Tensor, steps: Tensor) -> None:
-        """Charge each row for its steps ``[R]``."""
-        self.nfe[rows] += steps
+        """Charge each row for its steps ``[R]``, by the price of what the denoiser said."""
+        self.step[rows] += steps
+        for kind, cost in self.readings.price.items():
+            self.price.setdefault(kind, torch.zeros_like(self.step))[rows] += steps * cost[rows]
         self.block_steps[rows] += steps
 
     def _reveal(self, rows: Tensor, commit: Tensor, eligible: Tensor) -> Tensor:
@@ -235,10 +238,10 @@ class Rows:
         """
         proposal = self.readings.of(rows).proposal
         self.response[rows] = torch.where(commit, proposal, self.response[rows])
-        step = (self.nfe[rows, None] - 1).expand_as(commit)
+        step = (self.step[rows, None] - 1).expand_as(commit)
         self.committed_at[rows] = torch.where(commit, step, self.committed_at[rows])
         changed_at = self.readings.changed_at
-        changed_at[rows] = torch.where(commit.any(1), self.nfe[rows], changed_at[rows])
+        changed_at[rows] = torch.where(commit.any(1), self.step[rows], changed_at[rows])
         done = ~(eligible & ~commit).any(1)
         done |= self.block_steps[rows] >= self.decoding.block_length
         self.block[rows] += done
@@ -257,7 +260,9 @@ class Rows:
             changed: ``[R]`` bool, rows that committed.
             done: ``[R]`` bool, rows whose block is done.
         """
-        columns = self.nfe[place], self.block_steps[place], self.finished[place], changed, done
+        nfe = torch.stack([price[place] for price in self.price.values()]).sum(0)
+        counts = self.step[place], nfe, self.block_steps[place]
+        columns = *counts, self.finished[place], changed, done
         read = self.host.fetch(rows, (self.response[place], *columns)) != 0
         self.readings.mark_changed(rows[read[:, 0]])
         self.readings.mark_entered(rows[read[:, 1]], self.response, self.block)
