@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "denoisers": ["types", "rows", "denoisers"],
     "tasks": ["types", "errors", "files", "verification", "tasks"],
     "rollout": [
-        *("types", "distributions", "randomness", "policies.base"),
+        *("types", "rows", "randomness", "policies.base"),
         *("denoisers.base", "denoisers.cache", "rollout"),
     ],
     "sandbox": ["errors", "sandbox"],

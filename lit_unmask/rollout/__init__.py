@@ -1,8 +1,7 @@
 """The decoding loop and what belongs to it."""
 
 from lit_unmask.randomness import Noise
-from lit_unmask.rollout.approximation import Approximate
-from lit_unmask.rollout.decoding import Decoding
+from lit_unmask.rollout.decoding import Approximate, Decoding
 from lit_unmask.rollout.ledger import Ledger
 from lit_unmask.rollout.loop import Listener, Progress, Rollout, rollout
 from lit_unmask.rollout.scheduling import Scheduling

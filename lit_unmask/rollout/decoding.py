@@ -5,8 +5,53 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lit_unmask.rollout.approximation import Approximate
 from lit_unmask.rollout.scheduling import Scheduling
+
+
+@dataclass(frozen=True)
+class Approximate:
+    """Savings that change trajectories. ``lit_unmask.drift`` measures by how much.
+
+    They belong to ``decoding`` and hold for whatever a callback decodes on top of it, heuristics
+    and baselines too, so that what is compared was decoded alike. Where a callback asks for blocks
+    that a cache makes no sense with, it is refused before any work starts. Demonstrations for
+    others are recorded exactly or not at all, and a results store does not compare approximate
+    runs with exact ones.
+
+    Attributes:
+        cache: Block-wise cache of keys and values, as in Fast-dLLM (arXiv 2505.22618). The first
+            forward of a block is a full one, whose keys and values are kept; in the later forwards
+            of the block only a part of the tokens is computed, which attends to what was kept of
+            the rest. With ``dual`` that part is the block, with ``prefix`` the block and all that
+            comes after it; a shifted denoiser computes the token before it too. Other positions
+            keep the signals of the full forward. ``none`` computes everything.
+        early_stop: Whether a row is finished once it has committed an end token and everything
+            before it. The remaining masks then become that token, without being charged.
+
+    Raises:
+        ValueError: If there is no such cache.
+    """
+
+    cache: Literal["none", "prefix", "dual"] = "none"
+    early_stop: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.cache not in ("none", "prefix", "dual"):
+            raise ValueError(f"cache={self.cache!r} must be 'none', 'prefix' or 'dual'")
+
+    def check_blocks(self, gen_length: int, block_length: int) -> None:
+        """Refuse a cache that would never be used.
+
+        Raises:
+            ValueError: If there is a cache and the only block is the whole response.
+        """
+        if self.cache != "none" and block_length == gen_length:
+            raise ValueError(
+                f"approximate.cache={self.cache!r} keeps keys and values of what lies outside the "
+                f"current block, and with block_length={block_length} equal to gen_length there "
+                "is no other block; choose a smaller block_length or approximate.cache='none'"
+            )
 
 
 @dataclass(frozen=True)
@@ -34,7 +79,7 @@ class Decoding:
     temperature: float = 0.0
     on_empty: Literal["force", "wait"] = "force"
     scheduling: Scheduling = Scheduling()  # noqa: RUF009  (frozen)
-    approximate: Approximate = Approximate()  # noqa: RUF009  (frozen)
+    approximate: Approximate = Approximate()
 
     def __post_init__(self) -> None:
         """Check the values."""

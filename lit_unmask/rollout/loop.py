@@ -1,4 +1,7 @@
-"""The only decoding loop: bring readings up to date, let the rows act, drop the finished ones.
+"""The only decoding loop.
+
+A step reads as the paper does: what the denoiser says of the rows, what the policy does about it,
+what is written. See :meth:`Loop.step`; ``benchmarks/plain_loop.py`` is the same without savings.
 
 Rows are independent of each other. Each has its own block, its own step count and its own noise,
 keyed by (seed, rollout, step, position), so that what else is in the batch, in which order rows
@@ -13,19 +16,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.policies.base import Policy
-from lit_unmask.randomness import Noise
+from lit_unmask.randomness import ACTION, Noise, uniform
 from lit_unmask.rollout.decoding import Decoding
-from lit_unmask.rollout.host import upload
+from lit_unmask.rollout.forwards import Forwards
 from lit_unmask.rollout.ledger import Ledger
-from lit_unmask.rollout.readings import Readings
-from lit_unmask.rollout.rows import Rows
-from lit_unmask.types import SPEED, Prompt, Signals, Steps
+from lit_unmask.rollout.lookahead import Asked, Lookahead
+from lit_unmask.rollout.state import Edit, Indices, RowState, total, upload
+from lit_unmask.rows import Rows
+from lit_unmask.types import SPEED, Observation, Prompt, Reading, Signals, Steps
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,107 @@ class Rollout:
     @property
     def nfe(self) -> Tensor:
         """Forwards of all kinds, ``[B]`` int64."""
-        return torch.stack(list(self.price.values())).sum(0)
+        return total(self.price)
+
+
+@dataclass(frozen=True)
+class Action(Rows):
+    """What a policy does, ``M`` times.
+
+    Attributes:
+        action: ``[M, ...]``, in the form of its distribution.
+        chosen: ``[M, L]`` bool, eligible positions that it opens.
+        commit: ``[M, L]`` bool, the same with forced positions.
+        log_prob: ``[M]`` float32 of the action, or None if nothing is recorded.
+    """
+
+    action: Tensor
+    chosen: Tensor
+    commit: Tensor
+    log_prob: Tensor | None
+
+
+@dataclass
+class Loop:
+    """The step of the loop, and what it needs.
+
+    Attributes:
+        state: The rows.
+        forwards: The denoiser.
+        policy: Chooses the positions to commit.
+        lookahead: Who is asked, and about how many steps.
+        record: Whether to keep every step.
+    """
+
+    state: RowState
+    forwards: Forwards
+    policy: Policy
+    lookahead: Lookahead
+    record: bool
+
+    def __post_init__(self) -> None:
+        """Begin with nothing recorded."""
+        self.recorded: list[Steps] = []
+
+    def step(self, rows: Indices) -> None:
+        """Let rows ``[R]`` take a step, or as many as pass until something is written."""
+        said = self.forwards.of(rows)
+        for asked in self.lookahead.over(rows):
+            seen = observe(self.state, said, asked)
+            action = self.act(seen, asked)
+            self.state.write(reveal(action, said, asked))
+            if action.log_prob is not None:
+                done = action.action, action.chosen, action.log_prob
+                steps = Steps(asked.row, asked.index, seen, *done)
+                self.recorded.append(steps.select(asked.taken(self.state)))
+
+    def act(self, seen: Observation, asked: Asked) -> Action:
+        """Return what the policy does, asked in calls of one shape if need be."""
+        scheduling, ledger = self.state.decoding.scheduling, self.forwards.ledger
+        noise = self.forwards.noise
+        draws = uniform(
+            noise.seed, noise.rollout[asked.row], asked.index, seen.masked.shape[1], ACTION
+        )
+        if not scheduling.deterministic:
+            ledger.policy_rows += len(seen)
+            return self._act(seen, draws)
+        actions = []
+        for part in torch.arange(len(seen), device=draws.device).split(scheduling.static_rows):
+            filled = scheduling.filled(part)
+            ledger.policy_rows += len(filled)
+            action = self._act(seen.select(filled), draws[filled])
+            actions.append(action.select(slice(len(part))))
+        return Action.cat(actions)
+
+    def _act(self, seen: Observation, draws: Tensor) -> Action:
+        distribution = self.policy(seen)
+        action = distribution.sample(draws)
+        chosen = commit = distribution.positions(action) & seen.eligible
+        if self.state.decoding.on_empty == "force":
+            commit = distribution.forced(chosen) & seen.eligible
+        log_prob = distribution.log_prob(action) if self.record else None
+        return Action(action, chosen, commit, log_prob)
+
+
+def observe(state: RowState, said: Reading, asked: Asked) -> Observation:
+    """Return what the policy sees of each row at the steps that it is asked about."""
+    row, speed = asked.row, state.prompt.speed
+    masked = state.masked(row)
+    told = {} if speed is None else {SPEED.name: speed[row]}
+    return Observation(
+        masked=masked,
+        eligible=masked & state.in_block(row),
+        confidence=said.confidence[row],
+        time=asked.index.float() / masked.shape[1],
+        signals={name: value[row] for name, value in said.signals.items()} | told,
+    )
+
+
+def reveal(action: Action, said: Reading, asked: Asked) -> Edit:
+    """Return the write of each row's first action that commits anything, or of its last one."""
+    stop = asked.stop(action.commit.any(1))
+    where = action.commit[asked.first + stop]
+    return Edit(asked.rows, asked.at, stop + 1, where, said.proposal[asked.at])
 
 
 @torch.no_grad()
@@ -114,44 +217,51 @@ def rollout(
             not have one number a row, a policy that is told the wanted speed is not, or a compiled
             denoiser would be called with any shapes.
     """
+    start, signals = time.perf_counter(), policy.signals | signals
+    check(policy, prompt, noise, signals)
+    check_shapes(denoiser, decoding)
+    denoiser.check_length(prompt, decoding.gen_length)
+    state = RowState(denoiser, prompt, decoding)
+    forwards = Forwards(denoiser, state, noise, signals)
+    loop = Loop(state, forwards, policy, Lookahead(state, signals), record)
+    host, ledger = state.host, forwards.ledger
+    while len(waiting := (~host.finished).nonzero()[0]):
+        lengths = state.lengths[waiting] + decoding.gen_length
+        rows = waiting[: decoding.scheduling.admitted(lengths.tolist())]
+        loop.step(rows)
+        ledger.charged = int(host.nfe.sum())
+        if listener is not None:
+            finished = upload(rows[host.finished[rows]], state.device)
+            left = len(waiting) - len(finished)
+            counts = len(prompt), left, ledger.charged, ledger.computed
+            listener(Progress(*counts, finished, state.response))
+    ledger.seconds = time.perf_counter() - start
+    return Rollout(
+        response=state.response,
+        decisions=state.step,
+        price=state.price,
+        committed_at=state.committed_at,
+        still_masked=(state.response == denoiser.mask_id).any(1),
+        ledger=ledger,
+        steps=Steps.cat(loop.recorded) if loop.recorded else None,
+    )
+
+
+def check(policy: Policy, prompt: Prompt, noise: Noise, signals: Signals) -> None:
+    """Refuse rows without noise of their own, and a policy that is not told what it wants to know.
+
+    Raises:
+        ValueError: If there is not one rollout number a row, or no wanted speed.
+    """
     if noise.rollout.shape != (len(prompt),):
         raise ValueError(
             f"noise.rollout has shape {tuple(noise.rollout.shape)}, not ({len(prompt)},)"
         )
-    if SPEED in policy.signals | signals and prompt.speed is None:
+    if SPEED in signals and prompt.speed is None:
         raise ValueError(
             f"policy {type(policy).__name__} is told the wanted speed and prompt.speed is None; "
             "wrap it in lit_unmask.policies.Paced"
         )
-    check_shapes(denoiser, decoding)
-    start = time.perf_counter()
-    denoiser.check_length(prompt, decoding.gen_length)
-    readings = Readings(denoiser, prompt, decoding, noise, policy.signals | signals)
-    rows = Rows(policy, readings, record)
-    lengths = readings.lengths + decoding.gen_length
-    device, unfinished = prompt.tokens.device, np.arange(len(prompt))
-    while len(unfinished):
-        running = unfinished[: decoding.scheduling.admitted(lengths[unfinished].tolist())]
-        rows.advance(running)
-        over = rows.host.finished
-        finished = upload(running[over[running]], device)
-        unfinished = unfinished[~over[unfinished]]
-        readings.release(finished)
-        if listener is not None:
-            charged = int(rows.host.nfe.sum())
-            counts = len(prompt), len(unfinished), charged, readings.ledger.computed
-            listener(Progress(*counts, finished, rows.response))
-    readings.ledger.charged = int(rows.host.nfe.sum())
-    readings.ledger.seconds = time.perf_counter() - start
-    return Rollout(
-        response=rows.response,
-        decisions=rows.step,
-        price=rows.price,
-        committed_at=rows.committed_at,
-        still_masked=(rows.response == denoiser.mask_id).any(1),
-        ledger=readings.ledger,
-        steps=Steps.cat(rows.recorded) if rows.recorded else None,
-    )
 
 
 def check_shapes(denoiser: Denoiser, decoding: Decoding) -> None:

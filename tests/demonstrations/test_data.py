@@ -55,10 +55,10 @@ def test_the_update_is_the_mean_over_the_steps_of_the_batch(
     loss = torch.zeros(())
     for row in range(len(steps)):
         one = steps.select(torch.tensor([row]))
-        logits = fresh.network(replace(one, confidence=one.confidence[..., :1]).observation)[0]
+        logits = fresh.network(one.observation.within(Signals()))[0]
         first = int(one.masked[0].int().argmax()) // block_length * block_length
         for place in range(first, first + block_length):
-            if one.masked[0, place]:
+            if one.observation.masked[0, place]:
                 sign = 1 if one.chosen[0, place] else -1
                 loss = loss - torch.nn.functional.logsigmoid(sign * logits[place]) / 10
     expected = torch.autograd.grad(loss, list(fresh.parameters()))
@@ -159,7 +159,7 @@ def test_a_store_that_does_not_fit_is_named_before_any_work(
         ({"denoiser": tiny_dream}, r"are of denoiser .*model\.denoiser is"),
         ({"decoding": replace(FULL, gen_length=16)}, r"gen_length=8, and model.*gen_length=16"),
         ({"decoding": replace(FULL, block_length=2)}, r"block_length=2 must be a multiple .*=4"),
-        ({"policy": wide(top_p=4)}, r"looks at top_k=4.* have 2.*Demonstrate\.signals"),
+        ({"policy": wide(top_p=4)}, r"looks at top_k=4.* have top_k=2.*Demonstrate\.signals"),
         ({"policy": wide(speed=True)}, "is told the wanted speed"),
         ({"policy": wide(CountHead())}, "acts by TopKCount"),
     ]
