@@ -12,7 +12,7 @@ from torch import Tensor
 from lit_unmask.denoisers import Denoiser
 from lit_unmask.denoisers.cache import Kept, KeyValues, Span
 from lit_unmask.types import Prompt, Reading, Signals
-from tests.denoisers.conftest import MASK, PAD, SHAPE, make_prompt, make_response
+from tests.denoisers.conftest import MASK, PAD, SHAPE, make_prompt, make_response, values
 
 ALL = Signals(top_k=3, names={"entropy", "hidden"})
 ROWS, PROMPT, LENGTH, BLOCK = 4, 6, 8, 2
@@ -73,7 +73,8 @@ def keep(denoiser: Denoiser, prompt: Prompt, base: Tensor) -> KeyValues:
 
 def of_span(output: Reading, span: Span) -> Reading:
     rows = torch.arange(len(span.start))[:, None]
-    return output._map(lambda value: value[rows, span.positions])
+    cut = {name: value[rows, span.positions] for name, value in values(output).items()}
+    return Reading(cut.pop("proposal"), cut.pop("confidence"), cut)
 
 
 def assert_close(found: Reading, expected: Reading) -> None:
@@ -81,7 +82,7 @@ def assert_close(found: Reading, expected: Reading) -> None:
     atol = 1e-5
     assert torch.equal(found.proposal, expected.proposal)
     for name in ("confidence", "entropy", "hidden"):
-        one, other = getattr(found, name), getattr(expected, name)
+        one, other = values(found)[name], values(expected)[name]
         torch.testing.assert_close(one, other, atol=atol, rtol=0)
 
 
