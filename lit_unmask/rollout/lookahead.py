@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from lit_unmask.rollout.state import Indices, RowState, upload
-from lit_unmask.types import HIDDEN, Signals
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,9 @@ class Asked:
         starts = count.cumsum() - count
         layout = (*_runs(count), starts, count - 1, rows)
         sizes = [len(part) for part in layout]
-        uploaded = upload(np.concatenate(layout), state.device).split(sizes)
-        place, offset, first, last, at = uploaded
-        row = at[place]
+        place, offset, first, last, at = upload(np.concatenate(layout), state.device).split(sizes)
+        row, before = at[place], state.host.step[rows]
         index = state.step[row] + offset
-        before = state.host.step[rows]
         return cls(rows, at, row, index, first, last, place, offset, starts, before)
 
     def stop(self, acts: Tensor) -> Tensor:
@@ -79,31 +76,16 @@ def _runs(count: Indices) -> tuple[Indices, Indices]:
     return row, np.arange(len(row)) - (count.cumsum() - count)[row]
 
 
-class Lookahead:
-    """Who is asked, and about how many steps.
+def lookahead(state: RowState, rows: Indices, most: int) -> Iterator[Asked]:
+    """Ask rows ``[R]`` for a step, and those that wait for ``most`` until they write or finish.
 
-    Args:
-        state: The rows.
-        signals: What observations hold.
+    Without a change there is nothing new to ask the denoiser, but the time moves on. All rows are
+    then ready for a forward; without ``skip`` each is asked once.
     """
-
-    def __init__(self, state: RowState, signals: Signals) -> None:
-        self.state = state
-        decoding = state.decoding
-        # Without a change there is nothing new to ask the denoiser, but the time moves on.
-        self.again = decoding.scheduling.skip and decoding.on_empty == "wait"
-        # Asking ahead repeats the observation, which hidden states make large.
-        self.most = 1 if HIDDEN in signals else decoding.scheduling.lookahead
-
-    def over(self, rows: Indices) -> Iterator[Asked]:
-        """Ask rows ``[R]`` for a step, and those that commit nothing until they do or finish.
-
-        All are then ready for a forward. Without ``skip`` each is asked once.
-        """
-        yield Asked.of(self.state, rows, 1)
-        host = self.state.host
-        while self.again:
-            rows = rows[~host.stale[rows] & ~host.finished[rows]]
-            if not len(rows):
-                return
-            yield Asked.of(self.state, rows, self.most)
+    yield Asked.of(state, rows, 1)
+    decoding, host = state.decoding, state.host
+    while decoding.scheduling.skip and decoding.on_empty == "wait":
+        rows = rows[~host.stale[rows] & ~host.finished[rows]]
+        if not len(rows):
+            return
+        yield Asked.of(state, rows, most)

@@ -25,10 +25,10 @@ from lit_unmask.randomness import ACTION, Noise, uniform
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.forwards import Forwards
 from lit_unmask.rollout.ledger import Ledger
-from lit_unmask.rollout.lookahead import Asked, Lookahead
+from lit_unmask.rollout.lookahead import Asked, lookahead
 from lit_unmask.rollout.state import Edit, Indices, RowState, total, upload
 from lit_unmask.rows import Rows
-from lit_unmask.types import SPEED, Observation, Prompt, Reading, Signals, Steps
+from lit_unmask.types import HIDDEN, SPEED, Observation, Prompt, Reading, Signals, Steps
 
 
 @dataclass(frozen=True)
@@ -110,24 +110,25 @@ class Loop:
         state: The rows.
         forwards: The denoiser.
         policy: Chooses the positions to commit.
-        lookahead: Who is asked, and about how many steps.
         record: Whether to keep every step.
     """
 
     state: RowState
     forwards: Forwards
     policy: Policy
-    lookahead: Lookahead
     record: bool
 
     def __post_init__(self) -> None:
         """Begin with nothing recorded."""
         self.recorded: list[Steps] = []
+        # Asking ahead repeats the observation, which hidden states make large.
+        hidden = HIDDEN in self.forwards.signals
+        self.ahead = 1 if hidden else self.state.decoding.scheduling.lookahead
 
     def step(self, rows: Indices) -> None:
         """Let rows ``[R]`` take a step, or as many as pass until something is written."""
         said = self.forwards.of(rows)
-        for asked in self.lookahead.over(rows):
+        for asked in lookahead(self.state, rows, self.ahead):
             seen = observe(self.state, said, asked)
             action = self.act(seen, asked)
             self.state.write(reveal(action, said, asked))
@@ -223,7 +224,7 @@ def rollout(
     denoiser.check_length(prompt, decoding.gen_length)
     state = RowState(denoiser, prompt, decoding)
     forwards = Forwards(denoiser, state, noise, signals)
-    loop = Loop(state, forwards, policy, Lookahead(state, signals), record)
+    loop = Loop(state, forwards, policy, record)
     host, ledger = state.host, forwards.ledger
     while len(waiting := (~host.finished).nonzero()[0]):
         lengths = state.lengths[waiting] + decoding.gen_length

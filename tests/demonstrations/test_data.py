@@ -56,7 +56,7 @@ def test_the_update_is_the_mean_over_the_steps_of_the_batch(
     for row in range(len(steps)):
         one = steps.select(torch.tensor([row]))
         logits = fresh.network(one.observation.within(Signals()))[0]
-        first = int(one.masked[0].int().argmax()) // block_length * block_length
+        first = int(one.observation.masked[0].int().argmax()) // block_length * block_length
         for place in range(first, first + block_length):
             if one.observation.masked[0, place]:
                 sign = 1 if one.chosen[0, place] else -1

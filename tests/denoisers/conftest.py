@@ -22,7 +22,7 @@ from lit_unmask.denoisers import (
     Qwen3Diffusion,
     StockDenoiser,
 )
-from lit_unmask.types import Problem, Prompt
+from lit_unmask.types import Problem, Prompt, Reading
 
 SPECIAL = ["<|mdm_mask|>", "<|endoftext|>", "<|eot_id|>", "<|im_end|>", "<pad>", "<unk>"]
 WORDS = [*SPECIAL, "user", "assistant", *"abcdefghijkl"]
@@ -139,3 +139,9 @@ def qwen3(write_checkpoint: Writer) -> Qwen3Diffusion:
 def denoiser(request: pytest.FixtureRequest) -> Denoiser:
     """Each family in turn."""
     return request.getfixturevalue(request.param)
+
+
+def values(reading: Reading) -> dict[str, Tensor]:
+    """Return all that a reading says, by name."""
+    said = {"proposal": reading.proposal, "confidence": reading.confidence}
+    return said | dict(reading.signals)

@@ -12,7 +12,7 @@ from torch import Tensor
 from lit_unmask.denoisers import Denoiser
 from lit_unmask.denoisers.cache import Kept, KeyValues, Span
 from lit_unmask.types import Prompt, Reading, Signals
-from tests.denoisers.conftest import MASK, PAD, SHAPE, make_prompt, make_response
+from tests.denoisers.conftest import MASK, PAD, SHAPE, make_prompt, make_response, values
 
 ALL = Signals(top_k=3, names={"entropy", "hidden"})
 ROWS, PROMPT, LENGTH, BLOCK = 4, 6, 8, 2
@@ -73,7 +73,8 @@ def keep(denoiser: Denoiser, prompt: Prompt, base: Tensor) -> KeyValues:
 
 def of_span(output: Reading, span: Span) -> Reading:
     rows = torch.arange(len(span.start))[:, None]
-    return output._map(lambda value: value[rows, span.positions])
+    cut = {name: value[rows, span.positions] for name, value in values(output).items()}
+    return Reading(cut.pop("proposal"), cut.pop("confidence"), cut)
 
 
 def assert_close(found: Reading, expected: Reading) -> None:
@@ -81,7 +82,7 @@ def assert_close(found: Reading, expected: Reading) -> None:
     atol = 1e-5
     assert torch.equal(found.proposal, expected.proposal)
     for name in ("confidence", "entropy", "hidden"):
-        one, other = getattr(found, name), getattr(expected, name)
+        one, other = values(found)[name], values(expected)[name]
         torch.testing.assert_close(one, other, atol=atol, rtol=0)
 
 
@@ -124,8 +125,8 @@ def test_keeping_changes_no_bit_of_a_full_forward(
     store.slots = ROWS
     kept = denoiser(prompt, base, ALL, kept=Kept(store, SLOTS))
     plain = denoiser(prompt, base, ALL)
-    for name, value in vars(kept).items():
-        assert torch.equal(value, getattr(plain, name))
+    for name, value in values(kept).items():
+        assert torch.equal(value, values(plain)[name])
 
 
 @pytest.mark.parametrize("name", SPANS)
@@ -160,8 +161,8 @@ def test_what_is_kept_stays_as_it_is(denoiser: Denoiser, prompt: Prompt, base: T
     for span in SPANS.values():
         denoiser(prompt, changed(base), ALL, kept=Kept(store, SLOTS, span))
     again = denoiser(prompt, base, ALL, kept=kept)
-    for name, value in vars(first).items():
-        assert torch.equal(value, getattr(again, name))
+    for name, value in values(first).items():
+        assert torch.equal(value, values(again)[name])
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from lit_unmask.denoisers.cache import Kept, KeyValues
 from lit_unmask.policies import ConfidenceThreshold
 from lit_unmask.rollout import Decoding, Noise, Scheduling, rollout
 from lit_unmask.types import Prompt, Signals
-from tests.denoisers.conftest import PAD, Writer, make_prompt, make_response
+from tests.denoisers.conftest import PAD, Writer, make_prompt, make_response, values
 
 ALL = Signals(top_k=3, names={"entropy", "hidden"})
 STATIC = Decoding(8, 4, scheduling=Scheduling(deterministic=True, static_rows=3, static_tokens=4))
@@ -76,7 +76,7 @@ def test_compiled_layers_give_the_same_numbers(family: Any, write_checkpoint: Wr
     assert len(Counting.graphs) == 1
     assert torch.equal(found.proposal, expected.proposal)
     for name in ("confidence", "entropy", "hidden"):
-        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
+        torch.testing.assert_close(values(found)[name], values(expected)[name])
     assert dict(compiled.named_weights()).keys() == dict(plain.named_weights()).keys()
 
 
@@ -166,7 +166,7 @@ def test_generated_code_gives_the_same_numbers_within_rounding(mode: Any) -> Non
     assert torch.equal(found.proposal, expected.proposal)
     for name in ("confidence", "entropy", "hidden"):
         torch.testing.assert_close(
-            getattr(found, name), getattr(expected, name), atol=1e-4, rtol=1e-4
+            values(found)[name], values(expected)[name], atol=1e-4, rtol=1e-4
         )
     again = compiled(prompt, response, ALL)
     assert torch.equal(again.signals["hidden"], found.signals["hidden"])

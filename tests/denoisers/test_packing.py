@@ -14,7 +14,7 @@ from lit_unmask.denoisers import Denoiser, RemoteCode, packing
 from lit_unmask.denoisers.cache import Kept, KeyValues
 from lit_unmask.denoisers.memory import RowLimit
 from lit_unmask.types import Prompt, Reading, Signals
-from tests.denoisers.conftest import PAD, make_prompt, make_response
+from tests.denoisers.conftest import PAD, make_prompt, make_response, values
 
 ALL = Signals(top_k=3, names={"entropy", "hidden"})
 LENGTHS = [4, 9, 1, 4, 6, 9]
@@ -48,7 +48,7 @@ def assert_close(found: Reading, expected: Reading) -> None:
     for name in ("confidence", "entropy", "hidden"):
         # The stock networks take norms in float32.
         torch.testing.assert_close(
-            getattr(found, name), getattr(expected, name), atol=1e-6, rtol=0, check_dtype=False
+            values(found)[name], values(expected)[name], atol=1e-6, rtol=0, check_dtype=False
         )
 
 

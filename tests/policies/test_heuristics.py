@@ -174,8 +174,8 @@ def one_row(confidence, eligible=None, entropy=None):
     values = torch.tensor([confidence])
     masked = torch.ones(values.shape[:2], dtype=torch.bool)
     eligible = masked if eligible is None else torch.tensor([eligible]).bool()
-    entropy = None if entropy is None else torch.tensor([entropy])
-    return Observation(masked, eligible, values, torch.zeros(1), entropy)
+    signals = {} if entropy is None else {"entropy": torch.tensor([entropy])}
+    return Observation(masked, eligible, values, torch.zeros(1), signals)
 
 
 def test_threshold_by_hand():
@@ -235,7 +235,7 @@ def test_bad_arguments_are_named():
         EntropyBound(-0.1)
     with pytest.raises(ValueError, match="the margin needs 2"):
         Margin()(one_row([[0.5], [0.5]]))
-    with pytest.raises(ValueError, match=r"entropy is None"):
+    with pytest.raises(ValueError, match=r"no signal 'entropy'"):
         EntropyBound()(one_row([[0.5], [0.5]]))
     with pytest.raises(ValueError, match="temperature=0"):
         LearnedPolicy(ConfidenceTransformer(width=16, feed_forward=8), temperature=0)

@@ -69,7 +69,7 @@ def test_the_speed_learns_from_the_first_update_on():
     assert all(weight.grad.abs().max() > 1e-5 for weight in told.speed_mlp.parameters())
     logits = told(observe())
     assert logits.isfinite().all()
-    same = replace(observe(), speed=torch.full((4,), 3.0))
+    same = replace(observe(), signals={"speed": torch.full((4,), 3.0)})
     assert (told(same) - logits).abs().amax(1).min() > 1e-3  # at 0 too
 
 

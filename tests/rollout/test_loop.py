@@ -21,8 +21,9 @@ def assert_same(result, expected):
 
 
 def pick(result, rows):
-    names = ("response", "nfe", "committed_at", "still_masked")
-    return replace(result, **{name: getattr(result, name)[rows] for name in names})
+    names = ("response", "decisions", "committed_at", "still_masked")
+    picked = {name: getattr(result, name)[rows] for name in names}
+    return replace(result, **picked, price={n: price[rows] for n, price in result.price.items()})
 
 
 @torch.no_grad()
