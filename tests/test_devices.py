@@ -12,15 +12,33 @@ from lightning.pytorch import Callback
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from lit_unmask.callbacks import Completions, UnmaskingStats, WarmStart
+from lit_unmask.callbacks import (
+    AccuracyNFE,
+    Baseline,
+    Comparison,
+    Completions,
+    Inspection,
+    UnmaskingStats,
+    WarmStart,
+)
 from strict_device import STRICT, Elsewhere, StrictDevice
 from toys import make_data, make_module, make_trainer, small_policy
 
 from lit_unmask.denoisers import Denoiser
 from lit_unmask.experts import Expert
-from lit_unmask.policies import ConfidenceThreshold, EntropyBound, LowConfidence
+from lit_unmask.policies import (
+    ConfidenceThreshold,
+    ConfidenceTransformer,
+    EntropyBound,
+    LearnedPolicy,
+    LowConfidence,
+    Paced,
+)
+from lit_unmask.rewards import NearTarget
 from lit_unmask.rollout import Approximate, Decoding, Scheduling
 from lit_unmask.rounds import Rounds
+from lit_unmask.speed import Budget
+from lit_unmask.tuning import HeuristicGrid
 from tests.cuda.conftest import decode
 from tests.cuda.test_rollouts import HEADS, policies
 
@@ -99,6 +117,8 @@ class Accelerator(CPUAccelerator):
 
 
 FULL = Decoding(8, 8, temperature=1.0)
+SPEEDY = LearnedPolicy(ConfidenceTransformer(16, 2, 16, speed=True))
+BASELINES = {"threshold": Baseline(ConfidenceThreshold(0.9), 4)}
 RUNS: dict[str, tuple[dict[str, Any], list[Callback]]] = {
     "every term of the loss": (
         {"rounds": Rounds(group_size=4, num_iterations=2, kl_weight=0.1, entropy_weight=0.1,
@@ -109,16 +129,26 @@ RUNS: dict[str, tuple[dict[str, Any], list[Callback]]] = {
         {"decoding": FULL, "experts": {"e": Expert(ConfidenceThreshold(0.9), 2, 1)}},
         [],
     ),
-    "callbacks": ({}, [UnmaskingStats(), Completions(), WarmStart(EntropyBound(0.3), 4)]),
+    "a wanted speed": (
+        {"policy": Paced(2.0, SPEEDY), "pace": Budget([2.0, 4.0]), "reward": NearTarget(2.0)},
+        [],
+    ),
+    "callbacks": (
+        {},
+        [UnmaskingStats(), Completions(), WarmStart(EntropyBound(0.3), 4), AccuracyNFE(BASELINES),
+         Inspection(1, 2, BASELINES),
+         Comparison({"low": HeuristicGrid(LowConfidence, [2], [4])}, "compared")],
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_training_and_validation_stay_on_the_device(
-    name: str, tiny_llada: Denoiser, tmp_path: Path
+    name: str, tiny_llada: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     settings, callbacks = RUNS[name]
-    module = make_module(copy.deepcopy(tiny_llada), small_policy(), **settings)
+    module = make_module(copy.deepcopy(tiny_llada), **({"policy": small_policy()} | settings))
     trainer = make_trainer(
         tmp_path,
         *callbacks,
@@ -133,3 +163,6 @@ def test_training_and_validation_stay_on_the_device(
     with StrictDevice():
         trainer.fit(module, datamodule=make_data())
     assert trainer.global_step == 2
+    # Afterwards all are in one place again.
+    assert {weight.device.type for weight in module.policy.parameters()} == {"cpu"}
+    assert module.denoiser.device.type == "cpu"
