@@ -90,9 +90,13 @@ class Comparison(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare the best checkpoint."""
+        assert isinstance(pl_module, LitUnmask)
         if not trainer.interrupted and trainer.is_global_zero and not is_fast_dev_run(trainer):
             best = _load_best(trainer, pl_module)
+            # Lightning has moved the policy to the CPU by now, and not what it does not know of.
+            pl_module.policy.to(pl_module.denoiser.device)
             self._compare(trainer, pl_module, best)
+            pl_module.policy.to(pl_module.device)
         trainer.strategy.barrier("comparison")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -100,7 +100,7 @@ def run_section(section: Section, job: Job, seconds: float, note: Callable[[Resu
             start_new_session=True,
             env=_environment(),
         )
-    seen, state = -1, "cut"
+    seen, state = -1, "stopped"
     try:
         while time.monotonic() - start < seconds:
             code = process.poll()
@@ -111,6 +111,8 @@ def run_section(section: Section, job: Job, seconds: float, note: Callable[[Resu
                 state = "done" if code == 0 else "failed"
                 break
             time.sleep(_LOOK)
+        else:
+            state = "cut"
     finally:
         _end(process)
         result = _result(file, state, start, seconds)
@@ -154,5 +156,6 @@ def _last_words(section: Section, state: str, cap: float, log: Path) -> dict[str
     printed = log.read_text(errors="replace")
     place = printed.rfind("Traceback (most recent call last)")
     text = printed[place:] if state == "failed" and place >= 0 else printed
-    why = f"cut after {cap:.0f} s" if state == "cut" else "ended with an error"
+    said = {"cut": f"cut after {cap:.0f} s", "failed": "ended with an error"}
+    why = said.get(state, "stopped with the check")
     return {"failed": f"section {section.letter} {why}", "traceback": text[-LONGEST_TRACEBACK:]}

@@ -18,8 +18,8 @@ from lit_unmask.cli import main
 from lit_unmask.pretrain.cli import main as pretrain
 
 WARM_UP, STEPS = 50, 250
-DEMO_SECONDS = 170.0
-"""What the README promises of two CPU cores, about."""
+DEMO_SECONDS = 262.0
+"""What the README says of two CPU cores."""
 
 
 class Pace(Callback):
