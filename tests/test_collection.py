@@ -83,8 +83,11 @@ def test_experts_leave_the_rollouts_of_the_policy_as_they_are(steered, tiny_llad
     alone = collector(tiny_llada, {}).play(problems(), SEED)
     batch = steered[1]
     mine = batch.steps.select(batch.steps.rollout < 24)
-    for name in ("rollout", "index", "masked", "confidence", "action", "log_prob"):
+    for name in ("rollout", "index", "action", "log_prob"):
         assert torch.equal(getattr(mine, name), getattr(alone.steps, name)), name
+    for name in ("masked", "confidence"):
+        seen = (getattr(steps.observation, name) for steps in (mine, alone.steps))
+        assert torch.equal(*seen), name
     assert torch.equal(batch.rewards[:24], alone.rewards)
     logged = {name for name in alone.diagnostics if name not in ("row_forwards", "rollout_seconds",
                                                                  "rollouts_per_s")}  # fmt: skip
@@ -124,14 +127,14 @@ def test_expert_steps_are_likely_by_the_mixture_over_all_masked_positions(steere
     outside = 0
     for row in theirs:
         one = steps.select(torch.tensor([row]))
-        logits = players.policy.network(one.observation)[0].tolist()
-        log_p = 0.0
-        for logit, masked, opened in zip(logits, one.masked[0], one.chosen[0], strict=True):
+        seen, log_p = one.observation, 0.0
+        logits = players.policy.network(seen)[0].tolist()
+        for logit, masked, opened in zip(logits, seen.masked[0], one.chosen[0], strict=True):
             if masked:
                 log_p += -math.log1p(math.exp(-logit if opened else logit))
         expected = math.log(4 / 8 * math.exp(log_p) + 1 / 8)
         assert float(one.log_prob) == pytest.approx(expected, abs=1e-5)
-        outside += int(one.masked.sum()) > 4
+        outside += int(one.observation.masked.sum()) > 4
         assert one.observation.confidence.shape[-1] == 1 and not one.observation.signals
     assert outside  # positions count that no expert in blocks might have opened
 
@@ -151,7 +154,8 @@ def test_ratios_are_those_of_the_mixture(steered, moved: bool) -> None:
     total = 0.0
     for row in batch.expert[batch.steps.rollout].nonzero().squeeze(1).tolist():
         one = batch.steps.select(torch.tensor([row]))
-        new = Bernoulli(policy.network(one.observation), one.masked).log_prob(one.chosen)
+        seen = one.observation
+        new = Bernoulli(policy.network(seen), seen.masked).log_prob(one.chosen)
         ratio = (0.5 * new.exp() + 1 / 8) / one.log_prob.exp()
         assert moved or float(ratio) == pytest.approx(1, abs=1e-5)
         rollout = int(one.rollout)

@@ -14,12 +14,12 @@ from lit_unmask.denoisers.memory import RowLimit
 from lit_unmask.evaluation import encode_groups
 from lit_unmask.policies import ConfidenceThreshold
 from lit_unmask.rollout import Decoding, Scheduling
-from lit_unmask.types import Reading, Prompt, Signals
+from lit_unmask.types import Prompt, Reading, Signals
 from tests.cuda.conftest import LENGTH, assert_same, decode, placed
 
 pytestmark = pytest.mark.gpu
 
-ALL = Signals(top_k=3, entropy=True, hidden=True)
+ALL = Signals(3, {"entropy", "hidden"})
 # Of the hidden states, relative to those in float64 on the CPU, and of a probability.
 TOLERANCES = {torch.float32: (1e-5, 1e-4), torch.bfloat16: (3e-2, 0.2)}
 MANY = {"cuda": 4096, "cpu": 24}
@@ -46,8 +46,8 @@ def test_a_denoiser_says_what_it_says_on_the_cpu(
     exact = ask(placed(bundled, torch.device("cpu"), torch.float64), prompt, response)
     found = ask(placed(bundled, device, dtype), prompt, response)
     hidden, probability = TOLERANCES[dtype]
-    assert exact.hidden is not None and found.hidden is not None
-    error = float((found.hidden.double() - exact.hidden).norm() / exact.hidden.norm())
+    states = exact.signals["hidden"]
+    error = float((found.signals["hidden"].double() - states).norm() / states.norm())
     record_property("relative error of the hidden states", error)
     assert error < hidden
     assert float((found.confidence - exact.confidence).abs().max()) < probability

@@ -166,7 +166,7 @@ def _readings(result: Rollout) -> torch.Tensor:
     """Return confidences in the order of rollouts and steps."""
     assert result.steps is not None
     order = (result.steps.rollout * 1000 + result.steps.index).argsort()
-    return result.steps.confidence[order].cpu()
+    return result.steps.observation.confidence[order].cpu()
 
 
 def test_the_company_of_a_row_seldom_flips_it_in_bfloat16(

@@ -69,8 +69,8 @@ def test_a_row_does_not_see_the_others(denoiser: Denoiser) -> None:
     before = denoiser(prompt, response, ALL, lengths=LENGTHS)
     response[1] = make_response(1, LENGTH, seed=9)[0]
     after = denoiser(prompt, response, ALL, lengths=LENGTHS)
-    for name, value in vars(after).items():
-        same = (value == getattr(before, name)).flatten(1).all(1)
+    for name, value in values(after).items():
+        same = (value == values(before)[name]).flatten(1).all(1)
         assert same[[0, 2, 3, 4, 5]].all(), name
     assert not torch.equal(after.signals["hidden"][1], before.signals["hidden"][1])
 

@@ -59,9 +59,10 @@ def trajectory(result):
         result.nfe.tolist(),
         result.committed_at.tolist(),
         result.still_masked.tolist(),
+        [getattr(result.steps, name)[order].tolist() for name in ("rollout", "index", "action")],
         [
-            getattr(result.steps, name)[order].tolist()
-            for name in ("rollout", "index", "masked", "eligible", "confidence", "time", "action")
+            getattr(result.steps.observation, name)[order].tolist()
+            for name in ("masked", "eligible", "confidence", "time")
         ],
     )
 
