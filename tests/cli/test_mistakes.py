@@ -84,3 +84,29 @@ def test_a_stage_needs_its_sets(run: Run, base: Path, stage: str, key: str) -> N
     code, _, errors = run(stage, "--config", base, f"--data.{key}", "null")
     assert code == 2
     assert f"data.{key} is not set" in sentence(errors)
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+@pytest.mark.parametrize("word", ["last", "best"])
+def test_a_checkpoint_that_a_word_does_not_find_is_refused(
+    run: Run, base: Path, stage: str, word: str
+) -> None:
+    code, output, errors = run(stage, "--config", base, f"--ckpt_path={word}")
+    assert code == 2
+    assert output == ""
+    assert f"ckpt_path={word}" in sentence(errors)
+
+
+def test_a_monitor_of_learning_rates_needs_a_logger(run: Run, base: Path) -> None:
+    monitor = "--trainer.callbacks+=lightning.pytorch.callbacks.LearningRateMonitor"
+    code, _, errors = run("fit", "--config", base, monitor, "--trainer.logger=false")
+    assert code == 2
+    assert "LearningRateMonitor" in sentence(errors)
+
+
+def test_a_flag_in_front_of_a_configuration_is_warned_of(run: Run, base: Path) -> None:
+    flag = "--trainer.max_steps=7"
+    _, _, errors = run("fit", flag, "--config", base, "--print_config")
+    assert "warning: a --config overwrites" in errors
+    assert "--trainer.max_steps" in errors
+    assert "warning" not in run("fit", "--config", base, flag, "--print_config")[2]
