@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from lit_unmask.demonstrations import ImitationData
 from lit_unmask.errors import ConfigurationError
@@ -84,12 +84,19 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
             folders.add(callback.dirpath)
     for folder in sorted(str(f) for f in folders if f):
         check_folder(folder)
-    _check_callbacks(trainer)
+    _check_callbacks(trainer, data)
 
 
-def _check_callbacks(trainer: Trainer) -> None:
+def _check_callbacks(trainer: Trainer, data: TaskDataModule) -> None:
     """Refuse callbacks that Lightning itself would refuse in the midst of its own start."""
+    logged = ("train/", *(f"val/{name}/" for name in data.val))
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        strict = isinstance(callback, EarlyStopping) and callback.strict
+        if strict and not callback.monitor.startswith(logged):
+            raise ConfigurationError(
+                f"monitor={callback.monitor} of EarlyStopping is not logged; choose a metric that "
+                f"begins with one of {', '.join(logged)}"
+            )
         if isinstance(callback, LearningRateMonitor) and not trainer.loggers:
             raise ConfigurationError(
                 "trainer.logger=false and the callback LearningRateMonitor exclude each other; set "

@@ -110,3 +110,20 @@ def test_a_flag_in_front_of_a_configuration_is_warned_of(run: Run, base: Path) -
     assert "warning: a --config overwrites" in errors
     assert "--trainer.max_steps" in errors
     assert "warning" not in run("fit", "--config", base, flag, "--print_config")[2]
+
+
+def test_early_stopping_needs_a_metric_that_is_logged(run: Run, base: Path) -> None:
+    stop = "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping"
+    added = stop, "--trainer.callbacks.monitor=val/dice/reward"
+    code, _, errors = run("fit", "--config", base, *added)
+    assert code == 2
+    said = sentence(errors)
+    assert "val/dice/reward" in said
+    assert "val/coins/" in said
+
+
+def test_nothing_is_advertised(run: Run, base: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        code, output, errors = run("validate", "--config", base)
+    assert code == 0
+    assert "seamless" not in output + errors + caplog.text
