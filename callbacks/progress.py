@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+from rich import get_console
 from rich.progress import TaskID
 
 from lit_unmask.module import LitUnmask
@@ -15,7 +19,8 @@ class RolloutProgressBar(RichProgressBar):
 
     The line counts finished rows and shows rows left, NFE so far and the share of forwards that
     skipping and sharing saved; a round of rollouts is long
-    work, and Lightning's own bars only move between rounds.
+    work, and Lightning's own bars only move between rounds. Where the output is no terminal, a
+    line every few rounds says round, reward, accuracy, NFE and seconds left.
 
     ```yaml
     callbacks:
@@ -25,13 +30,36 @@ class RolloutProgressBar(RichProgressBar):
     Args:
         refresh_rate: Redraws a second; 0 switches the display off.
         leave: Whether finished bars stay.
+        every: Rounds between two lines where the output is no terminal.
     """
 
-    def __init__(self, refresh_rate: int = 10, leave: bool = False) -> None:
+    def __init__(self, refresh_rate: int = 10, leave: bool = False, every: int = 5) -> None:
         super().__init__(refresh_rate=refresh_rate, leave=leave)
         # One line for each display, hidden between rollouts: Lightning looks its own lines up by
         # their place, which removing a line would shift.
         self._line: tuple[object, TaskID] | None = None
+        self._every, self._begun, self._first = every, 0.0, 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count seconds."""
+        super().on_train_start(trainer, pl_module)
+        self._begun, self._first = time.monotonic(), trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Print a line every few rounds where no bar is seen."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        done, whole = trainer.global_step, trainer.estimated_stepping_batches
+        # Not where it stands in for a bar that was switched off, nor on ranks but the first.
+        hidden = not self.is_enabled or not trainer.is_global_zero or get_console().is_terminal
+        if hidden or done % self._every:
+            return
+        metrics = trainer.progress_bar_metrics
+        said = [f"{n} {metrics[n]:.3g}" for n in ("reward", "accuracy", "nfe") if n in metrics]
+        each = (time.monotonic() - self._begun) / max(done - self._first, 1)
+        left = f"{each * (whole - done):.0f} s left" if whole != float("inf") else "no end set"
+        print(", ".join([f"round {done} of {whole}", *said, left]), flush=True)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Listen to the module's rollouts."""

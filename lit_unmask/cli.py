@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import signal
 import sys
 import warnings
@@ -22,7 +23,7 @@ from torch.utils.tensorboard.summary import hparams
 from lit_unmask.callbacks import Trajectories
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.module import LitUnmask
-from lit_unmask.preflight import check, check_checkpoint, check_problems
+from lit_unmask.preflight import check, check_checkpoint, check_problems, check_word
 from lit_unmask.rehearsal import Rehearsal
 from lit_unmask.tasks.datamodule import TaskDataModule, attached_data, is_fast_dev_run
 
@@ -162,6 +163,8 @@ class UnmaskCLI(LightningCLI):
             self._add_trajectories()
             if self.subcommand is not None:
                 check(self.subcommand, self.trainer, self.model, self.datamodule)
+                word = self._get(self.config_init, "ckpt_path")
+                check_word(word, self.subcommand, self.trainer)
         except (
             ValueError, OSError, RuntimeError, ImportError, MisconfigurationException,
         ) as error:  # fmt: skip
@@ -252,6 +255,24 @@ def _sentence(message: str) -> str:
     return " ".join(dict.fromkeys(telling or lines))
 
 
+def _warn_of_early_flags(arguments: list[str]) -> None:
+    """Warn of settings in front of a configuration, which overwrites those that it has too."""
+    flags = [argument.split("=")[0] for argument in arguments if argument.startswith("--")]
+    last = max((place for place, flag in enumerate(flags) if flag == "--config"), default=0)
+    early = [flag for flag in flags[:last] if "." in flag or flag == "--seed_everything"]
+    if early:
+        said = "a --config overwrites what stands in front of it; put it before"
+        print(f"warning: {said} {', '.join(early)}", file=sys.stderr)
+
+
+class _NoTips(logging.Filter):
+    """A filter that leaves out what Lightning advertises."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is of interest."""
+        return "Tip: For seamless cloud" not in record.getMessage()
+
+
 # Warnings about Lightning's own code, or about what is meant to be so.
 _EXPECTED_WARNINGS = (
     r".*isinstance\(treespec, LeafSpec\)",
@@ -260,14 +281,19 @@ _EXPECTED_WARNINGS = (
 )
 
 
+_NO_TIPS = _NoTips()
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     for pattern in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", pattern)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_NO_TIPS)
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     try:
         given = sys.argv[1:] if arguments is None else arguments
         first = given[0] if given else None
+        _warn_of_early_flags(given)
         kind = PlanCLI if first == "plan" else UnmaskCLI
         kind(arguments, first)
     except ConfigurationError as error:

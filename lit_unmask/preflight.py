@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from lit_unmask.demonstrations import ImitationData
 from lit_unmask.errors import ConfigurationError
@@ -84,6 +84,51 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
             folders.add(callback.dirpath)
     for folder in sorted(str(f) for f in folders if f):
         check_folder(folder)
+    _check_callbacks(trainer, data)
+
+
+def _check_callbacks(trainer: Trainer, data: TaskDataModule) -> None:
+    """Refuse callbacks that Lightning itself would refuse in the midst of its own start."""
+    logged = ("train/", *(f"val/{name}/" for name in data.val))
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        strict = isinstance(callback, EarlyStopping) and callback.strict
+        if strict and not callback.monitor.startswith(logged):
+            raise ConfigurationError(
+                f"monitor={callback.monitor} of EarlyStopping is not logged; choose a metric that "
+                f"begins with one of {', '.join(logged)}"
+            )
+        if isinstance(callback, LearningRateMonitor) and not trainer.loggers:
+            raise ConfigurationError(
+                "trainer.logger=false and the callback LearningRateMonitor exclude each other; set "
+                "a logger, or leave the callback out"
+            )
+
+
+def check_word(word: str | Path | None, stage: str, trainer: Trainer) -> None:
+    """Check that a checkpoint that is named by ``last`` or ``best`` is there.
+
+    Args:
+        word: The setting ``ckpt_path``.
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+        trainer: The trainer, whose callbacks know where checkpoints are.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    if word == "best":
+        raise ConfigurationError(
+            f"ckpt_path=best is known only to the process that trained, not to {stage}; give the "
+            "path of a checkpoint"
+        )
+    if word != "last":
+        return
+    for callback in trainer.checkpoint_callbacks:
+        # The same search as Lightning's, which goes on with a warning where it finds nothing.
+        if isinstance(callback, ModelCheckpoint) and any(callback._find_last_checkpoints(trainer)):
+            return
+    raise ConfigurationError(
+        "ckpt_path=last finds no last checkpoint; give the path of one, or leave ckpt_path out"
+    )
 
 
 def check_problems(stage: str, data: TaskDataModule, callbacks: Sequence[Callback] = ()) -> None:

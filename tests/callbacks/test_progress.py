@@ -71,6 +71,20 @@ def test_output_to_a_file_stays_readable(
     assert len(output.splitlines()) < 12
 
 
+def test_rounds_are_told_where_no_bar_is_seen(
+    tiny_llada: LLaDA, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bar = RolloutProgressBar(every=2)
+    trainer = make_trainer(tmp_path, bar, enable_progress_bar=True, max_steps=4)
+    trainer.fit(make_module(tiny_llada), datamodule=make_data())
+    lines = re.findall(r"^round .*", capsys.readouterr().out, re.MULTILINE)
+    number = r"-?[\d.e+-]+"
+    told = rf"reward {number}, accuracy {number}, nfe {number}, \d+ s left"
+    assert [bool(re.fullmatch(f"round {n} of 4, {told}", line)) for n, line in
+            zip((2, 4), lines, strict=True)] == [True, True]  # fmt: skip
+    assert lines[-1].endswith(", 0 s left")
+
+
 def test_it_can_be_switched_off(
     tiny_llada: LLaDA, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

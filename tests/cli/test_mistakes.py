@@ -84,3 +84,46 @@ def test_a_stage_needs_its_sets(run: Run, base: Path, stage: str, key: str) -> N
     code, _, errors = run(stage, "--config", base, f"--data.{key}", "null")
     assert code == 2
     assert f"data.{key} is not set" in sentence(errors)
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+@pytest.mark.parametrize("word", ["last", "best"])
+def test_a_checkpoint_that_a_word_does_not_find_is_refused(
+    run: Run, base: Path, stage: str, word: str
+) -> None:
+    code, output, errors = run(stage, "--config", base, f"--ckpt_path={word}")
+    assert code == 2
+    assert output == ""
+    assert f"ckpt_path={word}" in sentence(errors)
+
+
+def test_a_monitor_of_learning_rates_needs_a_logger(run: Run, base: Path) -> None:
+    monitor = "--trainer.callbacks+=lightning.pytorch.callbacks.LearningRateMonitor"
+    code, _, errors = run("fit", "--config", base, monitor, "--trainer.logger=false")
+    assert code == 2
+    assert "LearningRateMonitor" in sentence(errors)
+
+
+def test_a_flag_in_front_of_a_configuration_is_warned_of(run: Run, base: Path) -> None:
+    flag = "--trainer.max_steps=7"
+    _, _, errors = run("fit", flag, "--config", base, "--print_config")
+    assert "warning: a --config overwrites" in errors
+    assert "--trainer.max_steps" in errors
+    assert "warning" not in run("fit", "--config", base, flag, "--print_config")[2]
+
+
+def test_early_stopping_needs_a_metric_that_is_logged(run: Run, base: Path) -> None:
+    stop = "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping"
+    added = stop, "--trainer.callbacks.monitor=val/dice/reward"
+    code, _, errors = run("fit", "--config", base, *added)
+    assert code == 2
+    said = sentence(errors)
+    assert "val/dice/reward" in said
+    assert "val/coins/" in said
+
+
+def test_nothing_is_advertised(run: Run, base: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        code, output, errors = run("validate", "--config", base)
+    assert code == 0
+    assert "seamless" not in output + errors + caplog.text
