@@ -33,6 +33,7 @@ from lit_unmask.plan.forwards import heuristic_nfe
 from lit_unmask.plan.memory import Shape, memory_of_evaluation
 from lit_unmask.policies import ConfidenceThreshold, EntropyBound, LowConfidence, Margin, Random
 from lit_unmask.rollout import Decoding
+from lit_unmask.store import Store
 from lit_unmask.tuning import HeuristicGrid
 
 LIMITS = {"limit_val_batches": None, "limit_test_batches": None, "limit_predict_batches": None}
@@ -208,14 +209,13 @@ def test_an_evaluation_takes_what_was_planned(
         main(["plan", f"--config={file}", "--stage=test", "--json", "--plan.rate=1"])
     works = {work["name"]: work for work in json.loads(capsys.readouterr().out)["work"]}
     main(["test", f"--config={file}", "--trainer.logger=false"])
-    runs = {run["key"]: run for run in map(json.loads, (store / "runs.jsonl").open())}
     taken, rows = Counter[str](), Counter[str]()
-    for outcome in map(json.loads, (store / "outcomes.jsonl").open()):
-        run = runs[outcome["run"]]
-        if run["policy"] != "Random" and run["seed"]:
+    for run in Store(store).runs():
+        if run.policy != "Random" and run.seed:
             continue  # a copy of what was computed with the first seed
-        taken[run["stage"]] += outcome["nfe_by_kind"]["fresh"]
-        rows[run["stage"]] += 1
+        for outcome in Store(store).outcomes(run).values():
+            taken[run.stage] += outcome.nfe_by_kind["fresh"]
+            rows[run.stage] += 1
     tuning = works["coins, tuning (settings: 8, seeds: 2)"]
     assert rows["tuning"] == tuning["rollouts"]
     assert set(tuning["computed"].values()) == {taken["tuning"]}
