@@ -11,8 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
-from lit_unmask.callbacks.figures import frontier_figure
-from lit_unmask.callbacks.tensorboard import tensorboard
+from lit_unmask.callbacks.figures import frontier_figure, tensorboard
 from matplotlib.figure import Figure
 from rich import get_console
 from rich.box import SIMPLE_HEAD

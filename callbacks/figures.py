@@ -1,10 +1,13 @@
-"""Figures of accuracy against forwards."""
+"""Figures of accuracy against forwards, and the TensorBoard that they go to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
 
 from lit_unmask.frontier import Point, pareto_front
 
@@ -86,3 +89,11 @@ def path_figure(
     if baselines:
         axes.legend(fontsize=8, loc="lower right")
     return figure
+
+
+def tensorboard(trainer: Trainer) -> SummaryWriter | None:
+    """Return the writer of the trainer's first TensorBoard logger, or None without one."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+            return logger.experiment
+    return None

@@ -107,7 +107,7 @@ MAY_IMPORT = {
         *("frontier", "tuning", "tasks", "module", "preflight", "imitation", "callbacks"),
         *("denoisers.base", "store", "evaluation_set", "sweep", "trace", "inspection", "rewards"),
         *("trajectories", "viewer", "files", "sharing", "demonstrations", "experts"),
-        *("report.cells", "report.heatmap"),
+        "report.heatmap",
     ],
     "plan": [
         *("types", "errors", "module", "denoisers", "rollout", "tasks", "sandbox"),

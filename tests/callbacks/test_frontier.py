@@ -20,7 +20,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation import evaluate
 from lit_unmask.policies import LowConfidence, Random
 from lit_unmask.sharing import save_policy
-from lit_unmask.store import FILE, Store
+from lit_unmask.store import FILE, Outcome, Run, Store
 from lit_unmask.tuning import HeuristicGrid
 from lit_unmask.types import Observation
 
@@ -243,7 +243,7 @@ def test_a_checkpoint_of_another_policy_is_refused(tiny_llada: LLaDA, tmp_path: 
 
 def test_something_else_in_the_folder_is_left_alone(tiny_llada: LLaDA, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("mine\n")
-    with pytest.raises(ConfigurationError, match="store.sqlite: its end is cut off"):
+    with pytest.raises(ConfigurationError, match="file is not a database"):
         run_test(tiny_llada, tmp_path, Frontier(GRIDS, str(tmp_path)))
     assert (tmp_path / FILE).read_text() == "mine\n"
 
