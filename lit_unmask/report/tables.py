@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from lit_unmask.report.families import AREAS, FamilyAreas
 from lit_unmask.report.reading import Dataset, Setting
 from lit_unmask.statistics import Estimate
 
-# Rows up to which tables are open that the summary stands for.
-_DETAIL_ROWS = 20
+_DETAIL_ROWS = 20  # up to which tables are open that the summary stands for
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Table:
 
     Attributes:
         title: What it shows.
-        note: What a reader must know to read it; may be empty.
+        note: What one must know to read it; may be empty.
         columns: Heads of the columns.
         rows: Cells, one list a row.
         names: Number of columns, from the left, that hold names and not numbers.
@@ -38,7 +37,7 @@ class Table:
     columns: list[str]
     rows: list[list[str]]
     names: int = 1
-    strong: frozenset[int] = field(default_factory=frozenset)
+    strong: frozenset[int] = frozenset()
     open_rows: int = 60
 
     @property
@@ -69,8 +68,7 @@ def number(value: float, digits: int) -> str:
 
 def signed(value: float, digits: int) -> str:
     """Write a number with its sign, unless it is zero."""
-    text = number(value, digits)
-    return f"+{text}" if value > 0 and float(text) != 0 else text
+    return "+" * (round(value, digits) > 0) + number(value, digits)
 
 
 def points(estimate: Estimate) -> str:
@@ -216,11 +214,11 @@ def differences_table(analysis: Analysis) -> Table:
         columns=["first", "second", *AREAS],
         rows=[
             [
-                difference.first.family.name,
-                difference.second.family.name + " *" * difference.second.chosen_on_test,
-                *(with_interval(difference.differences[name], 3) for name in AREAS),
+                one.first.family.name,
+                one.second.family.name + " *" * one.second.chosen_on_test,
+                *(with_interval(one.differences[name], 3) for name in AREAS),
             ]
-            for difference in analysis.differences
+            for one in analysis.differences
         ],
         names=2,
         open_rows=_DETAIL_ROWS,

@@ -12,7 +12,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lit_unmask.callbacks import (
     AccuracyNFE,
     Baseline,
-    Comparison,
     Demonstrate,
     Frontier,
     SpeedSweep,
@@ -58,7 +57,6 @@ def cell(block_length: int) -> Cell:
 # By name: makes the callback with a block length of its own, and says when it decodes.
 CALLBACKS: dict[str, tuple[Maker, str]] = {
     "AccuracyNFE": (lambda to, n: AccuracyNFE({"low": Baseline(Counted(2), n)}), "fit"),
-    "Comparison": (lambda to, n: Comparison(grids(n), str(to)), "test"),
     "Frontier": (lambda to, n: Frontier(grids(n), str(to / "store")), "test"),
     "Trajectories": (
         lambda to, n: Trajectories(f"{to}.html", baselines={"low": Baseline(Counted(2), n)}),

@@ -82,7 +82,7 @@ def test_test_fills_a_store_and_prints_the_results(
     assert [mine[p.uid].nfe for p in problems] == expected.nfe.tolist()
 
     output = capsys.readouterr().out
-    assert "coins: 5 test problems" in output
+    assert "coins: 5 held-out problems" in output
     assert f"{expected.accuracy:.3f}" in output and f"{expected.mean_nfe:.1f}" in output
     assert "lit-unmask-report" in output
 
@@ -97,7 +97,7 @@ def test_a_second_run_and_new_settings_compute_what_is_new(
         assert Counting.steps == 2 * 2  # tuning and test, 8 positions in fours
     before = contents(tmp_path / "store")
     more = {"low": HeuristicGrid(Counting, [4, 8], [8])}
-    options = FrontierOptions(seeds=[0, 1], policy_name=None, test_all=True)
+    options = FrontierOptions(seeds=[0, 1], policy_name=None, tested="all")
     run_test(tiny_llada, tmp_path, Frontier(more, str(tmp_path / "store"), options=options))
     assert Counting.steps == 4 + 4 + 2 * 2  # fours with seed 1, eights with both
     after = contents(tmp_path / "store")
@@ -112,9 +112,9 @@ def test_only_settings_on_a_front_are_tested_unless_all_are_asked_for(
     grids = {"low confidence": HeuristicGrid(LowConfidence, [1], [1, 2, 4, 8])}
     tuning = {"coins": Coins("tuning", 12)}
     tested = []
-    for test_all in (False, True):
-        folder = tmp_path / str(test_all)
-        options = FrontierOptions(policy_name=None, test_all=test_all)
+    for which in ("fronts", "all"):
+        folder = tmp_path / which
+        options = FrontierOptions(policy_name=None, tested=which)
         run_test(tiny_llada, tmp_path, Frontier(grids, str(folder), options=options), tuning=tuning)
         store = Store(folder)
         tested.append({run.block_length for run in store.runs() if run.stage == "test"})
