@@ -109,8 +109,9 @@ def save_points(
         rows = [{"dataset": name, **one.as_row()} for name in points for one in points[name]]
         replace_file(folder / file, json.dumps(rows, indent=1).encode())
         files.append(str(folder / file))
-    for name, points in tested.items():
-        figure = frontier_figure(points, tuned[name], f"{name}: accuracy against forwards")
+    for name in tested:
+        title = f"{name}: accuracy against forwards"
+        figure = frontier_figure(tested[name], tuned[name], title)
         files.append(f"{folder}/frontier{f'-{name}' if len(tested) > 1 else ''}.png")
         figure.savefig(files[-1], dpi=120)
         if writer is not None:

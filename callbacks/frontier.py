@@ -40,7 +40,7 @@ class FrontierOptions:
         policy_name: What to call the module's own policy; None leaves it out.
         block_lengths: Block lengths of the learned policies; None means that of the module's
             ``eval_decoding``.
-        seeds: Seeds of the noise. What depends on none is computed once.
+        seeds: Seeds of the noise; None is the module's. What depends on none is computed once.
         tested: Settings of heuristics to run on the test problems: those on their fronts of the
             tuning problems, the closest ones there to the first policy (in full diffusion and of
             all settings), see :func:`~lit_unmask.tuning.choose`, or all.
@@ -56,7 +56,7 @@ class FrontierOptions:
 
     policy_name: str | None = "policy"
     block_lengths: list[int] | None = None
-    seeds: list[int] = field(default_factory=lambda: [0])
+    seeds: list[int] | None = field(default_factory=lambda: [0])
     tested: Literal["fronts", "closest", "all"] = "fronts"
     validate: bool = False
     chunk: int = 64
@@ -110,6 +110,7 @@ class Frontier(Callback):
         self.grids, self.folder, self.options = grids, Path(folder), options
         self.checkpoints = checkpoints or {}
         self._stored: dict[str, Policy] = {}
+        self._seeds: list[int] = []
         self._pairs: list[tuple[EvaluationSet, EvaluationSet]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -117,7 +118,7 @@ class Frontier(Callback):
         if stage not in self._stages():
             return
         assert isinstance(pl_module, LitUnmask)
-        if not self.options.seeds or self.options.chunk < 1:
+        if self.options.seeds == [] or self.options.chunk < 1:
             raise ConfigurationError(
                 f"options of Frontier: seeds={self.options.seeds} must not be empty and "
                 f"chunk={self.options.chunk} must be at least 1"
@@ -178,6 +179,7 @@ class Frontier(Callback):
             return
         ranks = TrainerRanks(trainer)
         sweep = Sweep(self.folder, ranks, module.grader, module.notify, self.options.chunk)
+        self._seeds = self.options.seeds or [module.eval_seed]
         tuned: dict[str, list[Point]] = {}
         tested: dict[str, list[Point]] = {}
         for pair in self._pairs:
@@ -224,9 +226,7 @@ class Frontier(Callback):
             mine = [candidate for candidate in chosen if candidate.contender.name == name]
             before = sweep.computed
             for candidate in mine:
-                seeds = {
-                    seed: sweep.outcomes(problems, candidate, seed) for seed in self.options.seeds
-                }
+                seeds = {seed: sweep.outcomes(problems, candidate, seed) for seed in self._seeds}
                 points.append(summarise(candidate.contender, seeds))
             if sweep.ranks.rank == 0:
                 get_console().print(

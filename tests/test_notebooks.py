@@ -49,7 +49,7 @@ HOLDS = {
 }
 IMAGES = {
     "01_train_and_watch": 3,
-    "02_frontier": 2,
+    "02_frontier": 1,
     "03_transfer": 1,
     "04_your_own_decoder": 1,
 }

@@ -182,7 +182,7 @@ def _(callback: Frontier, asked: Asked, prompt_tokens: int) -> Iterator[Work]:
         for block in blocks
         for _ in range(policies)
     ]
-    heuristics, seeds = _by_name(asked, callback.grids, decoding), len(options.seeds)
+    heuristics, seeds = _by_name(asked, callback.grids, decoding), len(options.seeds or [0])
     policy = Tried.all(learned, seeds)
     all_of_them, fronts = [], []
     for nfe, draws in zip(heuristics, _drawing(callback.grids, decoding), strict=True):

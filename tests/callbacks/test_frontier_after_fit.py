@@ -93,14 +93,16 @@ def test_fit_ends_with_a_comparison_of_the_best_checkpoint(
 
 def test_a_heuristic_can_be_tested_against_others(tiny_llada: LLaDA, tmp_path: Path) -> None:
     folder = tmp_path / "results"
-    options = FrontierOptions(policy_name="mine", results=str(folder))
+    options = FrontierOptions(policy_name="mine", results=str(folder), seeds=None)
     comparison = Frontier(GRIDS, str(tmp_path / "store"), options=options)
     sets = {"a": Coins("test", 3), "b": Coins("test", 5, seed=1)}
     tuning = {name: Coins("tuning", 2) for name in sets}
     trainer = make_trainer(tmp_path, comparison)
     module, data = make_module(tiny_llada, LowConfidence(2)), make_data(test=sets, tuning=tuning)
+    module.eval_seed = 5
     trainer.test(module, datamodule=data, verbose=False)
     rows = json.loads((folder / "results.json").read_text())
+    assert {row["seed"] for row in rows} == {5}
     mine = [row for row in rows if row["name"] == "mine"]
     assert [row["kind"] for row in mine] == ["heuristic", "heuristic"]
     assert [(row["dataset"], row["num_problems"]) for row in mine] == [("a", 3), ("b", 5)]
