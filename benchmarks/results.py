@@ -5,8 +5,7 @@
 Runs configs/frontier.yaml and configs/transfer.yaml for the policies in benchmarks/policies
 (``policy`` was trained on math and ``code-policy`` on code), and some of them with several noise
 seeds, into results stores under ``--stores``, and turns the stores into docs/results.md with its
-pictures. The noise seeds tell how often the report's tests find a difference where there is none,
-and where there is one. The policies of ``make study`` follow in tables of their own.
+pictures. The policies of ``make study`` follow in tables of their own.
 What a store holds is not computed again: a second run only writes the page anew.
 """
 

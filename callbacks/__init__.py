@@ -1,7 +1,6 @@
 """Lightning callbacks of lit_unmask; imported as ``lit_unmask.callbacks``."""
 
 from lit_unmask.callbacks.accuracy_nfe import AccuracyNFE, Baseline
-from lit_unmask.callbacks.comparison import Comparison
 from lit_unmask.callbacks.completions import Completions, PredictionWriter
 from lit_unmask.callbacks.demonstrate import Demonstrate
 from lit_unmask.callbacks.frontier import Frontier, FrontierOptions
@@ -19,7 +18,6 @@ __all__ = [
     "AccuracyNFE",
     "Baseline",
     "Cell",
-    "Comparison",
     "Completions",
     "Demonstrate",
     "Frontier",

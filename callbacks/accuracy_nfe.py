@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lit_unmask.callbacks.figures import path_figure
-from lit_unmask.callbacks.tensorboard import tensorboard
+from lit_unmask.callbacks.figures import path_figure, tensorboard
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation import Evaluation

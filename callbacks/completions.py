@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
-from lit_unmask.callbacks.tensorboard import tensorboard
+from lit_unmask.callbacks.figures import tensorboard
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation import Evaluation

@@ -1,11 +1,19 @@
-"""Figures of accuracy against forwards."""
+"""Figures of accuracy against forwards, and the TensorBoard that they go to."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from torch.utils.tensorboard import SummaryWriter
 
+from lit_unmask.files import replace_file
 from lit_unmask.frontier import Point, pareto_front
 
 # Okabe-Ito colours: distinguishable without full colour vision.
@@ -59,6 +67,58 @@ def frontier_figure(
     return figure
 
 
+def points_table(name: str, points: Sequence[Point]) -> Table:
+    """Return a table of test results for the console."""
+    title = f"{name}: {points[0].num_problems} held-out problems (BL: block length)"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0)
+    table.add_column("policy", no_wrap=True)
+    for column in ("BL", "accuracy", "95 % interval", "NFE", "tok/fwd", "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for point in points:
+        settings = ", ".join(f"{key} {value}" for key, value in point.params.items())
+        table.add_row(
+            f"{point.name}{f' ({settings})' if settings else ''}",
+            str(point.block_length),
+            f"{point.accuracy:.3f}",
+            f"{point.ci_low:.3f}-{point.ci_high:.3f}",
+            f"{point.nfe:.1f}",
+            f"{point.tokens_per_forward:.2f}",
+            f"{point.seconds:.1f}",
+            style="bold" if point.kind == "learned" else None,
+        )
+    return table
+
+
+def save_points(
+    trainer: Trainer, folder: Path, tested: dict[str, list[Point]], tuned: dict[str, list[Point]]
+) -> list[str]:
+    """Write results as files, and their figures into TensorBoard too.
+
+    Args:
+        trainer: The trainer, for its logger.
+        folder: Gets ``results.json``, ``tuning.json`` and a figure for each set.
+        tested: Points on the test problems, by set.
+        tuned: Points of the heuristics on the tuning problems, by set.
+
+    Returns:
+        The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files, writer = [], tensorboard(trainer)
+    for file, points in (("results.json", tested), ("tuning.json", tuned)):
+        rows = [{"dataset": name, **one.as_row()} for name in points for one in points[name]]
+        replace_file(folder / file, json.dumps(rows, indent=1).encode())
+        files.append(str(folder / file))
+    for name in tested:
+        title = f"{name}: accuracy against forwards"
+        figure = frontier_figure(tested[name], tuned[name], title)
+        files.append(f"{folder}/frontier{f'-{name}' if len(tested) > 1 else ''}.png")
+        figure.savefig(files[-1], dpi=120)
+        if writer is not None:
+            writer.add_figure(f"test/{name}/frontier", figure, trainer.global_step)
+    return files
+
+
 def path_figure(
     path: Sequence[tuple[int, float, float]],
     baselines: dict[str, tuple[float, float]],
@@ -86,3 +146,11 @@ def path_figure(
     if baselines:
         axes.legend(fontsize=8, loc="lower right")
     return figure
+
+
+def tensorboard(trainer: Trainer) -> SummaryWriter | None:
+    """Return the writer of the trainer's first TensorBoard logger, or None without one."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+            return logger.experiment
+    return None

@@ -7,14 +7,16 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from lit_unmask.callbacks.figures import points_table, save_points
 from lit_unmask.callbacks.ranks import TrainerRanks
 from rich import get_console
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation_set import EvaluationSet
@@ -27,7 +29,7 @@ from lit_unmask.store import Store
 from lit_unmask.sweep import Sweep, learned_candidate, on_fronts, summarise
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
-from lit_unmask.tuning import Candidate, HeuristicGrid, candidates
+from lit_unmask.tuning import Candidate, HeuristicGrid, candidates, choose
 
 
 @dataclass(frozen=True)
@@ -38,21 +40,29 @@ class FrontierOptions:
         policy_name: What to call the module's own policy; None leaves it out.
         block_lengths: Block lengths of the learned policies; None means that of the module's
             ``eval_decoding``.
-        seeds: Seeds of the noise. At token temperature 0 a deterministic heuristic gives the same
-            numbers with every seed, and is computed once.
-        test_all: Whether every setting is run on the test problems, instead of those on a front
-            of the tuning problems.
+        seeds: Seeds of the noise; None is the module's. What depends on none is computed once.
+        tested: Settings of heuristics to run on the test problems: those on their fronts of the
+            tuning problems, the closest ones there to the first policy (in full diffusion and of
+            all settings), see :func:`~lit_unmask.tuning.choose`, or all.
         validate: Whether ``lit-unmask validate`` reports on ``data.val``, as ``test`` does on
             ``data.test``.
         chunk: Problems that a rank computes before they are stored.
+        fit: Whether it runs when ``fit`` ends too, with the checkpoint that validation preferred if
+            a ``ModelCheckpoint`` monitors something, else with the last weights.
+        results: Folder of ``results.json`` and ``tuning.json`` (lists of rows) and of
+            ``frontier.png``, which goes into TensorBoard too.
+        next_step: A line to print at the end.
     """
 
     policy_name: str | None = "policy"
     block_lengths: list[int] | None = None
-    seeds: list[int] = field(default_factory=lambda: [0])
-    test_all: bool = False
+    seeds: list[int] | None = field(default_factory=lambda: [0])
+    tested: Literal["fronts", "closest", "all"] = "fronts"
     validate: bool = False
     chunk: int = 64
+    fit: bool = False
+    results: str | None = None
+    next_step: str = ""
 
 
 class Frontier(Callback):
@@ -100,6 +110,7 @@ class Frontier(Callback):
         self.grids, self.folder, self.options = grids, Path(folder), options
         self.checkpoints = checkpoints or {}
         self._stored: dict[str, Policy] = {}
+        self._seeds: list[int] = []
         self._pairs: list[tuple[EvaluationSet, EvaluationSet]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -107,7 +118,7 @@ class Frontier(Callback):
         if stage not in self._stages():
             return
         assert isinstance(pl_module, LitUnmask)
-        if not self.options.seeds or self.options.chunk < 1:
+        if self.options.seeds == [] or self.options.chunk < 1:
             raise ConfigurationError(
                 f"options of Frontier: seeds={self.options.seeds} must not be empty and "
                 f"chunk={self.options.chunk} must be at least 1"
@@ -122,6 +133,8 @@ class Frontier(Callback):
                 f"Frontier has several policies named {repeated}; rename a grid, a checkpoint or "
                 "options.policy_name"
             )
+        if self.options.tested == "closest" and not self._learned_policies(pl_module):
+            raise ConfigurationError("Frontier: options.tested='closest' needs a policy_name")
         try:
             self._heuristics(pl_module), self._learned(pl_module)
         except ValueError as error:
@@ -136,7 +149,16 @@ class Frontier(Callback):
         for problems in itertools.chain(*self._pairs):
             problems.check(pl_module.eval_decoding.gen_length)
         check_folder(self.folder)
+        check_folder(Path(self.options.results or self.folder))
         Store(self.folder)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Do the same with the best checkpoint, if asked to."""
+        if self.options.fit and not trainer.interrupted and not is_fast_dev_run(trainer):
+            source = _load_best(trainer, pl_module)
+            if trainer.is_global_zero:
+                get_console().print(f"testing {source} beside tuned heuristics")
+            self._measure(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run what the store lacks and print the test results."""
@@ -148,7 +170,8 @@ class Frontier(Callback):
             self._measure(trainer, pl_module)
 
     def _stages(self) -> tuple[str, ...]:
-        return ("test", "validate") if self.options.validate else ("test",)
+        options = self.options
+        return ("test", *["validate"] * options.validate, *["fit"] * options.fit)
 
     def _measure(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, LitUnmask)
@@ -156,25 +179,43 @@ class Frontier(Callback):
             return
         ranks = TrainerRanks(trainer)
         sweep = Sweep(self.folder, ranks, module.grader, module.notify, self.options.chunk)
-        for tuning, test in self._pairs:
-            tested = self._run_set(sweep, module, tuning, test)
+        self._seeds = self.options.seeds or [module.eval_seed]
+        tuned: dict[str, list[Point]] = {}
+        tested: dict[str, list[Point]] = {}
+        for pair in self._pairs:
+            name = pair[1].dataset
+            tuned[name], tested[name] = self._run_set(sweep, module, *pair)
             if trainer.is_global_zero:
-                get_console().print(_table(test.dataset, tested))
-        if trainer.is_global_zero:
-            get_console().print(
-                f"store:  {self.folder} ({sweep.counts})\nreport: lit-unmask-report {self.folder}"
-            )
+                get_console().print(points_table(name, tested[name]))
+        if not trainer.is_global_zero:
+            return
+        said = [f"store:  {self.folder} ({sweep.counts})\nreport: lit-unmask-report {self.folder}"]
+        if self.options.results is not None:
+            files = save_points(trainer, Path(self.options.results), tested, tuned)
+            said.append(f"files:  {', '.join(files)}")
+        # Not trainer.log_dir, which waits for all ranks while only the first one is here.
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                said.append(f"watch:  tensorboard --logdir {logger.root_dir}")
+        if self.options.next_step:
+            said.append(f"next:   {self.options.next_step}")
+        get_console().print("\n".join(said))
 
     def _run_set(
         self, sweep: Sweep, module: LitUnmask, tuning: EvaluationSet, test: EvaluationSet
-    ) -> list[Point]:
-        """Tune on one set and return the points of the other."""
+    ) -> tuple[list[Point], list[Point]]:
+        """Tune on one set; return the heuristics' points there and all points of the other."""
         learned, heuristics = self._learned(module), self._heuristics(module)
-        self._run_all(sweep, tuning, learned)
+        targets = self._run_all(sweep, tuning, learned)
         points = self._run_all(sweep, tuning, heuristics)
-        if not self.options.test_all:
-            heuristics = on_fronts(list(zip(heuristics, points, strict=True)))
-        return self._run_all(sweep, test, [*learned, *heuristics])
+        tuned = list(zip(heuristics, points, strict=True))
+        if self.options.tested != "all":
+            fronts = self.options.tested == "fronts"
+            heuristics = on_fronts(tuned) if fronts else choose(tuned, targets[0])
+        tested = self._run_all(sweep, test, [*learned, *heuristics])
+        own, alpha = (self.options.policy_name, "learned"), {"alpha": module.reward.alpha}
+        # The module's own policy is shown with what it was trained for.
+        return points, [replace(p, params=alpha) if (p.name, p.kind) == own else p for p in tested]
 
     def _run_all(
         self, sweep: Sweep, problems: EvaluationSet, chosen: list[Candidate]
@@ -185,9 +226,7 @@ class Frontier(Callback):
             mine = [candidate for candidate in chosen if candidate.contender.name == name]
             before = sweep.computed
             for candidate in mine:
-                seeds = {
-                    seed: sweep.outcomes(problems, candidate, seed) for seed in self.options.seeds
-                }
+                seeds = {seed: sweep.outcomes(problems, candidate, seed) for seed in self._seeds}
                 points.append(summarise(candidate.contender, seeds))
             if sweep.ranks.rank == 0:
                 get_console().print(
@@ -204,14 +243,14 @@ class Frontier(Callback):
             ConfigurationError: If there is no tuning set for one of them.
         """
         data = attached_data(trainer)
-        reported = data.test if stage == "test" else data.val
+        reported = data.val if stage == "validate" else data.test
         missing = sorted(set(reported) - set(data.tuning))
         if missing:
             raise ConfigurationError(
                 f"data.tuning has no set named {missing}, on which Frontier would tune heuristics"
             )
         for name, problems in reported.items():
-            label = name if stage == "test" else f"{name} (validation)"
+            label = f"{name} (validation)" if stage == "validate" else name
             yield label, data.tuning[name], problems
 
     def _heuristics(self, module: LitUnmask) -> list[Candidate]:
@@ -223,8 +262,9 @@ class Frontier(Callback):
 
     def _learned(self, module: LitUnmask) -> list[Candidate]:
         decoding = module.eval_decoding
+        place = module.denoiser.device  # when fit ends, Lightning has moved the policy to the CPU
         return [
-            learned_candidate(name, policy.to(module.device), replace(decoding, block_length=block))
+            learned_candidate(name, policy.to(place), replace(decoding, block_length=block))
             for name, policy in self._learned_policies(module)
             for block in self.options.block_lengths or [decoding.block_length]
         ]
@@ -248,20 +288,14 @@ def _load(name: str, path: str, module: LitUnmask) -> Policy:
     return policy.eval()
 
 
-def _table(name: str, points: list[Point]) -> Table:
-    title = f"{name}: {points[0].num_problems} test problems (BL: block length)"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=0)
-    table.add_column("policy", no_wrap=True)
-    for column in ("BL", "accuracy", "95 % interval", "NFE"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for point in points:
-        settings = ", ".join(f"{key} {value}" for key, value in point.params.items())
-        table.add_row(
-            f"{point.name}{f' ({settings})' if settings else ''}",
-            str(point.block_length),
-            f"{point.accuracy:.3f}",
-            f"{point.ci_low:.3f}-{point.ci_high:.3f}",
-            f"{point.nfe:.1f}",
-            style="bold" if point.kind == "learned" else None,
-        )
-    return table
+def _load_best(trainer: Trainer, module: LightningModule) -> str:
+    """Load the checkpoint that validation preferred on every rank; returns what to call it."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
+            stored: Any = None
+            if trainer.is_global_zero:
+                stored = torch.load(callback.best_model_path, map_location="cpu", weights_only=True)
+            stored = trainer.strategy.broadcast(stored)
+            module.load_state_dict(stored["state_dict"])
+            return f"round {stored['global_step']} (best {callback.monitor})"
+    return "the last round"

@@ -16,8 +16,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lit_unmask.callbacks.accuracy_nfe import Baseline
+from lit_unmask.callbacks.figures import tensorboard
 from lit_unmask.callbacks.inspection_figures import Portrait, figures
-from lit_unmask.callbacks.tensorboard import tensorboard
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imsave
 

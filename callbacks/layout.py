@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lit_unmask.callbacks.tensorboard import tensorboard
+from lit_unmask.callbacks.figures import tensorboard
 
 from lit_unmask.tasks.datamodule import attached_data
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lit_unmask.callbacks.tensorboard import tensorboard
+from lit_unmask.callbacks.figures import tensorboard
 from matplotlib.figure import Figure
 
 from lit_unmask.errors import ConfigurationError

@@ -9,7 +9,7 @@ from textwrap import indent
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_unmask.callbacks.accuracy_nfe import Baseline
-from lit_unmask.callbacks.tensorboard import tensorboard
+from lit_unmask.callbacks.figures import tensorboard
 from rich import get_console
 
 from lit_unmask.errors import ConfigurationError

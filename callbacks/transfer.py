@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from lit_unmask.callbacks.denoiser_turns import in_place_of
+from lit_unmask.callbacks.figures import tensorboard
 from lit_unmask.callbacks.ranks import TrainerRanks
-from lit_unmask.callbacks.tensorboard import tensorboard
-from lit_unmask.callbacks.transfer_cell import Cell
-from lit_unmask.callbacks.transfer_row import TransferRow
+from lit_unmask.callbacks.transfer_cell import Cell, TransferRow
 from rich import get_console
 
+from lit_unmask.denoisers.base import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation_set import EvaluationSet
 from lit_unmask.files import replace_file
 from lit_unmask.frontier import Point
 from lit_unmask.module import LitUnmask
 from lit_unmask.preflight import check_folder
-from lit_unmask.report.cells import CellRuns, write_cells
-from lit_unmask.report.heatmap import transfer_figure
+from lit_unmask.report.heatmap import CellRuns, transfer_figure, write_cells
 from lit_unmask.store import Store
 from lit_unmask.sweep import Sweep, best_setting, learned_candidate, most_accurate, summarise
 from lit_unmask.tasks.base import ProblemSet
@@ -269,3 +269,28 @@ def _said(point: Point) -> str:
     settings = ", ".join(f"{key} {value:g}" for key, value in point.params.items())
     name = f"{point.name}{f' ({settings})' if settings else ''}"
     return f"{name} BL {point.block_length} {point.accuracy:.3f} @ {point.nfe:.1f}"
+
+
+@contextmanager
+def in_place_of(own: Denoiser, guest: Denoiser, device: torch.device) -> Iterator[None]:
+    """Have another denoiser on a device for the time of a ``with``, and one's own on the CPU.
+
+    Their places are changed back afterwards, also if something fails. Nothing moves where both are
+    the same one or the device is the CPU, whose memory holds both in any case. A denoiser that a
+    device map or ranks have in its place stays there, as it does under every ``to``.
+
+    Args:
+        own: The denoiser that is on the device.
+        guest: The one to have there.
+        device: The device.
+    """
+    if guest is own or device.type == "cpu":
+        yield
+        return
+    own.to("cpu")
+    try:
+        guest.to(device)
+        yield
+    finally:
+        guest.to("cpu")
+        own.to(device)

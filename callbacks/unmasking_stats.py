@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lit_unmask.callbacks.tensorboard import tensorboard
+from lit_unmask.callbacks.figures import tensorboard
 
 from lit_unmask.module import LitUnmask
 from lit_unmask.types import Experience

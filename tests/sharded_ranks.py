@@ -93,15 +93,16 @@ def write_config(folder: Path, checkpoint: Path) -> Path:
     """Write a run of two rounds in which ranks have different numbers of forwards all the time.
 
     Five problems are an odd number, spare prompts are rolled out by one rank or by both, and the
-    comparison at the end, like the lessons at the start, by the first rank alone.
+    lessons at the start by the first rank alone; the frontier at the end is shared.
     """
     settings = toys.config(checkpoint, folder)
     threshold = {"class_path": THRESHOLD, "init_args": {"threshold": 0.5}}
     callbacks = {
         "AccuracyNFE": {"baselines": {"threshold": {"policy": threshold}}},
         "WarmStart": {"expert": threshold, "block_length": 4, "teaching": {"problems": 4}},
-        "Comparison": {
-            "folder": str(folder / "comparison"),
+        "Frontier": {
+            "folder": str(folder / "store"),
+            "options": {"fit": True, "results": str(folder / "comparison")},
             "grids": {"threshold": {"policy": THRESHOLD, "values": [0.5], "block_lengths": [4]}},
         },
     }

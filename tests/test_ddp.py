@@ -45,9 +45,10 @@ def write_config(file: Path, checkpoint: Path, folder: Path) -> Path:
             "init_args": {"baselines": {"threshold": {"policy": {"class_path": THRESHOLD}}}},
         },
         {
-            "class_path": "lit_unmask.callbacks.Comparison",
+            "class_path": "lit_unmask.callbacks.Frontier",
             "init_args": {
-                "folder": str(folder / "comparison"),
+                "folder": str(folder / "store"),
+                "options": {"fit": True, "results": str(folder / "comparison")},
                 "grids": {
                     "threshold": {"policy": THRESHOLD, "values": [0.5], "block_lengths": [4]}
                 },

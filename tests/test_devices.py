@@ -15,8 +15,9 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lit_unmask.callbacks import (
     AccuracyNFE,
     Baseline,
-    Comparison,
     Completions,
+    Frontier,
+    FrontierOptions,
     Inspection,
     UnmaskingStats,
     WarmStart,
@@ -137,7 +138,8 @@ RUNS: dict[str, tuple[dict[str, Any], list[Callback]]] = {
         {},
         [UnmaskingStats(), Completions(), WarmStart(EntropyBound(0.3), 4), AccuracyNFE(BASELINES),
          Inspection(1, 2, BASELINES),
-         Comparison({"low": HeuristicGrid(LowConfidence, [2], [4])}, "compared")],
+         Frontier({"low": HeuristicGrid(LowConfidence, [2], [4])}, "compared",
+                  options=FrontierOptions(fit=True, tested="closest"))],
     ),
 }  # fmt: skip
 

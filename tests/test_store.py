@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import warnings
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.store import Outcome, Run, Store
+from lit_unmask.store import FILE, Outcome, Run, Store
 
 
 def make_run(**changes: Any) -> Run:
@@ -67,7 +71,6 @@ def test_what_is_appended_is_read_back_by_another_store(tmp_path: Path) -> None:
         }
         assert reader.outcomes(other.key) == {"a": outcome("a", nfe=7)}
         assert reader.missing(run, ["x", "a", "y", "x"]) == ["x", "y"]
-        assert reader.complete(run) and not reader.complete(other)
 
 
 def test_an_open_store_sees_what_another_one_appends(tmp_path: Path) -> None:
@@ -94,18 +97,6 @@ def test_every_setting_but_the_name_makes_another_run() -> None:
     assert run.key == make_run(approximate={"early_stop": False, "cache": "none"}).key
 
 
-def test_runs_of_before_there_were_limits_are_found(tmp_path: Path) -> None:
-    store, run = Store(tmp_path), make_run()
-    store.append(run, [outcome("a")])
-    row = json.loads((tmp_path / "runs.jsonl").read_text())
-    assert row.pop("limits") == []
-    assert row["key"] == "522fe441e5e6d6d8"  # as it was then
-    (tmp_path / "runs.jsonl").write_text(f"{json.dumps(row)}\n")
-    assert Store(tmp_path).runs() == [run] and Store(tmp_path).outcomes(run) == {"a": outcome("a")}
-    limited = replace(run, limits=[{"seconds": 5.0}])
-    assert Store(tmp_path).missing(limited, ["a"]) == ["a"]
-
-
 def test_other_seeds_of_the_same_setting_are_found(tmp_path: Path) -> None:
     store, run = Store(tmp_path), make_run(seed=1)
     store.append(run, [outcome("a", nfe=1)])
@@ -117,100 +108,174 @@ def test_other_seeds_of_the_same_setting_are_found(tmp_path: Path) -> None:
     assert store.outcomes_of_other_seeds(make_run(seed=3, block_length=16)) == {}
 
 
-@pytest.mark.parametrize("cut", [1, 2, 40, 130])
-@pytest.mark.parametrize("name", ["runs.jsonl", "outcomes.jsonl"])
-def test_a_line_that_a_crash_tore_costs_that_line_alone(
-    tmp_path: Path, name: str, cut: int
-) -> None:
+def test_a_writer_that_dies_in_an_append_loses_that_append_alone(tmp_path: Path) -> None:
     first, last = make_run(), make_run(seed=1)
     Store(tmp_path).append(first, [outcome("a"), outcome("b")])
-    before = {file: (tmp_path / file).stat().st_size for file in ("runs.jsonl", "outcomes.jsonl")}
-    # A crash may leave anything of the last append, a run before its outcomes.
-    Store(tmp_path).append(last, [outcome("c")])
-    os.truncate(tmp_path / "outcomes.jsonl", before["outcomes.jsonl"])
-    with open(tmp_path / name, "ab") as file:
-        file.write(b'{"seed": 7, "uid": "torn"')
-    os.truncate(tmp_path / name, (tmp_path / name).stat().st_size - min(cut, 20))
-
-    assert set(Store(tmp_path).outcomes(first)) == {"a", "b"}
+    program = f"""if True:
+        import os, sqlite3
+        db = sqlite3.connect({str(tmp_path / FILE)!r}, isolation_level=None)
+        db.execute("PRAGMA cache_size = 1")  # what is over spills into the file before the commit
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("INSERT INTO runs SELECT 'torn', setting, fields FROM runs")
+        db.execute("UPDATE outcomes SET nfe = 99")
+        db.executemany("INSERT INTO outcomes SELECT 'torn', ? || uid, correct, nfe, nfe_by_kind, "
+            "tokens, still_masked, seconds FROM outcomes WHERE uid = 'a' AND run != 'torn'",
+            [(str(n),) for n in range(5000)])
+        os._exit(9)
+    """
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
+    assert (tmp_path / f"{FILE}-journal").stat().st_size, "nothing was left to undo"
     store = Store(tmp_path)
-    new = make_run(seed=2)
-    with pytest.warns(UserWarning, match=f"{name}: removed a last line that was cut off"):
-        store.append(new, [outcome("d")])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        store.append(last, [outcome("c")])
-    for reader in (store, Store(tmp_path)):
-        assert reader.runs() == [first, last, new]
-        assert [set(reader.outcomes(run)) for run in reader.runs()] == [{"a", "b"}, {"c"}, {"d"}]
-        assert all(line.endswith("}") for line in (tmp_path / name).read_text().splitlines())
+    assert store.runs() == [first] and set(store.outcomes("torn")) == set()
+    assert store.outcomes(first) == {"a": outcome("a"), "b": outcome("b")}
+    store.append(last, [outcome("c")])
+    assert set(Store(tmp_path).outcomes(last)) == {"c"}
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(min_value=0, max_value=10_000))
-def test_wherever_a_crash_cuts_the_next_append_completes_the_store(
-    tmp_path_factory: pytest.TempPathFactory, cut: int
+def test_an_append_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(make_run(), [outcome("b")])
+    for bad in (outcome("b", nfe=6), outcome("b", correct=1.5)):
+        with pytest.raises(ConfigurationError):
+            store.append(make_run(name="new"), [outcome("a"), bad])
+    assert Store(tmp_path).outcomes(make_run()) == {"b": outcome("b")}
+    assert [run.name for run in store.runs()] == ["threshold"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(min_value=0, max_value=1, exclude_max=True))
+def test_a_torn_file_is_refused_wherever_it_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, share: float
 ) -> None:
     folder = tmp_path_factory.mktemp("store")
-    rows = [outcome(uid) for uid in "abc"]
-    Store(folder).append(make_run(), rows)
-    size = (folder / "outcomes.jsonl").stat().st_size
-    os.truncate(folder / "outcomes.jsonl", cut % (size + 1))
-    store = Store(folder)
-    missing = store.missing(make_run(), "abc")
-    assert missing == list("abc")[3 - len(missing) :]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        store.append(make_run(), [row for row in rows if row.uid in missing])
-    assert list(Store(folder).outcomes(make_run()).values()) == rows
+    Store(folder).append(make_run(), [outcome(str(n)) for n in range(200)])
+    size = int((folder / FILE).stat().st_size * share)
+    os.truncate(folder / FILE, size)
+    if size == 0:  # as a crash leaves it before the first append
+        assert Store(folder).runs() == []
+        return
+    before = (folder / FILE).read_bytes()
+    for use in (lambda: Store(folder), lambda: store_of(folder).append(make_run(), [])):
+        with pytest.raises(ConfigurationError, match=f"{folder}/{FILE}: .*; restore the file"):
+            use()
+    assert (folder / FILE).read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["runs.jsonl", "outcomes.jsonl"])
-@pytest.mark.parametrize("line", [b"\0\0\0", b"{}", b"[1]", b'{"run": "x", "uid": "a"}', b""])
-def test_a_corrupt_line_in_the_middle_is_an_error_that_stays(
-    tmp_path: Path, name: str, line: bytes
-) -> None:
+def store_of(folder: Path) -> Store:
+    """Return a store that was opened before its file was damaged."""
+    store = Store(folder / "none")
+    store.folder, store._file = folder, folder / FILE
+    return store
+
+
+def test_files_of_other_programs_and_of_newer_versions_are_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.execute("CREATE TABLE runs (key)")
+    with pytest.raises(ConfigurationError, match=f"{FILE} is a file of another program"):
+        Store(tmp_path)
+    with pytest.raises(ConfigurationError, match=f"{FILE} is a file of another program"):
+        store_of(tmp_path).append(make_run(), [])
+    (tmp_path / FILE).write_text("a letter to nobody, of more than a few words" * 99)
+    with pytest.raises(ConfigurationError, match="file is not a database; restore the file"):
+        Store(tmp_path)
+    (tmp_path / FILE).unlink()
     Store(tmp_path).append(make_run(), [outcome("a")])
-    whole = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(whole + line + b"\n" + whole)
-    store = Store(tmp_path)
+    change(tmp_path, "PRAGMA user_version = 99")
+    with pytest.raises(ConfigurationError, match=rf"{FILE}: the version .* is 99, not 1"):
+        Store(tmp_path)
+
+
+def test_reading_changes_nothing_and_needs_no_right_to_write(tmp_path: Path) -> None:
+    # Below /tmp, which anybody may enter.
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        Store(place).append(make_run(), [outcome("a")])
+        os.chmod(place / FILE, 0o444)
+        os.chmod(place, 0o555)
+        before = (place / FILE).read_bytes()
+        reader = multiprocessing.get_context("fork").Process(target=read_as_nobody, args=(place,))
+        reader.start()
+        reader.join(60)
+        assert reader.exitcode == 0
+        assert [file.name for file in place.iterdir()] == [FILE]
+        assert (place / FILE).read_bytes() == before
+
+
+def read_as_nobody(folder: Path) -> None:
+    if os.getuid() == 0:
+        os.setuid(65534)
+    assert not os.access(folder, os.W_OK)
+    assert Store(folder).outcomes(make_run()) == {"a": outcome("a")}
+    with pytest.raises(ConfigurationError, match="readonly database; check its permissions"):
+        Store(folder).append(make_run(), [outcome("b")])
+
+
+def change(folder: Path, statement: str, *values: Any) -> None:
+    """Change the file behind the store's back."""
+    with closing(sqlite3.connect(folder / FILE)) as db, db:
+        db.execute(statement, values)
+
+
+# A column, a value that is none, and what the refusal says of it.
+NO_OUTCOMES: dict[str, tuple[dict[str, Any], str]] = {
+    "verdict above one": ({"correct": 1.01}, r"correct=1.01 must be a number from 0 to 1"),
+    "negative verdict": ({"correct": -0.5}, "correct=-0.5 must be"),
+    "no finite verdict": ({"correct": float("nan")}, "correct=(nan|None) must be"),
+    "no verdict": ({"correct": "right"}, "correct='right' must be"),
+    "negative forwards": ({"nfe": -1}, "nfe=-1 must be a whole number from 0"),
+    "half a forward": ({"nfe": 2.5}, "nfe=2.5 must be a whole number from 0"),
+    "negative kind": ({"nfe_by_kind": {"fresh": 6, "unchanged": -1}}, "unchanged=-1 must be"),
+    "half a token": ({"tokens": 0.5}, "tokens=0.5 must be a whole number from 0"),
+    "masked": ({"still_masked": 2}, "still_masked=2 must be True or False"),
+    "endless": ({"seconds": float("inf")}, "seconds=inf must be a finite number from 0"),
+    "backwards": ({"seconds": -1.0}, "seconds=-1.0 must be a finite number from 0"),
+}
+
+
+@pytest.mark.parametrize("name", NO_OUTCOMES)
+def test_what_cannot_have_come_out_is_neither_written_nor_read(tmp_path: Path, name: str) -> None:
+    values, message = NO_OUTCOMES[name]
+    run, store = make_run(), Store(tmp_path)
+    where = f"run {run.key}, problem 'b': {message}"
+    with pytest.raises(ConfigurationError, match=f"{where}.*; nothing was stored"):
+        store.append(run, [outcome("a"), outcome("b", **values)])
+    assert store.runs() == []
+
+    store.append(run, [outcome("a"), outcome("b")])
+    [(column, value)] = values.items()
+    value = json.dumps(value) if isinstance(value, dict) else value
+    change(tmp_path, f"UPDATE outcomes SET {column} = ? WHERE uid = 'b'", value)
+    with pytest.raises(ConfigurationError, match=f"{FILE}: {where}.*; restore the file"):
+        store.outcomes(run)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "[", None])
+def test_an_edited_row_is_an_error_that_stays(tmp_path: Path, text: str | None) -> None:
+    store, key = Store(tmp_path), make_run().key
+    store.append(make_run(), [outcome("a")])
+    if text != "{}":
+        change(tmp_path, "UPDATE outcomes SET nfe_by_kind = ?", text)
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match=f"run {key}, problem 'a': .*; restore"):
+                store.outcomes(make_run())
+    change(tmp_path, "UPDATE runs SET fields = ?", text or "")
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match=f"{name}, line 2: .*; restore the file"):
-            store.outcomes(make_run())
-    with pytest.raises(ConfigurationError, match="line 2"):
-        store.append(make_run(), [outcome("b")])
-    assert (tmp_path / name).read_bytes() == whole + line + b"\n" + whole
-
-
-def test_an_edited_run_and_an_outcome_without_one_are_errors(tmp_path: Path) -> None:
-    Store(tmp_path).append(make_run(), [outcome("a")])
-    row = json.loads((tmp_path / "runs.jsonl").read_text())
-    (tmp_path / "runs.jsonl").write_text(json.dumps(row | {"seed": 3}) + "\n")
-    with pytest.raises(ConfigurationError, match=f"the fields of run {make_run().key} give"):
-        Store(tmp_path).runs()
-    (tmp_path / "runs.jsonl").write_text("")
-    with pytest.raises(ConfigurationError, match="is not in runs"):
-        Store(tmp_path).runs()
+        with pytest.raises(ConfigurationError, match=f"run {key}: .*; restore the file"):
+            Store(tmp_path)
+    fields = json.dumps(asdict(make_run(seed=3)))
+    change(tmp_path, "UPDATE runs SET fields = ?", fields)
+    with pytest.raises(ConfigurationError, match=f"run {key}: its fields give the key"):
+        store.runs()
 
 
 def test_outcomes_that_agree_are_harmless_and_others_are_refused(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append(make_run(), [outcome("a")])
-    size = (tmp_path / "outcomes.jsonl").stat().st_size
     store.append(make_run(), [outcome("a", seconds=9.0)])
-    assert (tmp_path / "outcomes.jsonl").stat().st_size == size
     assert store.outcomes(make_run())["a"].seconds == 0.25
     with pytest.raises(ConfigurationError, match=r"two different outcomes of 'a' \(nfe 5 and 6\)"):
         store.append(make_run(), [outcome("b"), outcome("a", nfe=6)])
     assert set(Store(tmp_path).outcomes(make_run())) == {"a"}
-
-    line = (tmp_path / "outcomes.jsonl").read_text()
-    agreeing = line.replace('"seconds":0.25', '"seconds":1.0')
-    (tmp_path / "outcomes.jsonl").write_text(line + agreeing)
-    assert Store(tmp_path).outcomes(make_run()) == {"a": outcome("a")}
-    (tmp_path / "outcomes.jsonl").write_text(line + agreeing.replace('"nfe":5', '"nfe":6'))
-    with pytest.raises(ConfigurationError, match=r"outcomes.jsonl, line 2: .* \(nfe 5 and 6\)"):
-        Store(tmp_path).outcomes(make_run())
 
 
 def test_the_name_that_was_given_last_is_the_runs_name(tmp_path: Path) -> None:
@@ -225,20 +290,8 @@ def test_what_is_no_json_is_refused_before_anything_is_written(tmp_path: Path) -
     store = Store(tmp_path)
     with pytest.raises(TypeError):
         store.append(make_run(params={"network": object()}), [outcome("a")])
-    with pytest.raises(ValueError, match="JSON"):
-        store.append(make_run(), [outcome("a", correct=float("nan"))])
     assert Store(tmp_path).outcomes(make_run()) == {}
     store.append(make_run(), [outcome("a")])
-
-
-def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
-    Store(tmp_path).append(make_run(), [outcome("a")])
-    (tmp_path / "store.json").write_text('{"version": 99}')
-    with pytest.raises(ConfigurationError, match=r"store.json: the version .* is 99, not 1"):
-        Store(tmp_path)
-    (tmp_path / "store.json").unlink()
-    with pytest.raises(ConfigurationError, match="version"):
-        Store(tmp_path)
 
 
 def fill(folder: Path, seed: int) -> None:
@@ -262,5 +315,3 @@ def test_several_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert {run.seed for run in store.runs()} == {0, 1, 2, 9}
     for run in store.runs():
         assert set(store.outcomes(run)) == uids
-    lines = (tmp_path / "outcomes.jsonl").read_text().splitlines()
-    assert len(lines) == len(set(lines)) == 4 * 40

@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lit_unmask.report.documents import markdown_table
-from lit_unmask.report.figures import frontier_picture
+from lit_unmask.report.figures import frontier_picture, styles
 from lit_unmask.report.reading import Dataset, read
-from lit_unmask.report.styles import styles
 from study.evaluating import DATASET, KINDS
 from study.runs import chains
 from study.tables import Study, tables
@@ -53,6 +52,6 @@ def _only(dataset: Dataset, *kinds: str) -> Dataset:
 
 
 def _picture(dataset: Dataset, folder: Path) -> str:
-    picture = frontier_picture(dataset, styles([dataset]), "study")
+    picture = frontier_picture([dataset], styles([dataset]), "study")
     (folder / "study.png").write_bytes(picture.png)
     return f"![the study: accuracy against forwards](results/study.png)\n\n{picture.text}"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from lit_unmask.report.comparisons import Comparison
-from lit_unmask.report.numbers import number, p_text, points
-from lit_unmask.report.tables import Table
+from lit_unmask.report.tables import Table, number, p_text, points
 from study.evaluating import Trained
 from study.outcomes import Study
 from study.runs import ALPHA, ALPHAS, BLOCKS, TOLD_ALPHA, TOLD_TARGET, bernoulli

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lit_unmask.report.families import FamilyAreas, area_differences, family_areas
-from lit_unmask.report.numbers import number, signed, with_interval
-from lit_unmask.report.tables import Table
+from lit_unmask.report.tables import Table, number, signed, with_interval
 from lit_unmask.statistics import Estimate
 from study.evaluating import Trained
 from study.outcomes import Study

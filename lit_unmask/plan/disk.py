@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lit_unmask.callbacks import Comparison, Frontier, Inspection, TransferTest
+from lit_unmask.callbacks import Frontier, Inspection, TransferTest
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.plan.asked import Asked
 from lit_unmask.plan.blueprint import Blueprint
@@ -85,7 +85,7 @@ def folders_of(asked: Asked) -> list[str]:
     loggers = loggers if isinstance(loggers, list) else [loggers]
     folders = [getattr(logger, "save_dir", None) for logger in loggers]
     folders += [callback.dirpath for callback in _checkpoints(asked)]
-    writers = Frontier, TransferTest, Comparison
+    writers = Frontier, TransferTest
     folders += [found.folder for found in asked.callbacks if isinstance(found, writers)]
     folders += [asked.trainer["default_root_dir"]]
     found = [str(folder) for folder in dict.fromkeys(folders) if folder]

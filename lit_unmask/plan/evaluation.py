@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
 
-from lit_unmask.callbacks import AccuracyNFE, Comparison, Demonstrate, Frontier, TransferTest
+from lit_unmask.callbacks import AccuracyNFE, Demonstrate, Frontier, TransferTest
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.plan.asked import Asked
 from lit_unmask.plan.assumptions import Range
@@ -139,8 +139,6 @@ def largest_batch(asked: Asked) -> int:
     for callback in asked.callbacks:
         if isinstance(callback, Frontier) and _runs(callback, asked):
             sizes.append(callback.options.chunk)
-        if isinstance(callback, Comparison) and asked.stage == "test":
-            sizes += [size_of(problems) or 0 for problems in asked.data.test.values()]
     return max(sizes)
 
 
@@ -184,35 +182,26 @@ def _(callback: Frontier, asked: Asked, prompt_tokens: int) -> Iterator[Work]:
         for block in blocks
         for _ in range(policies)
     ]
-    heuristics, seeds = _by_name(asked, callback.grids, decoding), len(options.seeds)
+    heuristics, seeds = _by_name(asked, callback.grids, decoding), len(options.seeds or [0])
     policy = Tried.all(learned, seeds)
     all_of_them, fronts = [], []
     for nfe, draws in zip(heuristics, _drawing(callback.grids, decoding), strict=True):
         repeats = seeds if draws else 1
         all_of_them.append(Tried.all(nfe, repeats))
-        fronts += [Tried(nfe, 1, _ON_FRONTS * len(nfe), len(nfe), repeats)] * bool(nfe)
+        most = len(nfe)
+        usual = _ON_FRONTS * most
+        if options.tested == "closest":  # the best in full diffusion and the best of all
+            most = min(2, most)
+            usual = most
+        fronts += [Tried(nfe, 1, usual, most, repeats)] * bool(nfe)
     tuned = [policy, *all_of_them]
-    tested = tuned if options.test_all else [policy, *fronts]
+    tested = tuned if options.tested == "all" else [policy, *fronts]
     count = len(learned) + sum(map(len, heuristics))
     said = f"settings: {count}, seeds: {seeds}"
     for name, problems in _reported(asked)[1].items():
         yield Condition(f"{name}, tuning ({said})", asked.data.tuning[name]).work(*tuned)
-        yield Condition(f"{name}, {asked.stage}", problems).work(*tested)
-
-
-@works_of.register
-def _(callback: Comparison, asked: Asked, prompt_tokens: int) -> Iterator[Work]:
-    if not _runs(callback, asked):
-        return
-    decoding = asked.model.eval_decoding
-    policy = Tried.all([_nfe(asked, asked.model.policy, decoding)])
-    heuristics = [nfe for nfe in _by_name(asked, callback.grids, decoding) if nfe]
-    # For each heuristic the best in full diffusion and the best of all, which may be the same.
-    chosen = [Tried(nfe, 1, min(2, len(nfe)), min(2, len(nfe))) for nfe in heuristics]
-    for name, problems in asked.data.test.items():
-        tuning = Condition(f"{name}: comparison, tuning", asked.data.tuning[name])
-        yield tuning.work(policy, *map(Tried.all, heuristics))
-        yield Condition(f"{name}: comparison, test", problems).work(policy, *chosen)
+        stage = "validate" if asked.stage == "validate" else "test"
+        yield Condition(f"{name}, {stage}", problems).work(*tested)
 
 
 @works_of.register
@@ -259,11 +248,10 @@ def _reported(asked: Asked) -> tuple[str, Mapping[str, ProblemSet]]:
 
 def _runs(callback: object, asked: Asked) -> bool:
     """Return whether a callback tunes heuristics and runs them in the stage."""
-    if isinstance(callback, Comparison):
-        return asked.stage in ("fit", "test")
-    if isinstance(callback, Frontier):
-        return asked.stage == "test" or (asked.stage == "validate" and callback.options.validate)
-    return False
+    if not isinstance(callback, Frontier):
+        return False
+    asks = {"test": True, "validate": callback.options.validate, "fit": callback.options.fit}
+    return asks.get(asked.stage, False)
 
 
 def _nfe(asked: Asked, policy: object, decoding: Decoding) -> Range:

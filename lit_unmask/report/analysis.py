@@ -19,7 +19,6 @@ from lit_unmask.report.families import (
     families,
     family_areas,
 )
-from lit_unmask.report.nulls import PolicyChecks, policy_checks
 from lit_unmask.report.reading import Dataset, Setting
 from lit_unmask.statistics import RESAMPLES
 
@@ -79,8 +78,6 @@ class Analysis:
         differences: Areas of the subjects minus those of the others.
         comparisons: Paired comparisons, corrected over the whole report.
         spreads: Training seeds of learned policies, where there are several.
-        null_checks: Null checks of the first setting of subjects, where it has several noise
-            seeds and accuracy enough to lose some.
     """
 
     dataset: Dataset
@@ -89,7 +86,6 @@ class Analysis:
     differences: list[AreaDifference]
     comparisons: list[Comparison]
     spreads: list[Spread]
-    null_checks: list[PolicyChecks]
 
 
 def analyse(datasets: Sequence[Dataset], options: Options) -> list[Analysis]:
@@ -128,7 +124,6 @@ def _analyse(dataset: Dataset, options: Options) -> Analysis:
         ),
         comparisons=compare(dataset, resampled, subjects, others),
         spreads=[spread for family in everyone for spread in _spreads(dataset, family)],
-        null_checks=policy_checks([dataset.test[family.indices[0]] for family in subjects]),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.files import replace_file
 from lit_unmask.report.analysis import Analysis, Options, analyse
-from lit_unmask.report.claims import claims
+from lit_unmask.report.claims import limits
 from lit_unmask.report.documents import (
     MARK,
     Document,
@@ -22,15 +22,10 @@ from lit_unmask.report.documents import (
     html,
     markdown,
 )
-from lit_unmask.report.figures import (
-    comparisons_picture,
-    frontier_picture,
-    overview_picture,
-)
-from lit_unmask.report.provenance import Provenance, provenance_table
+from lit_unmask.report.figures import frontier_picture, styles
 from lit_unmask.report.reading import read
-from lit_unmask.report.styles import styles
 from lit_unmask.report.summary import summary_table
+from lit_unmask.report.tables import Provenance, provenance_table
 from lit_unmask.report.transfer import transfers
 from lit_unmask.statistics import RESAMPLES
 
@@ -114,14 +109,11 @@ def report(stores: Sequence[Path], provenance: Provenance, title: str) -> dict[s
     together = sum(len(analysis.comparisons) for analysis in analyses)
     sections = []
     for analysis, name in zip(analyses, names, strict=True):
-        pictures = [
-            frontier_picture(analysis.dataset, looks, f"frontier-{name}.png"),
-            comparisons_picture(analysis, f"comparisons-{name}.png"),
-        ]
-        found = [picture for picture in pictures if picture is not None]
-        summary = summary_table(analysis, together)
-        sections.append(Section(analysis, summary, claims(analysis, together), found))
-    overview = overview_picture(datasets, looks, "frontiers.png") if len(datasets) > 1 else None
+        picture = frontier_picture([analysis.dataset], looks, f"frontier-{name}.png")
+        sections.append(
+            Section(analysis, summary_table(analysis, together), limits(analysis), picture)
+        )
+    overview = frontier_picture(datasets, looks, "frontiers.png") if len(datasets) > 1 else None
     document = Document(
         title,
         sections,
@@ -133,7 +125,7 @@ def report(stores: Sequence[Path], provenance: Provenance, title: str) -> dict[s
 
 
 def _files(document: Document, analyses: Sequence[Analysis]) -> dict[str, bytes]:
-    pictures: list[Picture] = [p for section in document.sections for p in section.pictures]
+    pictures: list[Picture] = [section.picture for section in document.sections]
     if document.overview is not None:
         pictures.append(document.overview)
     pictures += [transfer.picture for transfer in document.transfers]

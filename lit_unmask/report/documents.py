@@ -12,11 +12,8 @@ from dataclasses import asdict, dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lit_unmask.report.analysis import Analysis
-from lit_unmask.report.claims import Claims
-from lit_unmask.report.numbers import count
 from lit_unmask.report.reading import Setting
-from lit_unmask.report.table import Table
-from lit_unmask.report.tables import tables, tuning_table
+from lit_unmask.report.tables import Table, tables, tuning_table
 
 # First line of a Markdown report, which tells it from a file of somebody else.
 MARK = "<!-- Made by lit-unmask-report; changes are overwritten. -->"
@@ -56,14 +53,14 @@ class Section:
     Attributes:
         analysis: Its numbers.
         summary: The short answers.
-        claims: Its sentences.
-        pictures: Its figures.
+        limits: What to keep in mind, in sentences.
+        picture: Its figure.
     """
 
     analysis: Analysis
     summary: Table
-    claims: Claims
-    pictures: list[Picture]
+    limits: list[str]
+    picture: Picture
 
     @property
     def name(self) -> str:
@@ -74,11 +71,6 @@ class Section:
     def tables(self) -> list[Table]:
         """Tables on the test problems."""
         return tables(self.analysis)
-
-    @property
-    def in_sentences(self) -> str:
-        """What to call all the sentences, which are folded away behind the summary."""
-        return f"All that can be claimed, in {count(len(self.claims.supported), 'sentence')}"
 
     @property
     def tuning(self) -> Table:
@@ -141,24 +133,13 @@ def markdown(document: Document) -> str:
         parts.append(markdown_table(transfer.table, "###"))
     for section in document.sections:
         parts.append(f"## {_escaped(section.name)}")
-        parts += _claims(section)
-        parts.append("### What cannot\n\n" + _list(section.claims.limits))
-        parts += [_image(picture) for picture in section.pictures]
+        if section.summary.rows:
+            parts.append(markdown_table(section.summary, "###"))
+        parts.append("### What cannot be claimed\n\n" + _list(section.limits))
+        parts.append(_image(section.picture))
         parts += [markdown_table(table, "###") for table in section.tables]
     parts.append(markdown_table(document.provenance, "##"))
     return "\n\n".join(parts) + "\n"
-
-
-def _claims(section: Section) -> list[str]:
-    sentences = _list(section.claims.supported)
-    if not section.summary.rows:
-        return ["### What can be claimed\n\n" + sentences]
-    summary = markdown_table(section.summary, "###")
-    return [
-        "### What can be claimed",
-        summary.partition("\n\n")[2],
-        _folded(section.in_sentences, sentences),
-    ]
 
 
 def _folded(summary: str, content: str) -> str:

@@ -1,10 +1,11 @@
-"""Figures of a report: accuracy against forwards, and paired differences."""
+"""Figures of a report: accuracy against forwards, and how policies are drawn in them."""
 
 from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib import rc_context
@@ -13,13 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from lit_unmask.report.analysis import Analysis
-from lit_unmask.report.comparisons import Comparison
 from lit_unmask.report.documents import Picture
 from lit_unmask.report.heatmap import HeatRow, transfer_figure
 from lit_unmask.report.reading import Dataset, Setting
-from lit_unmask.report.styles import Key, Style, legend_entries
-from lit_unmask.report.summary import answers
+from lit_unmask.statistics import Estimate
 
 _DPI = 150
 # Characters of a title above one of several panels, and of a line of the legend.
@@ -28,8 +26,6 @@ _PANEL_WIDTH, _LEGEND_WIDTH = 38, 30
 _LEGEND_LINE = 0.19
 # Learned settings in one panel from which on intervals are drawn thin.
 _CROWD = 8
-# Rows of a figure of comparisons; of more comparisons the summary's are drawn.
-_MOST_ROWS = 36
 # Ids of an SVG follow from the salt, so that the same figure is the same file. A dollar sign in a
 # name is a dollar sign.
 _SETTINGS: dict[Any, Any] = {
@@ -38,30 +34,35 @@ _SETTINGS: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
 }
+# Okabe-Ito colours, which can be told apart without full colour vision; with other markers too.
+_BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED, _PINK = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+_HEURISTICS = (
+    (_BLUE, "o"), (_ORANGE, "s"), (_GREEN, "^"), (_PINK, "D"), (_SKY, "v"),
+    (_RED, "h"), ("#8F8F8F", "p"), (_BLUE, ">"), (_ORANGE, "<"), (_GREEN, "d"),
+)  # fmt: skip
+# Beside many learned policies heuristics are grey, and told apart by their markers.
+_GREY = "#8A8A8A"
+_MARKERS = ("*", "P", "X", "H")
+_COLOURS = (_BLACK, _RED, _BLUE, _GREEN, _PINK, _ORANGE, _SKY)
+_FEW = 4
+# Learned policies with a look of their own, one for each pair of colour and marker; any others
+# share one.
+NAMED = len(_MARKERS) * len(_COLOURS)
+_REST = "#B5B5B5"
+
+Key = tuple[str, str]
 
 
-def frontier_picture(dataset: Dataset, looks: dict[Key, Style], name: str) -> Picture:
-    """Draw accuracy against NFE on the test problems of one dataset."""
-    with rc_context(_SETTINGS):
-        lines = _legend([dataset], looks)
-        size = (8.2, _height(4.6, lines))
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.add_subplot()
-        _draw_frontier(axes, dataset, looks)
-        _scale(axes, [dataset])
-        axes.set_title(f"{dataset.name}: {len(dataset.uids)} test problems")
-        figure.legend(handles=lines, loc="outside right upper", fontsize=8, frameon=False)
-        return _picture(figure, name, *_frontier_words([dataset]))
-
-
-def overview_picture(datasets: Sequence[Dataset], looks: dict[Key, Style], name: str) -> Picture:
-    """Draw accuracy against NFE with one panel a dataset."""
-    columns = min(len(datasets), 3)
+def frontier_picture(datasets: Sequence[Dataset], looks: dict[Key, Style], name: str) -> Picture:
+    """Draw accuracy against NFE on the test problems, with one panel a dataset."""
+    columns, alone = min(len(datasets), 3), len(datasets) == 1
     rows = -(-len(datasets) // columns)
     with rc_context(_SETTINGS):
         lines = _legend(datasets, looks)
-        size = (3.6 * columns + 2.2, _height(3.6 * rows, lines))
-        figure = Figure(figsize=size, layout="constrained")
+        width, height = (6.0, 4.6) if alone else (3.6 * columns, 3.6 * rows)
+        figure = Figure(figsize=(width + 2.2, _height(height, lines)), layout="constrained")
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, dataset in zip(panels, datasets, strict=False):
             _draw_frontier(axes, dataset, looks)
@@ -76,71 +77,10 @@ def overview_picture(datasets: Sequence[Dataset], looks: dict[Key, Style], name:
         return _picture(figure, name, *_frontier_words(datasets))
 
 
-def comparisons_picture(analysis: Analysis, name: str) -> Picture | None:
-    """Draw the paired differences of accuracy with their intervals, if there are any."""
-    comparisons, all_of_them = _drawn(analysis), len(analysis.comparisons)
-    if not comparisons:
-        return None
-    with rc_context(_SETTINGS):
-        figure = Figure(figsize=(8.2, 0.8 + 0.22 * len(comparisons)), layout="constrained")
-        axes = figure.add_subplot()
-        for place, comparison in enumerate(comparisons):
-            _draw_difference(axes, place, comparison)
-        axes.axvline(0, color="#000000", linewidth=0.8)
-        axes.set_yticks(range(len(comparisons)), [_versus(c) for c in comparisons], fontsize=7.5)
-        axes.set_ylim(len(comparisons) - 0.4, -0.6)
-        axes.set_xlabel("difference of accuracy (points)")
-        axes.set_title("forwards", loc="right", fontsize=7.5, x=1.01, ha="left")
-        axes.grid(axis="x", alpha=0.3)
-        title = f"{analysis.dataset.name}: paired differences of accuracy"
-        text = (
-            "Accuracy of the first minus that of the second, in percentage points, with 95 % "
-            "intervals. Filled: different after Holm's correction. At the right: how many fewer or "
-            "more forwards the first needs."
-        )
-        if len(comparisons) < all_of_them:
-            text += (
-                f" These are {len(comparisons)} of {all_of_them} comparisons, those with the "
-                "strongest opponents; the table has all."
-            )
-        return _picture(figure, name, title, text)
-
-
-def _drawn(analysis: Analysis) -> list[Comparison]:
-    """Return all comparisons, or those with the strongest opponents if there are many."""
-    if len(analysis.comparisons) <= _MOST_ROWS:
-        return analysis.comparisons
-    strongest = sorted(answers(analysis), key=lambda answer: answer.question)
-    return [c for answer in strongest for c in answer.comparisons][: 2 * _MOST_ROWS]
-
-
 def transfer_picture(rows: Sequence[HeatRow], name: str, title: str, text: str) -> Picture:
     """Draw the heat map of a policy under other conditions."""
     with rc_context(_SETTINGS):
         return _picture(transfer_figure(rows, title), name, title, text)
-
-
-def _draw_difference(axes: Axes, place: int, comparison: Comparison) -> None:
-    gain = comparison.accuracy
-    colour = "#0072B2" if comparison.is_different else "#595959"
-    axes.errorbar(
-        gain.value * 100, place, xerr=_ends([(gain.value, gain.low, gain.high)], 100),
-        fmt="o", markersize=5, color=colour, capsize=2, linewidth=1,
-        markerfacecolor=colour if comparison.is_different else "white",
-    )  # fmt: skip
-    axes.annotate(
-        _forwards(comparison), (1.01, place), fontsize=7.5, va="center",
-        xycoords=("axes fraction", "data"), annotation_clip=False,
-    )  # fmt: skip
-
-
-def _forwards(comparison: Comparison) -> str:
-    percent = comparison.saved.value * 100
-    return f"{abs(percent):.0f} % {'fewer' if percent > 0 else 'more'}"
-
-
-def _versus(comparison: Comparison) -> str:
-    return f"{comparison.first.label}  vs  {comparison.second.label}"
 
 
 def _draw_frontier(axes: Axes, dataset: Dataset, looks: dict[Key, Style]) -> None:
@@ -184,18 +124,16 @@ def _draw_setting(axes: Axes, setting: Setting, style: Style, crowded: bool) -> 
     learned = setting.run.kind == "learned"
     axes.errorbar(
         nfe.value, accuracy.value,
-        xerr=_ends([(nfe.value, nfe.low, nfe.high)]),
-        yerr=_ends([(accuracy.value, accuracy.low, accuracy.high)]),
+        xerr=_ends(nfe), yerr=_ends(accuracy),
         fmt=style.marker, markersize=style.size, color=style.colour,
         markerfacecolor=style.colour if setting.is_full_diffusion else "white",
         elinewidth=0.5 if crowded else 0.9, zorder=4 if learned else 3,
     )  # fmt: skip
 
 
-def _ends(values: Iterable[tuple[float, float, float]], scale: float = 1) -> list[list[float]]:
+def _ends(of: Estimate) -> list[list[float]]:
     """Return the lengths of error bars below and above, none where the interval is unknown."""
-    pairs = [(max(v - low, 0.0), max(high - v, 0.0)) for v, low, high in values]
-    return [[below * scale for below, _ in pairs], [above * scale for _, above in pairs]]
+    return [[max(of.value - of.low, 0.0)], [max(of.high - of.value, 0.0)]]
 
 
 def tuning_front(settings: Sequence[Setting]) -> list[Setting]:
@@ -249,3 +187,60 @@ def _picture(figure: Figure, name: str, title: str, text: str) -> Picture:
     figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
     figure.savefig(svg, format="svg", metadata={"Date": None})
     return Picture(name, title, text, png.getvalue(), svg.getvalue())
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a family is drawn.
+
+    Attributes:
+        colour: Of marker and lines.
+        marker: Matplotlib's sign for it.
+        size: Of the marker in points.
+        named: Whether the legend names it, and not just as one of several.
+    """
+
+    colour: str
+    marker: str
+    size: float
+    named: bool = True
+
+
+def styles(datasets: Sequence[Dataset]) -> dict[Key, Style]:
+    """Return the style of each family by kind and name, the same in all figures of a report."""
+    keys: list[Key] = list(
+        dict.fromkeys(
+            (setting.run.kind, setting.family)
+            for dataset in datasets
+            for setting in [*dataset.test, *dataset.tuning]
+        )
+    )
+    learned = [key for key in keys if key[0] == "learned"]
+    heuristics = [key for key in keys if key[0] == "heuristic"]
+    return {
+        **{key: _learned(place, len(learned)) for place, key in enumerate(learned)},
+        **{key: _heuristic(place, len(learned)) for place, key in enumerate(heuristics)},
+    }
+
+
+def _learned(place: int, of: int) -> Style:
+    if of <= _FEW:
+        return Style(_COLOURS[place], "*", 12.0)
+    if place >= NAMED:
+        return Style(_REST, "*", 7.0, named=False)
+    marker = _MARKERS[place % len(_MARKERS)]
+    return Style(_COLOURS[place % len(_COLOURS)], marker, 10.0 if marker == "*" else 7.0)
+
+
+def _heuristic(place: int, learned: int) -> Style:
+    colour, marker = _HEURISTICS[place % len(_HEURISTICS)]
+    return Style(colour if learned <= _FEW else _GREY, marker, 5.5 if learned <= _FEW else 4.5)
+
+
+def legend_entries(looks: Mapping[Key, Style], drawn: set[Key]) -> list[tuple[str, Style]]:
+    """Return what a legend says of the families that are drawn, those without a name in one."""
+    entries = [(key[1], style) for key, style in looks.items() if key in drawn and style.named]
+    rest = [style for key, style in looks.items() if key in drawn and not style.named]
+    if rest:
+        entries.append((f"{len(rest)} further learned policies", rest[0]))
+    return entries

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from lit_unmask.report.analysis import Analysis
 from lit_unmask.report.comparisons import CHEAPEST, EVERY, MATCHED, MOST_ACCURATE, Comparison
 from lit_unmask.report.families import Family, preference_key
-from lit_unmask.report.numbers import count, interval_text, number, points, signed
 from lit_unmask.report.reading import Dataset
-from lit_unmask.report.table import Table
+from lit_unmask.report.tables import Table, count, interval_text, number, points, signed, verdict
 
 _QUESTIONS = {
     "at matched NFE": (MATCHED, CHEAPEST),
@@ -100,12 +99,12 @@ def _cells(answer: Answer) -> list[str]:
         saved = f"{number(one.saved.value * 100, 0)} ({interval_text(one.saved, 0, 100)})"
         return [
             *(one.first.label, one.second.label, rule),
-            *(_verdict(one), points(one.accuracy), saved),
+            *(verdict(one), points(one.accuracy), saved),
         ]
     gains = [comparison.accuracy.value * 100 for comparison in group]
     saved_shares = [comparison.saved.value * 100 for comparison in group]
-    verdicts = [_verdict(comparison) for comparison in group]
-    said = [f"{verdict} in {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts)]
+    verdicts = [verdict(comparison) for comparison in group]
+    said = [f"{one} in {verdicts.count(one)}" for one in dict.fromkeys(verdicts)]
     return [
         f"{answer.family.name} ({_members(answer.family)})",
         _opponents(group),
@@ -128,9 +127,3 @@ def _opponents(group: Sequence[Comparison]) -> str:
     labels = list(dict.fromkeys(comparison.second.label for comparison in group))
     more = f" and {len(labels) - _NAMED} more" * (len(labels) > _NAMED)
     return "; ".join(labels[:_NAMED]) + more
-
-
-def _verdict(comparison: Comparison) -> str:
-    if not comparison.is_different:
-        return "not told apart"
-    return "more accurate" if comparison.accuracy.value > 0 else "less accurate"

@@ -1,19 +1,89 @@
-"""The tables of a report, as text cells."""
+"""The tables of a report as text cells, of which every format can be made."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from lit_unmask.report.analysis import Analysis, Spread
+from lit_unmask import __version__
+from lit_unmask.report.analysis import Analysis, Options, Spread
 from lit_unmask.report.comparisons import Comparison
 from lit_unmask.report.families import AREAS, FamilyAreas
-from lit_unmask.report.nulls import Design, NullCheck, PolicyChecks
-from lit_unmask.report.numbers import interval_text, number, p_text, points, with_interval
-from lit_unmask.report.reading import Setting
-from lit_unmask.report.table import Table
+from lit_unmask.report.reading import Dataset, Setting
+from lit_unmask.statistics import Estimate
 
-# Rows up to which tables are open that the summary stands for.
-_DETAIL_ROWS = 20
+_DETAIL_ROWS = 20  # up to which tables are open that the summary stands for
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that any format can be made of.
+
+    Attributes:
+        title: What it shows.
+        note: What one must know to read it; may be empty.
+        columns: Heads of the columns.
+        rows: Cells, one list a row.
+        names: Number of columns, from the left, that hold names and not numbers.
+        strong: Numbers of the rows that stand out.
+        open_rows: Rows up to which it is open in a page; a longer one has to be unfolded.
+    """
+
+    title: str
+    note: str
+    columns: list[str]
+    rows: list[list[str]]
+    names: int = 1
+    strong: frozenset[int] = frozenset()
+    open_rows: int = 60
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether it is so long that a page shows its title alone at first."""
+        return len(self.rows) > self.open_rows
+
+
+def p_text(value: float) -> str:
+    """Write a p-value, for instance ``p = 0.0004`` or ``p < 0.0001``."""
+    if value < 1e-4:
+        return "p < 0.0001"
+    return f"p = {value:.4f}" if value < 0.01 else f"p = {value:.2f}"
+
+
+def interval_text(estimate: Estimate, digits: int, scale: float = 1) -> str:
+    """Write the ends of an interval, ``4.1 to 12.6``."""
+    if math.isnan(estimate.low):
+        return "unknown"
+    return f"{number(estimate.low * scale, digits)} to {number(estimate.high * scale, digits)}"
+
+
+def number(value: float, digits: int) -> str:
+    """Write a number with a true minus sign and without a negative zero."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float, digits: int) -> str:
+    """Write a number with its sign, unless it is zero."""
+    return "+" * (round(value, digits) > 0) + number(value, digits)
+
+
+def points(estimate: Estimate) -> str:
+    """Write a difference of shares in percentage points, with its interval."""
+    return f"{signed(estimate.value * 100, 1)} ({interval_text(estimate, 1, 100)})"
+
+
+def with_interval(estimate: Estimate, digits: int) -> str:
+    """Write a number and its interval, ``0.740 (0.675 to 0.796)``."""
+    return f"{number(estimate.value, digits)} ({interval_text(estimate, digits)})"
+
+
+def count(number_of: int, noun: str) -> str:
+    """Write a number of things, ``1 run`` or ``2 runs``."""
+    return f"{number_of} {noun}{'' if number_of == 1 else 's'}"
 
 
 def tables(analysis: Analysis) -> list[Table]:
@@ -24,35 +94,34 @@ def tables(analysis: Analysis) -> list[Table]:
         areas_table(analysis),
         differences_table(analysis),
         spreads_table(analysis),
-        null_table(analysis),
     ]
     return [table for table in made if table.rows]
 
 
 def settings_table(analysis: Analysis) -> Table:
     """Return accuracy and cost of every setting on the test problems."""
-    test = sorted(analysis.dataset.test, key=_order)
-    return Table(
-        title=f"Results on {len(analysis.dataset.uids)} test problems",
-        note="BL: block length. NFE: denoiser forwards a problem. Learned policies are bold.",
-        columns=[
-            *("policy", "BL", "accuracy", "95 % interval", "NFE", "95 % interval"),
-            *("tokens/forward", "still masked"),
-        ],
-        rows=[_setting_cells(setting) for setting in test],
-        strong=frozenset(i for i, setting in enumerate(test) if setting.run.kind == "learned"),
+    return _settings_table(
+        f"Results on {len(analysis.dataset.uids)} test problems",
+        "BL: block length. NFE: denoiser forwards a problem. Learned policies are bold.",
+        analysis.dataset.test,
     )
 
 
 def tuning_table(analysis: Analysis) -> Table:
     """Return accuracy and cost of every setting on the tuning problems."""
-    tuning = sorted(analysis.dataset.tuning, key=_order)
-    return Table(
-        title=f"Results on {len(analysis.dataset.tuning_uids)} tuning problems",
-        note="They choose settings. Nothing is claimed about them.",
-        columns=settings_table(analysis).columns,
-        rows=[_setting_cells(setting) for setting in tuning],
+    return _settings_table(
+        f"Results on {len(analysis.dataset.tuning_uids)} tuning problems",
+        "They choose settings. Nothing is claimed about them.",
+        analysis.dataset.tuning,
     )
+
+
+def _settings_table(title: str, note: str, settings: Sequence[Setting]) -> Table:
+    ordered = sorted(settings, key=_order)
+    columns = ["policy", "BL", "accuracy", "95 % interval", "NFE", "95 % interval"]
+    columns += ["tokens/forward", "still masked"]
+    strong = frozenset(i for i, setting in enumerate(ordered) if setting.run.kind == "learned")
+    return Table(title, note, columns, [_setting_cells(s) for s in ordered], strong=strong)
 
 
 def _order(setting: Setting) -> tuple[bool, str, float]:
@@ -91,9 +160,6 @@ def comparisons_table(analysis: Analysis) -> Table:
 
 
 def _comparison_cells(comparison: Comparison) -> list[str]:
-    verdict = "not told apart"
-    if comparison.is_different:
-        verdict = "more accurate" if comparison.accuracy.value > 0 else "less accurate"
     return [
         comparison.first.label,
         comparison.second.label,
@@ -102,8 +168,15 @@ def _comparison_cells(comparison: Comparison) -> list[str]:
         f"{number(comparison.saved.value * 100, 0)} ({interval_text(comparison.saved, 0, 100)})",
         p_text(comparison.p_value).removeprefix("p = ").removeprefix("p "),
         p_text(comparison.corrected).removeprefix("p = ").removeprefix("p "),
-        verdict,
+        verdict(comparison),
     ]
+
+
+def verdict(comparison: Comparison) -> str:
+    """Say how accurate the first is beside the second."""
+    if not comparison.is_different:
+        return "not told apart"
+    return "more accurate" if comparison.accuracy.value > 0 else "less accurate"
 
 
 def areas_table(analysis: Analysis) -> Table:
@@ -141,11 +214,11 @@ def differences_table(analysis: Analysis) -> Table:
         columns=["first", "second", *AREAS],
         rows=[
             [
-                difference.first.family.name,
-                difference.second.family.name + " *" * difference.second.chosen_on_test,
-                *(with_interval(difference.differences[name], 3) for name in AREAS),
+                one.first.family.name,
+                one.second.family.name + " *" * one.second.chosen_on_test,
+                *(with_interval(one.differences[name], 3) for name in AREAS),
             ]
-            for difference in analysis.differences
+            for one in analysis.differences
         ],
         names=2,
         open_rows=_DETAIL_ROWS,
@@ -180,40 +253,48 @@ def _spread_cells(spread: Spread) -> list[str]:
     ]
 
 
-def null_table(analysis: Analysis) -> Table:
-    """Return what the tests say of copies of a policy, where the answer is known."""
-    drop = f"{Design.drop * 100:.0f}"
-    note = (
-        "The tests of this report where the answer is known, on verdicts of real runs. Two copies: "
-        "problems are drawn with replacement, and their noise seeds are dealt to two copies of one "
-        "policy. Worse copy: in one of them right verdicts are made wrong, at random, for "
-        f"{drop} % of the problems. Tests at the 5 % level should leave about 95 % of equal copies "
-        "alone. Different policies agree on fewer problems than copies do, so that the same "
-        "difference between them is found less often."
-    )
-    for policy in analysis.null_checks:
-        note += (
-            f" {policy.label}, whole runs of single noise seeds against each other: "
-            f"{policy.different} of {policy.pairs} pairs differ."
-        )
-    return Table(
-        title="Null check: what the tests say where the answer is known",
-        note=note,
-        columns=[
-            *("policy", "test", "problems", "noise seeds a copy", "comparisons"),
-            *("two copies: not different", f"worse by {drop} points: found"),
-        ],
-        rows=[_null_cells(p, check) for p in analysis.null_checks for check in p.checks],
-        names=2,
-    )
+@dataclass(frozen=True)
+class Provenance:
+    """What made a report.
+
+    Attributes:
+        stores: Folders of the stores, as they were given.
+        commands: Commands that made the stores and the report.
+        options: How it was computed.
+    """
+
+    stores: Sequence[str]
+    commands: Sequence[str]
+    options: Options
 
 
-def _null_cells(policy: PolicyChecks, check: NullCheck) -> list[str]:
-    design = check.design
-    return [
-        policy.label,
-        check.test,
-        *(str(number_of) for number_of in (design.problems, design.seeds, design.comparisons)),
-        f"{check.not_different * 100:.1f} %",
-        f"{check.found * 100:.1f} %",
+def provenance_table(analyses: Sequence[Analysis], provenance: Provenance) -> Table:
+    """Return the denoisers, fingerprints, counts, seeds and commands behind the numbers."""
+    rows = [row for analysis in analyses for row in _dataset_rows(analysis.dataset)]
+    rows += [["stores", store] for store in provenance.stores]
+    rows += [["command", command] for command in provenance.commands]
+    rows += [
+        ["bootstrap", f"{provenance.options.resamples} resamples, seed {provenance.options.seed}"],
+        ["lit_unmask", __version__],
     ]
+    return Table("Where the numbers come from", "", ["what", "value"], rows, names=2)
+
+
+def _dataset_rows(dataset: Dataset) -> list[list[str]]:
+    run = dataset.run
+    values = {
+        "denoiser": run.denoiser,
+        "test problems": _problems(dataset.test, dataset.uids),
+        "tuning problems": _problems(dataset.tuning, dataset.tuning_uids),
+        "generation length": f"{run.gen_length} tokens",
+        "token temperature": f"{run.temperature:g}",
+        "noise seeds": ", ".join(str(one.seed) for one in dataset.test[0].runs),
+    }
+    return [[f"{dataset.name}: {name}", value] for name, value in values.items()]
+
+
+def _problems(settings: Sequence[Setting], uids: Sequence[str]) -> str:
+    if not settings:
+        return "none"
+    runs = sum(len(setting.runs) for setting in settings)
+    return f"{len(uids)}, fingerprint {settings[0].run.problems}; {runs} runs"

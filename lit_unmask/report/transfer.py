@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lit_unmask.report.analysis import Options
-from lit_unmask.report.cells import CellRuns, read_cells
 from lit_unmask.report.documents import Transfer
 from lit_unmask.report.figures import transfer_picture
-from lit_unmask.report.heatmap import HeatRow, Side
-from lit_unmask.report.numbers import count, number, points, with_interval
+from lit_unmask.report.heatmap import CellRuns, HeatRow, Side, read_cells
 from lit_unmask.report.reading import Dataset, Setting
-from lit_unmask.report.table import Table
+from lit_unmask.report.tables import Table, count, number, points, with_interval
 from lit_unmask.statistics import bootstrap_counts, bootstrap_estimate, resampled_means
 
 _READING = (

@@ -12,7 +12,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lit_unmask.callbacks import (
     AccuracyNFE,
     Baseline,
-    Comparison,
     Demonstrate,
     Frontier,
     SpeedSweep,
@@ -29,7 +28,7 @@ from lit_unmask.distributions import Deterministic
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies import LowConfidence
 from lit_unmask.rollout import Approximate, Decoding
-from lit_unmask.store import Store
+from lit_unmask.store import FILE, Store
 from lit_unmask.tuning import HeuristicGrid
 from lit_unmask.types import Observation
 
@@ -58,7 +57,6 @@ def cell(block_length: int) -> Cell:
 # By name: makes the callback with a block length of its own, and says when it decodes.
 CALLBACKS: dict[str, tuple[Maker, str]] = {
     "AccuracyNFE": (lambda to, n: AccuracyNFE({"low": Baseline(Counted(2), n)}), "fit"),
-    "Comparison": (lambda to, n: Comparison(grids(n), str(to)), "test"),
     "Frontier": (lambda to, n: Frontier(grids(n), str(to / "store")), "test"),
     "Trajectories": (
         lambda to, n: Trajectories(f"{to}.html", baselines={"low": Baseline(Counted(2), n)}),
@@ -103,7 +101,7 @@ def test_what_a_callback_decodes_is_as_approximate_as_the_module(
     Counted.steps = 0
     run(make(tmp_path / "out", 2), stage, tiny_llada, tmp_path)
     assert Counted.steps > 0 and partial["cached"] > 0 and partial["exact"] == 0
-    for store in (tmp_path / "out").rglob("runs.jsonl"):
+    for store in (tmp_path / "out").rglob(FILE):
         runs = Store(store.parent).runs()
         assert {run.block_length for run in runs} == {2, 4}
         assert all(run.approximations == {"cache": "dual"} for run in runs)

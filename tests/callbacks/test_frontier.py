@@ -20,7 +20,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation import evaluate
 from lit_unmask.policies import LowConfidence, Random
 from lit_unmask.sharing import save_policy
-from lit_unmask.store import Outcome, Run, Store
+from lit_unmask.store import FILE, Outcome, Run, Store
 from lit_unmask.tuning import HeuristicGrid
 from lit_unmask.types import Observation
 
@@ -72,7 +72,7 @@ def test_test_fills_a_store_and_prints_the_results(
     tested = names(runs, "test")
     assert tested[0] == ("policy", 4) and ("random", 8) in tested
     assert set(tested) <= {("policy", 4), *every}
-    assert all(store.complete(run) for run in runs)
+    assert all(len(store.outcomes(run)) == run.num_problems for run in runs)
     check_comparable([run for run in runs if run.stage == "test"])
 
     problems = list(make_data().test["coins"])
@@ -82,7 +82,7 @@ def test_test_fills_a_store_and_prints_the_results(
     assert [mine[p.uid].nfe for p in problems] == expected.nfe.tolist()
 
     output = capsys.readouterr().out
-    assert "coins: 5 test problems" in output
+    assert "coins: 5 held-out problems" in output
     assert f"{expected.accuracy:.3f}" in output and f"{expected.mean_nfe:.1f}" in output
     assert "lit-unmask-report" in output
 
@@ -97,7 +97,7 @@ def test_a_second_run_and_new_settings_compute_what_is_new(
         assert Counting.steps == 2 * 2  # tuning and test, 8 positions in fours
     before = contents(tmp_path / "store")
     more = {"low": HeuristicGrid(Counting, [4, 8], [8])}
-    options = FrontierOptions(seeds=[0, 1], policy_name=None, test_all=True)
+    options = FrontierOptions(seeds=[0, 1], policy_name=None, tested="all")
     run_test(tiny_llada, tmp_path, Frontier(more, str(tmp_path / "store"), options=options))
     assert Counting.steps == 4 + 4 + 2 * 2  # fours with seed 1, eights with both
     after = contents(tmp_path / "store")
@@ -112,9 +112,9 @@ def test_only_settings_on_a_front_are_tested_unless_all_are_asked_for(
     grids = {"low confidence": HeuristicGrid(LowConfidence, [1], [1, 2, 4, 8])}
     tuning = {"coins": Coins("tuning", 12)}
     tested = []
-    for test_all in (False, True):
-        folder = tmp_path / str(test_all)
-        options = FrontierOptions(policy_name=None, test_all=test_all)
+    for which in ("fronts", "all"):
+        folder = tmp_path / which
+        options = FrontierOptions(policy_name=None, tested=which)
         run_test(tiny_llada, tmp_path, Frontier(grids, str(folder), options=options), tuning=tuning)
         store = Store(folder)
         tested.append({run.block_length for run in store.runs() if run.stage == "test"})
@@ -160,7 +160,7 @@ def test_validate_reports_on_validation_problems_if_asked_to(
         callback = Frontier(GRIDS, str(tmp_path), options=FrontierOptions(validate=asked))
         trainer = make_trainer(tmp_path / "logs", callback, limit_val_batches=1.0)
         trainer.validate(make_module(tiny_llada), datamodule=make_data(), verbose=False)
-        assert (tmp_path / "runs.jsonl").exists() == asked
+        assert (tmp_path / FILE).exists() == asked
     assert {run.dataset for run in Store(tmp_path).runs()} == {"coins (validation)"}
     val = {problem.uid for problem in make_data().val["coins"]}
     assert set(Store(tmp_path).outcomes(Store(tmp_path).runs()[-1])) == val
@@ -242,10 +242,10 @@ def test_a_checkpoint_of_another_policy_is_refused(tiny_llada: LLaDA, tmp_path: 
 
 
 def test_something_else_in_the_folder_is_left_alone(tiny_llada: LLaDA, tmp_path: Path) -> None:
-    (tmp_path / "runs.jsonl").write_text("mine\n")
-    with pytest.raises(ConfigurationError, match="the version of the results store is None"):
+    (tmp_path / FILE).write_text("mine\n")
+    with pytest.raises(ConfigurationError, match="file is not a database"):
         run_test(tiny_llada, tmp_path, Frontier(GRIDS, str(tmp_path)))
-    assert (tmp_path / "runs.jsonl").read_text() == "mine\n"
+    assert (tmp_path / FILE).read_text() == "mine\n"
 
 
 def test_the_config_takes_checkpoints_of_tiny_math() -> None:

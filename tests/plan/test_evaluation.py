@@ -13,7 +13,6 @@ from lit_unmask.callbacks import (
     AccuracyNFE,
     Baseline,
     Cell,
-    Comparison,
     Frontier,
     FrontierOptions,
     TransferTest,
@@ -33,6 +32,7 @@ from lit_unmask.plan.forwards import heuristic_nfe
 from lit_unmask.plan.memory import Shape, memory_of_evaluation
 from lit_unmask.policies import ConfidenceThreshold, EntropyBound, LowConfidence, Margin, Random
 from lit_unmask.rollout import Decoding
+from lit_unmask.store import Store
 from lit_unmask.tuning import HeuristicGrid
 
 LIMITS = {"limit_val_batches": None, "limit_test_batches": None, "limit_predict_batches": None}
@@ -102,27 +102,26 @@ def test_a_frontier_tunes_all_settings_and_tests_those_on_fronts(tiny_llada: LLa
     # Of low confidence at least one setting and of random the only one; at most all of them.
     assert tested.low == 5 * (2 * 4 * 2 + 2 + 2 * 4)
     assert tested.low < tested.usual < tested.high == 5 * (2 * 4 * 4 + both)
-    everything = Frontier(GRIDS, options=FrontierOptions(test_all=True))
+    everything = Frontier(GRIDS, options=FrontierOptions(tested="all"))
     assert planned(asked(tiny_llada, "test", everything))["coins, test"].usual == 5 * (3 + ALL)
     assert len(planned(asked(tiny_llada, "validate", everything))) == 1
 
 
-def test_a_comparison_tests_two_settings_of_each_heuristic(tiny_llada: LLaDA) -> None:
-    found = planned(asked(tiny_llada, "test", Comparison(GRIDS)))
-    assert found["coins: comparison, tuning"].usual == 4 * (3 + ALL)
-    assert found["coins: comparison, test"] == Range(5 * (2 + 2 + 4), 5 * (3 + 10 + 4), 5 * 24)
-    assert "coins: comparison, test" not in planned(
-        asked(tiny_llada, "validate", Comparison(GRIDS))
-    )
+def test_the_closest_are_two_settings_of_each_heuristic(tiny_llada: LLaDA) -> None:
+    closest = Frontier(GRIDS, options=FrontierOptions(tested="closest"))
+    found = planned(asked(tiny_llada, "test", closest))
+    assert found["coins, tuning (settings: 6, seeds: 1)"].usual == 4 * (3 + ALL)
+    assert found["coins, test"] == Range(5 * (2 + 2 + 4), 5 * (3 + 10 + 4), 5 * 24)
 
 
-def test_a_comparison_at_the_end_of_training_is_planned_with_it(
+def test_a_frontier_at_the_end_of_training_is_planned_with_it(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given, file = config(tiny_checkpoint, tmp_path / "out"), tmp_path / "run.yaml"
     grid = {"policy": "lit_unmask.policies.LowConfidence", "values": [1], "block_lengths": [8]}
-    given["trainer"]["callbacks"] = {"class_path": "lit_unmask.callbacks.Comparison",
+    given["trainer"]["callbacks"] = {"class_path": "lit_unmask.callbacks.Frontier",
                                      "init_args": {"folder": str(tmp_path / "compared"),
+                                                   "options": {"fit": True, "tested": "all"},
                                                    "grids": {"k": grid}}}  # fmt: skip
     file.write_text(yaml.safe_dump(given))
     arguments = ["plan", f"--config={file}", "--json", "--plan.rate=1", "--plan.nfe=[2,4]"]
@@ -131,10 +130,10 @@ def test_a_comparison_at_the_end_of_training_is_planned_with_it(
     said = json.loads(capsys.readouterr().out)
     works = {work["name"]: work["computed"]["usual"] for work in said["work"]}
     assert list(works) == [
-        *("training", "validation", "coins: comparison, tuning", "coins: comparison, test")
+        *("training", "validation", "coins, tuning (settings: 2, seeds: 1)", "coins, test")
     ]
-    assert works["coins: comparison, tuning"] == 4 * (3 + 8)
-    assert works["coins: comparison, test"] == 5 * (3 + 8)
+    assert works["coins, tuning (settings: 2, seeds: 1)"] == 4 * (3 + 8)
+    assert works["coins, test"] == 5 * (3 + 8)
     with pytest.raises(SystemExit) as end:
         main([*arguments, "--data.tuning={}"])
     assert end.value.code == 2
@@ -185,7 +184,6 @@ def test_what_cannot_be_evaluated_is_refused(tiny_llada: LLaDA) -> None:
 
 def test_the_largest_batch_is_that_of_whoever_evaluates(tiny_llada: LLaDA) -> None:
     assert largest_batch(asked(tiny_llada, "test")) == 2
-    assert largest_batch(asked(tiny_llada, "test", Comparison(GRIDS))) == 5
     assert largest_batch(asked(tiny_llada, "test", Frontier(GRIDS))) == 64
     assert largest_batch(asked(tiny_llada, "validate", Frontier(GRIDS))) == 2
 
@@ -208,14 +206,13 @@ def test_an_evaluation_takes_what_was_planned(
         main(["plan", f"--config={file}", "--stage=test", "--json", "--plan.rate=1"])
     works = {work["name"]: work for work in json.loads(capsys.readouterr().out)["work"]}
     main(["test", f"--config={file}", "--trainer.logger=false"])
-    runs = {run["key"]: run for run in map(json.loads, (store / "runs.jsonl").open())}
     taken, rows = Counter[str](), Counter[str]()
-    for outcome in map(json.loads, (store / "outcomes.jsonl").open()):
-        run = runs[outcome["run"]]
-        if run["policy"] != "Random" and run["seed"]:
+    for run in Store(store).runs():
+        if run.policy != "Random" and run.seed:
             continue  # a copy of what was computed with the first seed
-        taken[run["stage"]] += outcome["nfe_by_kind"]["fresh"]
-        rows[run["stage"]] += 1
+        for outcome in Store(store).outcomes(run).values():
+            taken[run.stage] += outcome.nfe_by_kind["fresh"]
+            rows[run.stage] += 1
     tuning = works["coins, tuning (settings: 8, seeds: 2)"]
     assert rows["tuning"] == tuning["rollouts"]
     assert set(tuning["computed"].values()) == {taken["tuning"]}

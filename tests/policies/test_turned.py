@@ -121,7 +121,7 @@ def test_a_grid_sweeps_the_scale_of_a_saved_policy(tiny_checkpoint, tmp_path, mo
         class_path: lit_unmask.callbacks.Frontier
         init_args:
           folder: store
-          options: {policy_name: null, test_all: true}
+          options: {policy_name: null, tested: all}
           grids:
             my policy, scaled:
               policy:

@@ -3,7 +3,7 @@
 import pytest
 
 from lit_unmask.report.documents import Document, html, markdown
-from lit_unmask.report.table import Table
+from lit_unmask.report.tables import Table
 
 
 @pytest.mark.parametrize(("open_rows", "folded"), [(2, False), (1, True)])

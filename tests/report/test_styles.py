@@ -4,8 +4,7 @@ from matplotlib import colors
 from matplotlib.lines import Line2D
 from toy_sweeps import make_dataset, make_setting
 
-from lit_unmask.report.figures import frontier_picture
-from lit_unmask.report.styles import NAMED, legend_entries, styles
+from lit_unmask.report.figures import NAMED, frontier_picture, legend_entries, styles
 
 
 def dataset(learned, heuristics=3):
@@ -53,7 +52,7 @@ def test_a_legend_names_so_many_and_counts_the_rest():
 
 def test_a_figure_grows_with_its_legend():
     few, many = (
-        frontier_picture(dataset(learned), looks(learned), "x.png").png for learned in (3, 40)
+        frontier_picture([dataset(learned)], looks(learned), "x.png").png for learned in (3, 40)
     )
     # Width and height of a PNG are in its first chunk.
     sizes = [[int.from_bytes(png[i : i + 4], "big") for i in (16, 20)] for png in (few, many)]

@@ -4,8 +4,7 @@ import numpy as np
 from toy_sweeps import make_dataset, make_setting
 
 from lit_unmask.report.analysis import Options, analyse
-from lit_unmask.report.figures import comparisons_picture
-from lit_unmask.report.summary import answers, summary_table
+from lit_unmask.report.summary import summary_table
 
 PROBLEMS = 200
 
@@ -79,13 +78,3 @@ def test_without_tuning_runs_every_setting_is_counted():
     assert row[:3] == ["policy (1 setting)", "a (k=10), BL 64; b (k=15), BL 64 and 2 more",
                        "every setting"]  # fmt: skip
     assert row[3] == "more accurate in 3, less accurate in 1 of 4"
-
-
-def test_a_figure_of_many_comparisons_keeps_those_of_the_summary():
-    many = [policy(0.5 + i / 100, 20, f"policy {i}/0") for i in range(12)]
-    analysis = analysed(many, OPPONENTS)
-    assert len(analysis.comparisons) == 48
-    assert sum(len(answer.comparisons) for answer in answers(analysis)) == 24
-    assert "These are 24 of 48 comparisons" in comparisons_picture(analysis, "x.png").text
-    few = comparisons_picture(analysed(many[:2], OPPONENTS), "x.png").text
-    assert "These are" not in few

@@ -8,8 +8,8 @@ from toy_sweeps import make_run
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.report.analysis import Options
-from lit_unmask.report.cells import FILE, CellRuns, read_cells, write_cells
 from lit_unmask.report.cli import main
+from lit_unmask.report.heatmap import FILE, CellRuns, read_cells, write_cells
 from lit_unmask.report.reading import read
 from lit_unmask.report.transfer import transfers
 from lit_unmask.store import Outcome, Store

@@ -1,3 +1,5 @@
+"""The frontier at the end of training: the best checkpoint beside tuned heuristics."""
+
 from __future__ import annotations
 
 import json
@@ -10,7 +12,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lit_unmask.callbacks import Comparison
+from lit_unmask.callbacks import Frontier, FrontierOptions
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toys import DECODING, Coins, make_data, make_module, make_trainer
 
@@ -44,7 +46,10 @@ def test_fit_ends_with_a_comparison_of_the_best_checkpoint(
     folder, logger = tmp_path / "results", TensorBoardLogger(tmp_path)
     # By the number of forwards, so that the best checkpoint is surely not the last one.
     best = ModelCheckpoint(tmp_path, monitor="val/coins/nfe", mode="max", filename="best")
-    comparison = Comparison(GRIDS, str(folder), next_step="lit-unmask --help")
+    options = FrontierOptions(
+        fit=True, tested="closest", results=str(folder), next_step="lit-unmask --help"
+    )
+    comparison = Frontier(GRIDS, str(tmp_path / "store"), options=options)
     trainer = make_trainer(
         tmp_path, best, comparison, logger=logger, enable_checkpointing=True, max_steps=4,
         val_check_interval=1, limit_val_batches=1.0,
@@ -88,13 +93,16 @@ def test_fit_ends_with_a_comparison_of_the_best_checkpoint(
 
 def test_a_heuristic_can_be_tested_against_others(tiny_llada: LLaDA, tmp_path: Path) -> None:
     folder = tmp_path / "results"
-    comparison = Comparison(GRIDS, str(folder), policy_name="mine")
+    options = FrontierOptions(policy_name="mine", results=str(folder), seeds=None)
+    comparison = Frontier(GRIDS, str(tmp_path / "store"), options=options)
     sets = {"a": Coins("test", 3), "b": Coins("test", 5, seed=1)}
     tuning = {name: Coins("tuning", 2) for name in sets}
     trainer = make_trainer(tmp_path, comparison)
     module, data = make_module(tiny_llada, LowConfidence(2)), make_data(test=sets, tuning=tuning)
+    module.eval_seed = 5
     trainer.test(module, datamodule=data, verbose=False)
     rows = json.loads((folder / "results.json").read_text())
+    assert {row["seed"] for row in rows} == {5}
     mine = [row for row in rows if row["name"] == "mine"]
     assert [row["kind"] for row in mine] == ["heuristic", "heuristic"]
     assert [(row["dataset"], row["num_problems"]) for row in mine] == [("a", 3), ("b", 5)]
@@ -105,7 +113,9 @@ def test_an_error_leaves_earlier_results_alone(tiny_llada: LLaDA, tmp_path: Path
     folder = tmp_path / "results"
     folder.mkdir()
     (folder / "results.json").write_text("earlier")
-    trainer = make_trainer(tmp_path, Comparison(GRIDS, str(folder)), max_steps=1)
+    options = FrontierOptions(fit=True, results=str(folder))
+    frontier = Frontier(GRIDS, str(tmp_path / "store"), options=options)
+    trainer = make_trainer(tmp_path, frontier, max_steps=1)
     sets = {"coins": Coins("test", 2), "broken": Unanswerable("test", 2)}
     tuning = {name: Coins("tuning", 2) for name in sets}
     with pytest.raises(RuntimeError, match="no verdict"):
@@ -114,9 +124,11 @@ def test_an_error_leaves_earlier_results_alone(tiny_llada: LLaDA, tmp_path: Path
 
 
 def test_a_fast_dev_run_compares_nothing(tiny_llada: LLaDA, tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, Comparison(GRIDS, str(tmp_path / "out")), fast_dev_run=1)
+    options = FrontierOptions(fit=True, results=str(tmp_path / "out"))
+    frontier = Frontier(GRIDS, str(tmp_path / "store"), options=options)
+    trainer = make_trainer(tmp_path, frontier, fast_dev_run=1)
     trainer.fit(make_module(tiny_llada), datamodule=make_data())
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists() and not (tmp_path / "store").exists()
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -127,6 +139,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "value": ({"grids": {"low": HeuristicGrid(LowConfidence, [0], [4])}}, {}, "k=0"),
     "no tuning set": ({}, {"tuning": {}}, r"data.tuning has no set named \['coins'\]"),
+    "no policy": ({"policy_name": None}, {}, "tested='closest' needs a policy_name"),
     "unwritable": ({"folder": f"{__file__}/out"}, {}, "cannot be written"),
 }
 
@@ -135,9 +148,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 def test_mistakes_are_found_before_training(
     tiny_llada: LLaDA, tmp_path: Path, mistake: str
 ) -> None:
-    settings, data, message = MISTAKES[mistake]
-    arguments: Any = {"grids": GRIDS, "folder": str(tmp_path / "results"), **settings}
-    trainer = make_trainer(tmp_path, Comparison(**arguments))
+    given, data, message = MISTAKES[mistake]
+    settings = dict(given)
+    grids = settings.pop("grids", None)
+    results = settings.pop("folder", str(tmp_path / "results"))
+    options = FrontierOptions(fit=True, results=results, tested="closest", **settings)
+    trainer = make_trainer(
+        tmp_path, Frontier(grids or GRIDS, str(tmp_path / "store"), options=options)
+    )
     with pytest.raises(ConfigurationError, match=message):
         trainer.fit(make_module(tiny_llada), datamodule=make_data(**data))
-    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "results").exists() and not (tmp_path / "store").exists()
