@@ -159,6 +159,7 @@ class Frontier(Callback):
             if trainer.is_global_zero:
                 get_console().print(f"testing {source} beside tuned heuristics")
             self._measure(trainer, pl_module)
+            pl_module.to(pl_module.device)  # the policy too
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run what the store lacks and print the test results."""

@@ -58,7 +58,10 @@ def decode(denoiser: Denoiser, rows: list[int], decoding: Decoding) -> Rollout:
 
 def contents(result: Rollout) -> dict[str, Any]:
     """Return all that a rollout reports but times and costs."""
-    steps = {} if result.steps is None else vars(result.steps)
+    steps = {} if result.steps is None else dict(vars(result.steps))
+    if steps:
+        seen = dict(vars(steps.pop("observation")))
+        steps |= seen.pop("signals") | seen
     return {name: getattr(result, name) for name in FIELDS} | steps
 
 

@@ -47,7 +47,7 @@ def test_trajectories_are_those_of_the_policy_and_each_problem_comes_once(
     assert sorted(store.uids) == sorted(right)
     assert 0 < len(right) < 10
     assert len(store) == 4 * len(right)
-    assert store[0].confidence.shape == (1, 8, 3)
+    assert store[0].observation.confidence.shape == (1, 8, 3)
 
 
 def test_a_folder_of_another_recipe_is_refused_before_any_forward(
