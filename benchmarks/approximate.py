@@ -24,7 +24,7 @@ from rich.progress import track
 from transformers import TorchAoConfig
 
 from lit_unmask.denoisers import Dream, LLaDA, Placement, StockDenoiser
-from lit_unmask.drift import Drift, denoiser_drift, drift
+from lit_unmask.evaluation.drift import Drift, denoiser_drift, drift
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence
 from lit_unmask.rollout import Approximate, Decoding, Scheduling
 from lit_unmask.tasks import ShoppingSums

@@ -28,8 +28,8 @@ from profiles import PROFILES, Replay, traces
 from torch import Tensor, nn
 
 from lit_unmask.denoisers import Denoiser, DenoiserShape, LLaDA
-from lit_unmask.denoisers.memory import RowLimit
-from lit_unmask.evaluation import encode_groups, rollout_numbers
+from lit_unmask.denoisers.running.memory import RowLimit
+from lit_unmask.evaluation.evaluate import encode_groups, rollout_numbers
 from lit_unmask.policies import ConfidenceThreshold, ConfidenceTransformer, LearnedPolicy, Policy
 from lit_unmask.rollout import Decoding, Noise, Scheduling
 from lit_unmask.tasks import ShoppingSums

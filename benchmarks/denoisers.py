@@ -17,8 +17,9 @@ from pathlib import Path
 from rich.progress import track
 
 from lit_unmask.denoisers import Denoiser, Dream, LLaDA
-from lit_unmask.evaluation import evaluate
-from lit_unmask.frontier import Point
+from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.grid import Candidate, HeuristicGrid, candidates
+from lit_unmask.evaluation.points import Point
 from lit_unmask.policies import (
     ConfidenceThreshold,
     EntropyBound,
@@ -29,7 +30,6 @@ from lit_unmask.policies import (
 )
 from lit_unmask.rollout import Decoding, Scheduling
 from lit_unmask.tasks import ShoppingSums
-from lit_unmask.tuning import Candidate, HeuristicGrid, candidates
 from lit_unmask.types import Problem
 
 BLOCKS = [8, 16, 32, 64]

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lit_unmask.grading import Grader, InProcess, WorkerPool
-from lit_unmask.sandbox import Bubblewrap, SandboxError, Sandlock, Unsafe
+from lit_unmask.evaluation.grading import Grader, InProcess, WorkerPool
 from lit_unmask.types import Problem
-from lit_unmask.verification import ProgramVerifier, grade_math
+from lit_unmask.verifiers import ProgramVerifier, grade_math
+from lit_unmask.verifiers.sandbox import Bubblewrap, SandboxError, Sandlock, Unsafe
 
 # Completion and reference: decided by text or number, and by algebra.
 PLAIN = (

@@ -14,8 +14,8 @@ from cases import Workload
 from plain_loop import PlainRollout, plain_rollout
 from torch import Tensor, nn
 
-from lit_unmask.distributions import UnmaskDistribution
 from lit_unmask.policies import Policy
+from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.rollout import Noise, Rollout, rollout
 from lit_unmask.types import Observation, Prompt
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers import Denoiser
-from lit_unmask.distributions import UnmaskDistribution
 from lit_unmask.policies import Policy
+from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.randomness import ACTION, TOKEN, uniform
 from lit_unmask.rollout import Decoding, Noise
 from lit_unmask.types import ENTROPY, HIDDEN, Observation, Prompt, Reading, Signals

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lit_unmask.distributions import UnmaskDistribution
 from lit_unmask.policies import Policy
+from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.randomness import ACTION, uniform
 from lit_unmask.rollout import Noise
 from lit_unmask.types import Observation

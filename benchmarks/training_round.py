@@ -23,9 +23,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_unmask.callbacks import WarmStart
 
 from lit_unmask.cli import main as lit_unmask
+from lit_unmask.evaluation.grading import Grader
 from lit_unmask.files import replace_file
-from lit_unmask.grading import Grader
-from lit_unmask.module import LitUnmask
+from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Problem
 
 PARTS = ("denoiser", "policy", "grading", "bookkeeping", "update", "logging and data")

@@ -9,12 +9,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_unmask.callbacks.figures import path_figure, tensorboard
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import Evaluation
-from lit_unmask.metrics import RolloutMetrics
-from lit_unmask.module import LitUnmask
+from lit_unmask.evaluation.evaluate import Evaluation
+from lit_unmask.evaluation.metrics import RolloutMetrics
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks.datamodule import attached_data
+from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Problem
 
 

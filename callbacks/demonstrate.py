@@ -8,17 +8,17 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich import get_console
 
-from lit_unmask.demonstrations import (
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.files import check_folder
+from lit_unmask.tasks.datamodule import is_fast_dev_run
+from lit_unmask.training.demonstrations import (
     DemonstrationWriter,
     Demonstrator,
     Keep,
     Recipe,
     demonstrate,
 )
-from lit_unmask.errors import ConfigurationError
-from lit_unmask.module import LitUnmask
-from lit_unmask.preflight import check_folder
-from lit_unmask.tasks.datamodule import is_fast_dev_run
+from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import SPEED, Problem, Signals
 
 
@@ -27,9 +27,9 @@ class Demonstrate(Callback):
 
     The expert is ``model.policy``, decoding as ``model.decoding`` says; the problems are those of
     ``data.test``, which for this purpose are training problems. What is recorded goes to a folder
-    that :class:`~lit_unmask.demonstrations.ImitationData` reads. Each batch is one file, written
-    when it is done, and problems that were tried are not decoded again: start the command again
-    after an interruption, or with more problems, and it goes on. Ranks share the problems.
+    that :class:`~lit_unmask.training.demonstrations.ImitationData` reads. Each batch is one file,
+    written when it is done, and problems that were tried are not decoded again: start the command
+    again after an interruption, or with more problems, and it goes on. Ranks share the problems.
 
     ```yaml
     callbacks:

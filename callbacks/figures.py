@@ -13,8 +13,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
+from lit_unmask.evaluation.points import Point, pareto_front
 from lit_unmask.files import replace_file
-from lit_unmask.frontier import Point, pareto_front
 
 # Okabe-Ito colours: distinguishable without full colour vision.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")

@@ -19,17 +19,18 @@ from lit_unmask.callbacks.ranks import TrainerRanks
 from rich import get_console
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation_set import EvaluationSet
-from lit_unmask.frontier import Point
-from lit_unmask.module import LitUnmask
+from lit_unmask.evaluation.evaluation_set import EvaluationSet
+from lit_unmask.evaluation.grid import Candidate, HeuristicGrid, candidates, choose
+from lit_unmask.evaluation.points import Point
+from lit_unmask.evaluation.store import Store
+from lit_unmask.evaluation.sweep import Sweep, learned_candidate, on_fronts, summarise
+from lit_unmask.files import check_folder
 from lit_unmask.policies.base import Policy
-from lit_unmask.preflight import check_checkpoint, check_folder
 from lit_unmask.sharing import load_policy
-from lit_unmask.store import Store
-from lit_unmask.sweep import Sweep, learned_candidate, on_fronts, summarise
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
-from lit_unmask.tuning import Candidate, HeuristicGrid, candidates, choose
+from lit_unmask.training.checkpoints import check_checkpoint
+from lit_unmask.training.module import LitUnmask
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class FrontierOptions:
         seeds: Seeds of the noise; None is the module's. What depends on none is computed once.
         tested: Settings of heuristics to run on the test problems: those on their fronts of the
             tuning problems, the closest ones there to the first policy (in full diffusion and of
-            all settings), see :func:`~lit_unmask.tuning.choose`, or all.
+            all settings), see :func:`~lit_unmask.evaluation.grid.choose`, or all.
         validate: Whether ``lit-unmask validate`` reports on ``data.val``, as ``test`` does on
             ``data.test``.
         chunk: Problems that a rank computes before they are stored.
@@ -73,10 +74,10 @@ class Frontier(Callback):
     their heuristic (of all its settings, or of those in full diffusion) and the learned policies
     are then run on the test set. All of them see the same problems and the same noise.
 
-    Every outcome goes to the store (:class:`lit_unmask.store.Store`) as soon as its chunk is
-    computed, and none that is there is computed again: an interrupted sweep continues where it
-    was, and a sweep with further settings computes those alone. A problem that a set holds twice
-    counts once. With several ranks each takes its share of the problems.
+    Every outcome goes to the store (:class:`lit_unmask.evaluation.store.Store`) as soon as its
+    chunk is computed, and none that is there is computed again: an interrupted sweep continues
+    where it was, and a sweep with further settings computes those alone. A problem that a set holds
+    twice counts once. With several ranks each takes its share of the problems.
 
     ```yaml
     callbacks:

@@ -23,13 +23,13 @@ from matplotlib.image import imsave
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.files import replace_file
-from lit_unmask.inspection import Findings
-from lit_unmask.module import LitUnmask
+from lit_unmask.inspection.inspection import Findings
+from lit_unmask.inspection.trace import record
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
-from lit_unmask.trace import record
+from lit_unmask.training.module import LitUnmask
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Inspection(Callback):
     """Draws what the policy does on the first problems of each evaluation set.
 
     Figures: ``order`` (when each position was committed), ``response`` (probability of opening a
-    position against its confidence, beside a threshold's step function), ``pace`` (tokens
-    committed a forward), ``probability`` (over time and position) and ``tail`` (end tokens and
-    what is behind them). Scalars: those of :func:`lit_unmask.inspection.summary`. Both go to
+    position against its confidence, beside a threshold's step function), ``pace`` (tokens committed
+    a forward), ``probability`` (over time and position) and ``tail`` (end tokens and what is behind
+    them). Scalars: those of :func:`lit_unmask.inspection.inspection.summary`. Both go to
     TensorBoard as ``inspection/<set>/<name>``; PNGs and ``data.json`` with all numbers to
     ``inspection/<set>/<round>`` beside the logs. Rollouts are those of an evaluation: same
     problems, same decoding, same noise.

@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter, SymmetricalLogLocator
 
-from lit_unmask.inspection import CONFIDENCE_EDGES, PERIODS, Band, Findings
+from lit_unmask.inspection.inspection import CONFIDENCE_EDGES, PERIODS, Band, Findings
 
 # Okabe-Ito colours: distinguishable without full colour vision.
 _POLICY, _CONTENT, _TAIL, _END = "#000000", "#0072B2", "#D55E00", "#009E73"

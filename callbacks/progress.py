@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import RichProgressBar
 from rich import get_console
 from rich.progress import TaskID
 
-from lit_unmask.module import LitUnmask
 from lit_unmask.rollout import Progress
+from lit_unmask.training.module import LitUnmask
 
 
 class RolloutProgressBar(RichProgressBar):

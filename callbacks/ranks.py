@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lit_unmask.sweep import Ranks
+from lit_unmask.evaluation.sweep import Ranks
 
 
 class TrainerRanks(Ranks):

@@ -10,12 +10,12 @@ from lit_unmask.callbacks.figures import tensorboard
 from matplotlib.figure import Figure
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import Evaluation
-from lit_unmask.metrics import RolloutMetrics
-from lit_unmask.module import LitUnmask
+from lit_unmask.evaluation.evaluate import Evaluation
+from lit_unmask.evaluation.metrics import RolloutMetrics
 from lit_unmask.policies import Paced
-from lit_unmask.rewards import NearTarget
 from lit_unmask.tasks.datamodule import attached_data
+from lit_unmask.training.module import LitUnmask
+from lit_unmask.training.rewards import NearTarget
 from lit_unmask.types import Problem
 
 # Mean accuracy, NFE and reward at each speed.
@@ -34,7 +34,7 @@ class SpeedSweep(Callback):
       minus the share at which they fall: -1 for a policy that obeys weights of speed, 1 for one
       that obeys numbers of forwards;
     - ``val/<set>/speeds/off_target``, the mean of ``|nfe / target - 1|``, if the reward is
-      :class:`~lit_unmask.rewards.NearTarget`;
+      :class:`~lit_unmask.training.rewards.NearTarget`;
 
     and draws accuracy against forwards as ``val/<set>/speeds``.
 

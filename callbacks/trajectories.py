@@ -13,22 +13,22 @@ from lit_unmask.callbacks.figures import tensorboard
 from rich import get_console
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import Evaluation
-from lit_unmask.module import LitUnmask
-from lit_unmask.policies import ConfidenceThreshold
-from lit_unmask.preflight import check_folder
-from lit_unmask.rollout import Decoding
-from lit_unmask.tasks.base import ProblemSet
-from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
-from lit_unmask.trajectories import (
+from lit_unmask.evaluation.evaluate import Evaluation
+from lit_unmask.files import check_folder
+from lit_unmask.inspection.trajectories import (
     NamedPolicy,
     Trajectory,
     as_text,
     record_trajectories,
     save,
 )
+from lit_unmask.inspection.viewer import write_viewer
+from lit_unmask.policies import ConfidenceThreshold
+from lit_unmask.rollout import Decoding
+from lit_unmask.tasks.base import ProblemSet
+from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
+from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Problem
-from lit_unmask.viewer import write_viewer
 
 _THRESHOLD = 0.9
 _SHORT_BLOCKS = 8  # in a generation length
@@ -39,8 +39,8 @@ class Trajectories(Callback):
 
     The page shows the first problems of every test set, which are those of ``predict``, with any
     two of the policies side by side; it is complete in itself. The same data goes to a ``.json``
-    file beside it, which :func:`lit_unmask.trajectories.load` reads. Baselines see the same noise
-    as the policy. ``lit-unmask predict --trajectories out.html`` adds this callback.
+    file beside it, which :func:`lit_unmask.inspection.trajectories.load` reads. Baselines see the
+    same noise as the policy. ``lit-unmask predict --trajectories out.html`` adds this callback.
 
     ```yaml
     callbacks:
@@ -146,8 +146,8 @@ class Trajectories(Callback):
 class TrajectoryText(Callback):
     """Writes the first trajectories of each validation set to TensorBoard, step by step as text.
 
-    The tag is ``val/<set>/trajectory``; :func:`lit_unmask.trajectories.as_text` says how to read
-    it. The problems are decoded once more for it.
+    The tag is ``val/<set>/trajectory``; :func:`lit_unmask.inspection.trajectories.as_text` says how
+    to read it. The problems are decoded once more for it.
 
     ```yaml
     callbacks:

@@ -18,19 +18,24 @@ from lit_unmask.callbacks.ranks import TrainerRanks
 from lit_unmask.callbacks.transfer_cell import Cell, TransferRow
 from rich import get_console
 
-from lit_unmask.denoisers.base import Denoiser
+from lit_unmask.denoisers.network import Denoiser
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation_set import EvaluationSet
-from lit_unmask.files import replace_file
-from lit_unmask.frontier import Point
-from lit_unmask.module import LitUnmask
-from lit_unmask.preflight import check_folder
+from lit_unmask.evaluation.evaluation_set import EvaluationSet
+from lit_unmask.evaluation.grid import Candidate, HeuristicGrid, candidates
+from lit_unmask.evaluation.points import Point
+from lit_unmask.evaluation.store import Store
+from lit_unmask.evaluation.sweep import (
+    Sweep,
+    best_setting,
+    learned_candidate,
+    most_accurate,
+    summarise,
+)
+from lit_unmask.files import check_folder, replace_file
 from lit_unmask.report.heatmap import CellRuns, transfer_figure, write_cells
-from lit_unmask.store import Store
-from lit_unmask.sweep import Sweep, best_setting, learned_candidate, most_accurate, summarise
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import is_fast_dev_run
-from lit_unmask.tuning import Candidate, HeuristicGrid, candidates
+from lit_unmask.training.module import LitUnmask
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lit_unmask.denoisers.base import Denoiser
+from lit_unmask.denoisers.network import Denoiser
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation_set import EvaluationSet
-from lit_unmask.frontier import Point
-from lit_unmask.module import LitUnmask
+from lit_unmask.evaluation.evaluation_set import EvaluationSet
+from lit_unmask.evaluation.grid import HeuristicGrid
+from lit_unmask.evaluation.points import Point
 from lit_unmask.report.heatmap import CellRuns, HeatRow, Side
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks.base import ProblemSet
-from lit_unmask.tuning import HeuristicGrid
+from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import HIDDEN
 
 

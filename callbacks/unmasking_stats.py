@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_unmask.callbacks.figures import tensorboard
 
-from lit_unmask.module import LitUnmask
+from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Experience
 
 

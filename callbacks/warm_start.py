@@ -9,13 +9,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_unmask.demonstrations import Demonstrated, Demonstrator, demonstrate
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.experts import check_imitator
-from lit_unmask.imitation import as_seen, imitation_loss
-from lit_unmask.module import LitUnmask
 from lit_unmask.policies.base import Policy
 from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
+from lit_unmask.training.demonstrations import Demonstrated, Demonstrator, demonstrate
+from lit_unmask.training.experts import check_imitator
+from lit_unmask.training.imitation import as_seen, imitation_loss
+from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Steps
 
 
@@ -45,7 +45,7 @@ class WarmStart(Callback):
     steering in arXiv 2512.09106 serves the same end). A run that begins from a checkpoint is not
     taught again. For more problems than one process can show in a minute, record them
     (:class:`~lit_unmask.callbacks.Demonstrate`) and train on the store
-    (:class:`~lit_unmask.demonstrations.ImitationData`).
+    (:class:`~lit_unmask.training.demonstrations.ImitationData`).
 
     ```yaml
     callbacks:

@@ -22,10 +22,11 @@ from torch.utils.tensorboard.summary import hparams
 
 from lit_unmask.callbacks import Trajectories
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.module import LitUnmask
-from lit_unmask.preflight import check, check_checkpoint, check_problems, check_word
-from lit_unmask.rehearsal import Rehearsal
+from lit_unmask.preflight.checks import check, check_problems, check_word
+from lit_unmask.preflight.rehearsal import Rehearsal
 from lit_unmask.tasks.datamodule import TaskDataModule, attached_data, is_fast_dev_run
+from lit_unmask.training.checkpoints import check_checkpoint
+from lit_unmask.training.module import LitUnmask
 
 # Lines of jsonargparse's messages that repeat types and values instead of saying what is wrong.
 _NOISE = (
@@ -206,7 +207,7 @@ class PlanCLI(UnmaskCLI):
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         """Add the parser of ``fit`` with options of its own."""
-        from lit_unmask.plan import Assumptions
+        from lit_unmask.preflight.assumptions import Assumptions
 
         fit = self._prepare_subcommand_parser(Trainer, "fit", description=_PLAN)
         fit.add_argument(
@@ -222,7 +223,8 @@ class PlanCLI(UnmaskCLI):
 
     def instantiate_classes(self) -> None:
         """Build what costs nothing; a setting that cannot work ends with one sentence."""
-        from lit_unmask.plan import Workshop, make_plan
+        from lit_unmask.preflight.plan import make_plan
+        from lit_unmask.preflight.workshop import Workshop
 
         workshop = Workshop()
         try:
@@ -237,7 +239,7 @@ class PlanCLI(UnmaskCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Print the plan; exits with 1 if something is missing."""
-        from lit_unmask.plan import as_json, rendered
+        from lit_unmask.preflight.printing import as_json, rendered
 
         if self.config_init["plan"]["json"]:
             print(json.dumps(as_json(self.plan), indent=2))

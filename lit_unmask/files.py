@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from lit_unmask.errors import ConfigurationError
+
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file in one step, so that an interrupted run leaves the old one.
@@ -18,3 +20,22 @@ def replace_file(path: Path, data: bytes) -> None:
         file.write(data)
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Check that a folder, or the one in which it would be made, can be written.
+
+    Raises:
+        ConfigurationError: If it cannot.
+    """
+    path = Path(folder)
+    while not path.exists():
+        path = path.parent
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {folder} cannot be written ({error.strerror}); choose another one with "
+            "--trainer.default_root_dir, or where the logger or callback is configured"
+        ) from error

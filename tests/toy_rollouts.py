@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lit_unmask.denoisers.memory import RowLimit
+from lit_unmask.denoisers.running.memory import RowLimit
 from lit_unmask.policies import (
     ConfidenceThreshold,
     ConfidenceTransformer,

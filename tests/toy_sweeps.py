@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lit_unmask.evaluation.store import Outcome, Run, Store
 from lit_unmask.report.reading import Dataset, Setting
-from lit_unmask.store import Outcome, Run, Store
 
 LENGTH = 64
 

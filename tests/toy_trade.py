@@ -10,14 +10,14 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from lit_unmask.module import LitUnmask
 from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy, Paced, Policy
-from lit_unmask.rewards import SpeedReward
 from lit_unmask.rollout import Decoding
-from lit_unmask.rounds import Rounds
-from lit_unmask.schedule import WarmupCosine
-from lit_unmask.speed import Pace
 from lit_unmask.tasks.datamodule import TaskDataModule
+from lit_unmask.training.conditioning import Pace
+from lit_unmask.training.module import LitUnmask
+from lit_unmask.training.rewards import SpeedReward
+from lit_unmask.training.schedule import WarmupCosine
+from lit_unmask.training.settings import Rounds
 from lit_unmask.types import Problem, Prompt, Reading, Signals
 
 LENGTH = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lit_unmask.trajectories import Trajectory, TrajectoryStep
+from lit_unmask.inspection.trajectories import Trajectory, TrajectoryStep
 
 SHORT = Trajectory(
     uid="greet",

@@ -14,13 +14,13 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from lit_unmask.denoisers import Denoiser, LLaDA
-from lit_unmask.module import LitUnmask
 from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy, Policy
 from lit_unmask.rollout import Decoding
-from lit_unmask.rounds import Rounds
-from lit_unmask.schedule import WarmupCosine
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.tasks.datamodule import TaskDataModule
+from lit_unmask.training.module import LitUnmask
+from lit_unmask.training.schedule import WarmupCosine
+from lit_unmask.training.settings import Rounds
 from lit_unmask.types import Problem
 
 # At temperature 1, so that the rollouts of a group differ whatever the random weights.
@@ -192,7 +192,7 @@ def config(checkpoint: Any, folder: Any) -> dict[str, Any]:
             "rounds": {"group_size": 4},
             "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
             "schedule": {
-                "class_path": "lit_unmask.schedule.WarmupCosine",
+                "class_path": "lit_unmask.training.schedule.WarmupCosine",
                 "init_args": {"warmup_rounds": 0},
             },
         },

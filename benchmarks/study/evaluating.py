@@ -9,11 +9,11 @@ from typing import Literal
 
 from lit_unmask import load_policy
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.evaluation_set import EvaluationSet
+from lit_unmask.evaluation.evaluation_set import EvaluationSet
+from lit_unmask.evaluation.sweep import Sweep, learned_candidate
 from lit_unmask.policies import Paced, Policy
 from lit_unmask.rollout import Decoding
 from lit_unmask.sharing.saved import read_saved
-from lit_unmask.sweep import Sweep, learned_candidate
 from lit_unmask.tasks import ShoppingSums
 from study.runs import ALPHAS, TARGETS, TOLD_TARGET
 from study.training import TRAINED

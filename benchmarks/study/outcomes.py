@@ -9,8 +9,8 @@ from functools import cached_property
 from lit_unmask.report.comparisons import Comparison, compare, corrected
 from lit_unmask.report.families import Family, Resampled, all_heuristics, families
 from lit_unmask.report.reading import Dataset, Setting
+from lit_unmask.report.statistics import RESAMPLES, bootstrap_estimate
 from lit_unmask.report.tables import points, with_interval
-from lit_unmask.statistics import RESAMPLES, bootstrap_estimate
 from study.evaluating import Trained, names
 from study.logs import Log, read_log
 

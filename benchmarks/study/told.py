@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lit_unmask.report.families import FamilyAreas, area_differences, family_areas
+from lit_unmask.report.statistics import Estimate
 from lit_unmask.report.tables import Table, number, signed, with_interval
-from lit_unmask.statistics import Estimate
 from study.evaluating import Trained
 from study.outcomes import Study
 from study.runs import ALPHAS, CONTINUED, TARGETS, TOLD_ALPHA, TOLD_TARGET, bernoulli

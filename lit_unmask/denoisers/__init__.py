@@ -1,15 +1,15 @@
 """Frozen diffusion language models behind one face."""
 
-from lit_unmask.denoisers.adapter import Adapter
-from lit_unmask.denoisers.base import Denoiser
-from lit_unmask.denoisers.compilation import Compile
-from lit_unmask.denoisers.dream import Dream
-from lit_unmask.denoisers.layout import DenoiserShape
-from lit_unmask.denoisers.llada import LLaDA
-from lit_unmask.denoisers.placement import Placement
-from lit_unmask.denoisers.qwen3 import Qwen3Diffusion, ShiftedQwen3Diffusion
-from lit_unmask.denoisers.remote import Code, RemoteCode
-from lit_unmask.denoisers.stock import StockDenoiser
+from lit_unmask.denoisers.families.dream import Dream
+from lit_unmask.denoisers.families.layout import DenoiserShape
+from lit_unmask.denoisers.families.llada import LLaDA
+from lit_unmask.denoisers.families.qwen3 import Qwen3Diffusion, ShiftedQwen3Diffusion
+from lit_unmask.denoisers.families.remote import Code, RemoteCode
+from lit_unmask.denoisers.families.stock import StockDenoiser
+from lit_unmask.denoisers.loading.adapter import Adapter
+from lit_unmask.denoisers.loading.placement import Placement
+from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.running.compilation import Compile
 
 __all__ = [
     "Adapter",

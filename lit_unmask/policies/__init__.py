@@ -1,15 +1,21 @@
 """Policies: what decides which positions to unmask. A heuristic is a policy without parameters."""
 
-from lit_unmask.policies.base import Policy
-from lit_unmask.policies.choice import Choice
-from lit_unmask.policies.confidence import ConfidenceTransformer
-from lit_unmask.policies.heads import (
+from lit_unmask.policies.actions.head import (
     BernoulliArgmaxHead,
     BernoulliHead,
     Head,
     IntensityHead,
     PlackettLuceHead,
 )
+from lit_unmask.policies.actions.row_heads import (
+    BlockThresholdHead,
+    CountHead,
+    LogitCountHead,
+    ThresholdHead,
+)
+from lit_unmask.policies.base import Policy
+from lit_unmask.policies.choice import Choice
+from lit_unmask.policies.conditioned import Paced
 from lit_unmask.policies.heuristics import (
     ConfidenceThreshold,
     EntropyBound,
@@ -18,15 +24,9 @@ from lit_unmask.policies.heuristics import (
     Margin,
     Random,
 )
-from lit_unmask.policies.hidden import HiddenTransformer
 from lit_unmask.policies.learned import LearnedPolicy
-from lit_unmask.policies.paced import Paced
-from lit_unmask.policies.row_heads import (
-    BlockThresholdHead,
-    CountHead,
-    LogitCountHead,
-    ThresholdHead,
-)
+from lit_unmask.policies.networks.confidence import ConfidenceTransformer
+from lit_unmask.policies.networks.hidden import HiddenTransformer
 from lit_unmask.policies.turned import Scaled, Tempered
 
 __all__ = [

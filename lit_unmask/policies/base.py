@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lit_unmask.distributions import UnmaskDistribution
+from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.policies.choice import Choice, check_signals, observe, steps_taken
 from lit_unmask.types import Observation, Signals
 
@@ -22,7 +22,7 @@ class Policy(nn.Module, ABC):
     Attributes:
         signals: What the policy needs to know about the denoiser's proposals.
         draws: Whether actions depend on the noise. One that says no always returns a
-            :class:`~lit_unmask.distributions.Deterministic`; at token temperature 0 it is
+            :class:`~lit_unmask.policies.actions.Deterministic`; at token temperature 0 it is
             evaluated with one seed for all.
     """
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lit_unmask.distributions import UnmaskDistribution
+from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.randomness import ACTION, uniform
 from lit_unmask.types import SIGNALS, Observation, Signals
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lit_unmask.distributions import Deterministic, UniformSubset, rank_descending
+from lit_unmask.policies.actions import Deterministic, UniformSubset, rank_descending
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.selection import top_positions
 from lit_unmask.types import ENTROPY, Observation, Signals

@@ -8,26 +8,25 @@ from typing import Any, ClassVar, cast
 
 from torch import nn
 
-from lit_unmask.distributions import UnmaskDistribution
-from lit_unmask.distributions.base import check_knobs
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.policies.actions import UnmaskDistribution
+from lit_unmask.policies.actions.base import check_knobs
+from lit_unmask.policies.actions.head import BernoulliHead, Head, Knobs
 from lit_unmask.policies.base import Policy
-from lit_unmask.policies.heads import BernoulliHead, Head, Knobs
-from lit_unmask.policies.pretrained import Pretrained
-from lit_unmask.policies.reference import read_reference, write_reference
+from lit_unmask.policies.networks.reference import read_reference, write_reference
 from lit_unmask.types import Observation, Signals
 
 _BERNOULLI = BernoulliHead()
 
 
-class LearnedPolicy(Pretrained, Policy):
+class LearnedPolicy(Policy):
     """A network's logits or features under a head, which draws the actions.
 
     Without a head it is the policy of arXiv 2512.09106, section 3: independent Bernoulli draws.
 
     Args:
         network: Maps an observation to logits ``[B, L]`` and declares ``signals``, as
-            :class:`~lit_unmask.policies.confidence.ConfidenceTransformer` does.
+            :class:`~lit_unmask.policies.networks.confidence.ConfidenceTransformer` does.
         temperature: Policy temperature, positive. The reference takes 0.5 for blocks of 32 and 1
             for blocks of 256.
         head: What is drawn; None draws each position for itself.
@@ -40,6 +39,9 @@ class LearnedPolicy(Pretrained, Policy):
 
     # At these values they change nothing, and policies of before they were there keep their hash.
     later_settings: ClassVar[Mapping[str, Any]] = {"head": None, "scale": 1.0}
+
+    # What the files that it came from said, for those that it is saved to.
+    origin: object | None = None
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lit_unmask.distributions import rank_descending
+from lit_unmask.policies.actions import rank_descending
 
 
 def top_positions(scores: Tensor, eligible: Tensor, k: int) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lit_unmask.distributions import UnmaskDistribution
-from lit_unmask.distributions.base import check_knobs
+from lit_unmask.policies.actions import UnmaskDistribution
+from lit_unmask.policies.actions.base import check_knobs
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.learned import LearnedPolicy
 from lit_unmask.types import Observation

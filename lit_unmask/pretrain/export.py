@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lit_unmask.evaluation import evaluate
-from lit_unmask.frontier import proportion_interval
+from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.points import proportion_interval
 from lit_unmask.policies import LowConfidence
 from lit_unmask.pretrain.module import LitPretrain
 from lit_unmask.rollout import Decoding, Scheduling

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from lit_unmask.denoisers import StockDenoiser
-from lit_unmask.denoisers.layout import DenoiserShape
+from lit_unmask.denoisers.families.layout import DenoiserShape
 from lit_unmask.pretrain.data import DemonstrationData, DemonstrationEncoder, Demonstrations
 from lit_unmask.pretrain.muon import Muon
 from lit_unmask.pretrain.objective import mask_response, masked_diffusion_loss, stratified_times
 from lit_unmask.pretrain.vocabulary import Vocabulary
-from lit_unmask.schedule import Schedule, WarmupStableDecay
+from lit_unmask.training.schedule import Schedule, WarmupStableDecay
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from lit_unmask.report.families import (
     family_areas,
 )
 from lit_unmask.report.reading import Dataset, Setting
-from lit_unmask.statistics import RESAMPLES
+from lit_unmask.report.statistics import RESAMPLES
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from lit_unmask.report.documents import (
 )
 from lit_unmask.report.figures import frontier_picture, styles
 from lit_unmask.report.reading import read
+from lit_unmask.report.statistics import RESAMPLES
 from lit_unmask.report.summary import summary_table
 from lit_unmask.report.tables import Provenance, provenance_table
 from lit_unmask.report.transfer import transfers
-from lit_unmask.statistics import RESAMPLES
 
 _DESCRIPTION = """\
 Turn results stores into report.md, report.html (one self-contained page), results.csv (one row a

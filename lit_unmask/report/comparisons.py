@@ -9,7 +9,7 @@ import numpy as np
 
 from lit_unmask.report.families import Family, Resampled, preference_key
 from lit_unmask.report.reading import Dataset, Setting
-from lit_unmask.statistics import Estimate, bootstrap_estimate, holm, paired_test
+from lit_unmask.report.statistics import Estimate, bootstrap_estimate, holm, paired_test
 
 SIGNIFICANT = 0.05
 # How the setting to compare with was chosen.

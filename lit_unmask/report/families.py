@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from lit_unmask.report.reading import Dataset, Setting
-from lit_unmask.statistics import (
+from lit_unmask.report.statistics import (
     Array,
     Estimate,
     bootstrap_counts,

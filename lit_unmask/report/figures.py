@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from lit_unmask.report.documents import Picture
 from lit_unmask.report.heatmap import HeatRow, transfer_figure
 from lit_unmask.report.reading import Dataset, Setting
-from lit_unmask.statistics import Estimate
+from lit_unmask.report.statistics import Estimate
 
 _DPI = 150
 # Characters of a title above one of several panels, and of a line of the legend.

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lit_unmask.comparability import check_comparable
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.jsonl import canonical_json
-from lit_unmask.statistics import Array, Estimate, accuracy_estimate, mean_estimate
-from lit_unmask.store import Outcome, Run, Store
+from lit_unmask.evaluation.jsonl import canonical_json
+from lit_unmask.evaluation.store import Outcome, Run, Store
+from lit_unmask.report.comparability import check_comparable
+from lit_unmask.report.statistics import Array, Estimate, accuracy_estimate, mean_estimate
 
 # What makes two runs on different problems, or with different noise, the same setting.
 _NOT_THE_SETTING = ("stage", "problems", "num_problems", "limits", "name", "seed")

@@ -13,7 +13,7 @@ from lit_unmask.report.analysis import Analysis, Options, Spread
 from lit_unmask.report.comparisons import Comparison
 from lit_unmask.report.families import AREAS, FamilyAreas
 from lit_unmask.report.reading import Dataset, Setting
-from lit_unmask.statistics import Estimate
+from lit_unmask.report.statistics import Estimate
 
 _DETAIL_ROWS = 20  # up to which tables are open that the summary stands for
 

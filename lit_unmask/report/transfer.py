@@ -11,8 +11,8 @@ from lit_unmask.report.documents import Transfer
 from lit_unmask.report.figures import transfer_picture
 from lit_unmask.report.heatmap import CellRuns, HeatRow, Side, read_cells
 from lit_unmask.report.reading import Dataset, Setting
+from lit_unmask.report.statistics import bootstrap_counts, bootstrap_estimate, resampled_means
 from lit_unmask.report.tables import Table, count, number, points, with_interval
-from lit_unmask.statistics import bootstrap_counts, bootstrap_estimate, resampled_means
 
 _READING = (
     "Rows are conditions. Purple is better than the tuned heuristic of the row, orange worse. The "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lit_unmask.denoisers.cache import Kept, KeyValues, Span
+from lit_unmask.denoisers.running.cache import Kept, KeyValues, Span
 from lit_unmask.rollout.state import RowState
 
 

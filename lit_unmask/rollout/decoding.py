@@ -10,7 +10,7 @@ from lit_unmask.rollout.scheduling import Scheduling
 
 @dataclass(frozen=True)
 class Approximate:
-    """Savings that change trajectories. ``lit_unmask.drift`` measures by how much.
+    """Savings that change trajectories. ``lit_unmask.evaluation.drift`` measures by how much.
 
     They belong to ``decoding`` and hold for whatever a callback decodes on top of it, heuristics
     and baselines too, so that what is compared was decoded alike. Where a callback asks for blocks

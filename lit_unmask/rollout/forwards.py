@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_unmask.denoisers.base import Denoiser
-from lit_unmask.denoisers.cache import Kept
+from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.running.cache import Kept
 from lit_unmask.randomness import TOKEN, Noise, uniform
 from lit_unmask.rollout.block_cache import BlockCache
 from lit_unmask.rollout.ledger import Ledger

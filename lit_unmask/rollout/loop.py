@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lit_unmask.denoisers.base import Denoiser
+from lit_unmask.denoisers.network import Denoiser
 from lit_unmask.policies.base import Policy
 from lit_unmask.randomness import ACTION, Noise, uniform
 from lit_unmask.rollout.decoding import Decoding

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_unmask.denoisers.base import Denoiser
-from lit_unmask.denoisers.cache import Span
+from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.running.cache import Span
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.types import PREDICTOR, Prompt, Reading
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.fingerprints import plain_settings, policy_hash
+from lit_unmask.evaluation.fingerprints import plain_settings, policy_hash
 from lit_unmask.policies.base import Policy
 from lit_unmask.report.reading import Dataset, Setting, read
 from lit_unmask.sharing.description import Classes

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lit_unmask.policies import Policy
-from lit_unmask.policies.pretrained import Pretrained
+from lit_unmask.policies import LearnedPolicy, Policy
 from lit_unmask.sharing.training import TrainedWith
 
 
@@ -27,13 +26,13 @@ class Origin:
 
 def remember(policy: Policy, trained_with: TrainedWith) -> None:
     """Keep with a policy what its files said, if it can keep something."""
-    if isinstance(policy, Pretrained):
+    if isinstance(policy, LearnedPolicy):
         policy.origin = Origin(trained_with, _weights_hash(policy))
 
 
 def recalled(policy: Policy) -> TrainedWith:
     """Return what a policy was trained with; nothing is known once it was trained further."""
-    origin = policy.origin if isinstance(policy, Pretrained) else None
+    origin = policy.origin if isinstance(policy, LearnedPolicy) else None
     if isinstance(origin, Origin) and origin.weights == _weights_hash(policy):
         return origin.trained_with
     return TrainedWith()

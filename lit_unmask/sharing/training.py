@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lit_unmask import __version__
-from lit_unmask.errors import ConfigurationError
-from lit_unmask.policies.base import Policy
-from lit_unmask.sharing.description import class_path, describe
-
-if TYPE_CHECKING:  # these load transformers
-    from lit_unmask.rewards import SpeedReward
-    from lit_unmask.rollout import Decoding
 
 FORMAT_VERSION = 1
 
@@ -51,38 +43,3 @@ def head(description: dict[str, Any], trained_with: TrainedWith) -> dict[str, An
         "policy": description,
         "trained_with": asdict(trained_with),
     }
-
-
-def checkpoint_entry(
-    policy: Policy,
-    denoiser: dict[str, str | None],
-    decoding: Decoding,
-    reward: SpeedReward,
-    seed: int,
-) -> dict[str, Any]:
-    """Return the entry ``policy`` of a Lightning checkpoint.
-
-    A policy that cannot be described must not end a training run: the entry then holds the reason,
-    which whoever loads the policy will read.
-
-    Args:
-        policy: The policy that is trained.
-        denoiser: Identity of the denoiser.
-        decoding: Of the training rollouts.
-        reward: Of the training rollouts.
-        seed: Of the training rollouts' noise.
-    """
-    trained_with = TrainedWith(
-        denoiser=denoiser,
-        gen_length=decoding.gen_length,
-        block_length=decoding.block_length,
-        temperature=decoding.temperature,
-        on_empty=decoding.on_empty,
-        reward={"class_path": class_path(type(reward)), "init_args": dict(vars(reward))},
-        seed=seed,
-    )
-    try:
-        return head(describe(policy), trained_with)
-    except ConfigurationError as error:
-        warnings.warn(f"load_policy will not read this run's checkpoints: {error}", stacklevel=2)
-        return {"undescribed": str(error)}

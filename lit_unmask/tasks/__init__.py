@@ -3,9 +3,9 @@
 Names that need Lightning or graders load on first use, so that the others stay light.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lit_unmask import lazily
 from lit_unmask.tasks.arithmetic import ShoppingSums, SolutionLanguage
 from lit_unmask.tasks.base import ClosedTask, ProblemSet, Task
 from lit_unmask.tasks.countdown import Countdown
@@ -58,8 +58,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a name from its module."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"lit_unmask.tasks.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)

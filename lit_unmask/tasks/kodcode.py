@@ -31,10 +31,10 @@ class KodCode(HubProgramTask):
       init_args:
         split: train
         verifier:
-          class_path: lit_unmask.verification.ProgramVerifier
+          class_path: lit_unmask.verifiers.ProgramVerifier
           init_args:
             sandbox:
-              class_path: lit_unmask.sandbox.Strongest
+              class_path: lit_unmask.verifiers.sandbox.Strongest
               init_args: {packages: [numpy]}
     ```
 

@@ -10,7 +10,7 @@ from lit_unmask.tasks.base import Split
 from lit_unmask.tasks.published import CARVED, WHOLE, HubTask, Parts, name_of
 from lit_unmask.tasks.rows import HubDataset, Row
 from lit_unmask.types import Problem
-from lit_unmask.verification.mathematics import grade_math
+from lit_unmask.verifiers.mathematics import grade_math
 
 # The same words in training, validation and test.
 _PROMPT = """\

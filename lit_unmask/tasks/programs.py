@@ -14,7 +14,7 @@ from lit_unmask.tasks.base import Split
 from lit_unmask.tasks.published import WHOLE, HubTask, Parts, PublishedTask
 from lit_unmask.tasks.rows import HubDataset, Row, read_rows
 from lit_unmask.types import Message, Problem
-from lit_unmask.verification.programs import ProgramVerifier
+from lit_unmask.verifiers.programs import ProgramVerifier
 
 _COMPLETE = """\
 Finish this Python function. Reply with all of it, imports included, in one ```python block and \
@@ -103,10 +103,10 @@ class HumanEval(ProgramTask):
         class_path: lit_unmask.tasks.HumanEval
         init_args:
           verifier:
-            class_path: lit_unmask.verification.ProgramVerifier
+            class_path: lit_unmask.verifiers.ProgramVerifier
             init_args:
               sandbox:
-                class_path: lit_unmask.sandbox.Bubblewrap
+                class_path: lit_unmask.verifiers.sandbox.Bubblewrap
                 init_args:
                   limits: {seconds: 10, memory: 2048}
     ```
@@ -174,8 +174,8 @@ class MBPP(HubProgramTask):
         init_args:
           split: test
           verifier:
-            class_path: lit_unmask.verification.ProgramVerifier
-            init_args: {sandbox: {class_path: lit_unmask.sandbox.Sandlock}}
+            class_path: lit_unmask.verifiers.ProgramVerifier
+            init_args: {sandbox: {class_path: lit_unmask.verifiers.sandbox.Sandlock}}
     ```
 
     Args:

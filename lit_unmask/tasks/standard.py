@@ -8,7 +8,7 @@ from lit_unmask.tasks.kodcode import KodCode
 from lit_unmask.tasks.mathematics import GSM8K, MATH, MATH500
 from lit_unmask.tasks.mixture import Mixture
 from lit_unmask.tasks.programs import MBPP, HumanEval
-from lit_unmask.verification.programs import ProgramVerifier
+from lit_unmask.verifiers.programs import ProgramVerifier
 
 # Problems of a set that guides training or tunes heuristics: enough for the first digit.
 _GUIDES = 96
@@ -22,7 +22,7 @@ class MathDataModule(TaskDataModule):
 
     ```yaml
     model:
-      grader: lit_unmask.grading.WorkerPool
+      grader: lit_unmask.evaluation.grading.WorkerPool
     data:
       class_path: lit_unmask.tasks.MathDataModule
       init_args: {batch_size: 16, max_prompt_tokens: 512}
@@ -54,7 +54,7 @@ class CodeDataModule(TaskDataModule):
     ```yaml
     model:
       grader:
-        class_path: lit_unmask.grading.WorkerPool
+        class_path: lit_unmask.evaluation.grading.WorkerPool
         init_args: {processes: 8}
     data:
       class_path: lit_unmask.tasks.CodeDataModule
@@ -63,7 +63,7 @@ class CodeDataModule(TaskDataModule):
 
     Where programs run is one setting for all of those sets:
     ``--data.verifier.sandbox.limits.seconds=10``, or
-    ``--data.verifier.sandbox=lit_unmask.sandbox.Sandlock``.
+    ``--data.verifier.sandbox=lit_unmask.verifiers.sandbox.Sandlock``.
 
     Args:
         train: Training problems.

@@ -24,12 +24,12 @@ from toy_rollouts import paced
 from toys import Coins, make_data, make_module, make_trainer
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.distributions import Deterministic
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation.grid import HeuristicGrid
+from lit_unmask.evaluation.store import FILE, Store
 from lit_unmask.policies import LowConfidence
+from lit_unmask.policies.actions import Deterministic
 from lit_unmask.rollout import Approximate, Decoding
-from lit_unmask.store import FILE, Store
-from lit_unmask.tuning import HeuristicGrid
 from lit_unmask.types import Observation
 
 CACHED = Decoding(gen_length=8, block_length=4, approximate=Approximate("dual"))

@@ -12,12 +12,12 @@ from command_line import exit_code
 from lit_unmask.callbacks import Demonstrate
 from toys import Coins, config, make_data, make_module, make_trainer
 
-from lit_unmask.demonstrations import DemonstrationStore
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import evaluate
+from lit_unmask.evaluation.evaluate import evaluate
 from lit_unmask.policies import LowConfidence
 from lit_unmask.rollout import Decoding
+from lit_unmask.training.demonstrations import DemonstrationStore
 from lit_unmask.types import Signals
 
 BLOCKS = Decoding(gen_length=8, block_length=4)
@@ -79,7 +79,7 @@ def test_commands_record_imitate_and_train_on(
 
     store = str(tmp_path / "store")
     imitation = {
-        "class_path": "lit_unmask.demonstrations.ImitationData",
+        "class_path": "lit_unmask.training.demonstrations.ImitationData",
         "init_args": {"store": store, "batch_size": 4, "val": base["data"]["init_args"]["val"]},
     }
     rewards, teach = write("rewards"), write("teach", data=imitation)

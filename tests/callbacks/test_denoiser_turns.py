@@ -13,10 +13,10 @@ from lit_unmask.callbacks.transfer import in_place_of
 from toys import Coins, make_data, make_module, make_trainer
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.denoisers.placement import Placement
-from lit_unmask.module import LitUnmask
+from lit_unmask.denoisers.loading.placement import Placement
+from lit_unmask.evaluation.grid import HeuristicGrid
 from lit_unmask.policies import LowConfidence
-from lit_unmask.tuning import HeuristicGrid
+from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Observation
 
 FAR = torch.device("cuda")

@@ -14,14 +14,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lit_unmask.callbacks import Frontier, FrontierOptions
 from toys import DECODING, Coins, make_data, make_module, make_trainer, small_policy
 
-from lit_unmask.comparability import check_comparable
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import evaluate
+from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.grid import HeuristicGrid
+from lit_unmask.evaluation.store import FILE, Outcome, Run, Store
 from lit_unmask.policies import LowConfidence, Random
+from lit_unmask.report.comparability import check_comparable
 from lit_unmask.sharing import save_policy
-from lit_unmask.store import FILE, Outcome, Run, Store
-from lit_unmask.tuning import HeuristicGrid
 from lit_unmask.types import Observation
 
 ROOT = Path(__file__).parents[2]

@@ -18,14 +18,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toys import DECODING, Coins, make_data, make_module, make_trainer, small_policy
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.distributions import Deterministic
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import evaluate
-from lit_unmask.inspection import Findings
-from lit_unmask.module import LitUnmask
+from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.inspection.inspection import Findings
+from lit_unmask.inspection.trace import record
 from lit_unmask.policies import LowConfidence
+from lit_unmask.policies.actions import Deterministic
 from lit_unmask.rollout import Decoding
-from lit_unmask.trace import record
+from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Observation
 
 FIGURES = {"order", "response", "pace", "probability", "tail"}

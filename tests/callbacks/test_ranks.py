@@ -12,7 +12,7 @@ import yaml
 from toys import config
 
 from lit_unmask.cli import main
-from lit_unmask.store import Outcome, Store
+from lit_unmask.evaluation.store import Outcome, Store
 
 TESTS = Path(__file__).parents[1]
 LONGEST_RUN = 240  # seconds

@@ -12,10 +12,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toy_trade import Riddles, fit, trade_module
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import evaluate
+from lit_unmask.evaluation.evaluate import evaluate
 from lit_unmask.policies import ConfidenceThreshold, Paced
-from lit_unmask.rewards import NearTarget
-from lit_unmask.speed import Budget
+from lit_unmask.training.conditioning import Budget
+from lit_unmask.training.rewards import NearTarget
 
 
 def test_every_speed_is_validated_and_rewarded_for_itself(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from toys import DECODING, Coins, make_data, make_module, make_trainer
 
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import evaluate
+from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.inspection.trajectories import NamedPolicy, as_text, load, record_trajectories
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence
 from lit_unmask.rollout import Decoding
-from lit_unmask.trajectories import NamedPolicy, as_text, load, record_trajectories
 
 
 def test_the_page_holds_the_policy_and_the_baselines(tiny_llada: LLaDA, tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ from toys import DECODING, Coins, make_data, make_module, make_trainer, small_po
 
 from lit_unmask.denoisers import Dream, LLaDA
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation import evaluate
-from lit_unmask.frontier import Point
+from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.grid import HeuristicGrid
+from lit_unmask.evaluation.points import Point
+from lit_unmask.evaluation.store import Store
 from lit_unmask.policies import LowConfidence, Random
 from lit_unmask.report.heatmap import CellRuns, read_cells, transfer_figure
 from lit_unmask.rollout import Decoding
-from lit_unmask.store import Store
 from lit_unmask.tasks import ShoppingSums
-from lit_unmask.tuning import HeuristicGrid
 from lit_unmask.types import Observation, Problem, Signals
 
 ROOT = Path(__file__).parents[2]

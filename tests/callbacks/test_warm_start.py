@@ -10,13 +10,13 @@ from lightning.pytorch import Trainer
 from lit_unmask.callbacks import Teaching, WarmStart
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.evaluation import evaluate
-from lit_unmask.module import LitUnmask
+from lit_unmask.evaluation.evaluate import evaluate
 from lit_unmask.policies import ConfidenceTransformer, EntropyBound, LearnedPolicy
 from lit_unmask.rollout import Decoding
-from lit_unmask.rounds import Rounds
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.tasks.datamodule import TaskDataModule
+from lit_unmask.training.module import LitUnmask
+from lit_unmask.training.settings import Rounds
 
 DECODING = Decoding(64, 64)
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers import Compile, Denoiser, LLaDA
-from lit_unmask.denoisers.memory import RowLimit
-from lit_unmask.evaluation import encode_groups
+from lit_unmask.denoisers.running.memory import RowLimit
+from lit_unmask.evaluation.evaluate import encode_groups
 from lit_unmask.policies import ConfidenceThreshold
 from lit_unmask.rollout import Decoding, Scheduling
 from lit_unmask.types import Prompt, Reading, Signals

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lit_unmask.denoisers import Adapter, Dream, LLaDA, Qwen3Diffusion, StockDenoiser
-from lit_unmask.fingerprints import denoiser_name
+from lit_unmask.evaluation.fingerprints import denoiser_name
 from tests.denoisers.conftest import SHAPE, Writer, make_prompt, make_response
 
 ALPHA, RANK = 6, 2

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers import Denoiser
-from lit_unmask.denoisers.cache import Kept, KeyValues, Span
+from lit_unmask.denoisers.running.cache import Kept, KeyValues, Span
 from lit_unmask.types import Prompt, Reading, Signals
 from tests.denoisers.conftest import MASK, PAD, SHAPE, make_prompt, make_response, values
 

@@ -21,7 +21,7 @@ from lit_unmask.denoisers import (
     Placement,
     Qwen3Diffusion,
 )
-from lit_unmask.denoisers.cache import Kept, KeyValues
+from lit_unmask.denoisers.running.cache import Kept, KeyValues
 from lit_unmask.policies import ConfidenceThreshold
 from lit_unmask.rollout import Decoding, Noise, Scheduling, rollout
 from lit_unmask.types import Prompt, Signals

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.denoisers.hub import is_commit, resolve
+from lit_unmask.denoisers.loading.hub import is_commit, resolve
 from tests.denoisers.conftest import Writer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

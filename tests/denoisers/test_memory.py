@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.denoisers.memory import RowLimit
+from lit_unmask.denoisers.running.memory import RowLimit
 from lit_unmask.types import Prompt, Signals
 
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_unmask.denoisers import Denoiser, RemoteCode, packing
-from lit_unmask.denoisers.cache import Kept, KeyValues
-from lit_unmask.denoisers.memory import RowLimit
+from lit_unmask.denoisers import Denoiser, RemoteCode
+from lit_unmask.denoisers.running import packing
+from lit_unmask.denoisers.running.cache import Kept, KeyValues
+from lit_unmask.denoisers.running.memory import RowLimit
 from lit_unmask.types import Prompt, Reading, Signals
 from tests.denoisers.conftest import PAD, make_prompt, make_response, values
 

@@ -19,9 +19,9 @@ from transformers.quantizers.auto import (
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from lit_unmask.denoisers import Adapter, Denoiser, LLaDA, Placement, Qwen3Diffusion
-from lit_unmask.denoisers.cache import Kept, KeyValues, Span
-from lit_unmask.drift import denoiser_drift
-from lit_unmask.fingerprints import denoiser_name
+from lit_unmask.denoisers.running.cache import Kept, KeyValues, Span
+from lit_unmask.evaluation.drift import denoiser_drift
+from lit_unmask.evaluation.fingerprints import denoiser_name
 from lit_unmask.policies import ConfidenceThreshold
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks import ShoppingSums

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.denoisers.checkpoint import check_transformers
+from lit_unmask.denoisers.loading.checkpoint import check_transformers
 from tests.denoisers.conftest import Writer
 
 

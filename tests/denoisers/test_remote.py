@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from lit_unmask.denoisers import Code, LLaDA, RemoteCode
-from lit_unmask.denoisers.cache import Kept, KeyValues
-from lit_unmask.denoisers.remote import code_hash
+from lit_unmask.denoisers.families.remote import code_hash
+from lit_unmask.denoisers.running.cache import Kept, KeyValues
 from lit_unmask.types import Signals
 from tests.denoisers.conftest import (
     EOS,

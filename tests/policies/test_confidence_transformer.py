@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy
-from lit_unmask.policies.layers import sinusoid
+from lit_unmask.policies.networks.layers import sinusoid
 from lit_unmask.types import Observation, Signals
 
 ROWS, LENGTH = 4, 11

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from toy_rollouts import decode
 
-from lit_unmask.distributions import BetaIntensity, BetaThreshold, DynamicPlackettLuce
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies import (
     BernoulliArgmaxHead,
@@ -27,6 +26,7 @@ from lit_unmask.policies import (
     Scaled,
     ThresholdHead,
 )
+from lit_unmask.policies.actions import BetaIntensity, BetaThreshold, DynamicPlackettLuce
 from lit_unmask.rollout import Decoding
 from lit_unmask.types import Observation, Signals
 

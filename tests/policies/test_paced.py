@@ -8,7 +8,7 @@ from toy_rollouts import LENGTH, ToyDenoiser, decode, learned, make_prompts, pac
 
 from lit_unmask import load_policy, save_policy
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.fingerprints import policy_hash
+from lit_unmask.evaluation.fingerprints import policy_hash
 from lit_unmask.policies import (
     Choice,
     ConfidenceThreshold,

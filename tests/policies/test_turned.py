@@ -11,7 +11,8 @@ from toys import config
 from lit_unmask import load_policy, save_policy
 from lit_unmask.cli import main
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.fingerprints import policy_hash
+from lit_unmask.evaluation.fingerprints import policy_hash
+from lit_unmask.evaluation.store import Store
 from lit_unmask.policies import (
     BlockThresholdHead,
     ConfidenceThreshold,
@@ -26,7 +27,6 @@ from lit_unmask.policies import (
     ThresholdHead,
 )
 from lit_unmask.rollout import Decoding
-from lit_unmask.store import Store
 from lit_unmask.types import Observation
 
 SHIPPED = Path(__file__).parents[2] / "benchmarks" / "policies"

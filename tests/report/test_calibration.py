@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lit_unmask.statistics import paired_test
+from lit_unmask.report.statistics import paired_test
 
 ALPHA, DROP = 0.05, 0.05
 

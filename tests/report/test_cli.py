@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from toy_sweeps import Sweep, make_run
 
+from lit_unmask.evaluation.store import Outcome, Store
 from lit_unmask.report.cli import main
-from lit_unmask.store import Outcome, Store
 
 HOSTILE = "<script>alert(1)</script> $x|y*"
 TWO = Sweep(("math", "Code / x"), test=30, tuning=20, training_seeds=2, noise_seeds=(0, 1))

@@ -15,7 +15,7 @@ from lit_unmask.report.comparisons import (
     opponents,
 )
 from lit_unmask.report.families import Resampled, families
-from lit_unmask.statistics import holm, mcnemar, sign_flip_test
+from lit_unmask.report.statistics import holm, mcnemar, sign_flip_test
 
 RNG = np.random.default_rng(0)
 PROBLEMS = 200

@@ -7,8 +7,8 @@ import pytest
 from toy_sweeps import make_run
 
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation.store import Outcome, Store
 from lit_unmask.report.reading import read
-from lit_unmask.store import Outcome, Store
 
 UIDS = ["a", "b", "c", "d"]
 

@@ -7,12 +7,12 @@ import pytest
 from toy_sweeps import make_run
 
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation.store import Outcome, Store
 from lit_unmask.report.analysis import Options
 from lit_unmask.report.cli import main
 from lit_unmask.report.heatmap import FILE, CellRuns, read_cells, write_cells
 from lit_unmask.report.reading import read
 from lit_unmask.report.transfer import transfers
-from lit_unmask.store import Outcome, Store
 
 UIDS = [f"problem {i}" for i in range(40)]
 OPTIONS = Options(resamples=100)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from slow_rows import SlowRow
 from toy_rollouts import LENGTH, POLICIES, SEED, VOCABULARY, ToyDenoiser, decode, make_prompts
 
-from lit_unmask.denoisers.cache import KeyValues
+from lit_unmask.denoisers.running.cache import KeyValues
 from lit_unmask.policies import ConfidenceThreshold, LeftToRight, LowConfidence
 from lit_unmask.rollout import Approximate, Decoding, Ledger, Noise, Scheduling, rollout
 from lit_unmask.rollout.state import ended

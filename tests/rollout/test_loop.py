@@ -8,8 +8,8 @@ import torch
 from toy_rollouts import LENGTH, MASK, NUMBERS, SEED, ToyDenoiser, decode, learned, make_prompts
 
 from lit_unmask.denoisers import DenoiserShape, LLaDA
-from lit_unmask.distributions import Deterministic
 from lit_unmask.policies import LowConfidence, Policy, Random
+from lit_unmask.policies.actions import Deterministic
 from lit_unmask.pretrain.vocabulary import LLaDAVocabulary
 from lit_unmask.rollout import Decoding, Noise, Scheduling, rollout
 from lit_unmask.types import Prompt

@@ -7,7 +7,7 @@ import pytest
 from lightning.pytorch.callbacks import ModelCheckpoint
 from toys import make_data, make_module, make_trainer
 
-from lit_unmask.module import LitUnmask
+from lit_unmask.training.module import LitUnmask
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from toy_rollouts import POLICIES
 
 from lit_unmask import save_policy
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.fingerprints import plain_settings, policy_hash
+from lit_unmask.evaluation.fingerprints import plain_settings, policy_hash
+from lit_unmask.evaluation.store import Outcome, Run, Store
 from lit_unmask.policies import LowConfidence
 from lit_unmask.sharing import TrainedWith, read_saved
 from lit_unmask.sharing.card import model_card
-from lit_unmask.store import Outcome, Run, Store
 
 TRAINED_WITH = TrainedWith(
     {"path": "user/denoiser", "revision": "abc", "config_hash": "ff00"},
@@ -20,7 +20,10 @@ TRAINED_WITH = TrainedWith(
     block_length=32,
     temperature=0.0,
     on_empty="force",
-    reward={"class_path": "lit_unmask.rewards.MultiplicativeSpeed", "init_args": {"alpha": 2.0}},
+    reward={
+        "class_path": "lit_unmask.training.rewards.MultiplicativeSpeed",
+        "init_args": {"alpha": 2.0},
+    },
     seed=4,
     rounds=220,
 )

@@ -56,10 +56,10 @@ def test_making_a_policy_leaves_the_random_state_alone():
 @pytest.mark.parametrize("path", [
     "os.system",
     "torch.nn.Linear",
-    "lit_unmask.module.LitUnmask",
+    "lit_unmask.training.module.LitUnmask",
     "lit_unmask.denoisers.LLaDA",
-    "lit_unmask.policies.layers.nn",
-    "lit_unmask.policies.layers.nn.Linear",
+    "lit_unmask.policies.networks.layers.nn",
+    "lit_unmask.policies.networks.layers.nn.Linear",
     "lit_unmask.policies.base.Observation",
     "lit_unmask.policies.selection.top_positions",
     "lit_unmask.policies.Nothing",
@@ -83,9 +83,9 @@ def test_a_file_cannot_name_other_classes(path):
 
 
 def test_what_a_module_of_ours_imports_is_not_on_offer(monkeypatch):
-    monkeypatch.setattr("lit_unmask.policies.layers.Linear", nn.Linear, raising=False)
+    monkeypatch.setattr("lit_unmask.policies.networks.layers.Linear", nn.Linear, raising=False)
     with pytest.raises(ConfigurationError, match="is not a policy class of"):
-        build({"class_path": "lit_unmask.policies.layers.Linear", "init_args": {}})
+        build({"class_path": "lit_unmask.policies.networks.layers.Linear", "init_args": {}})
 
 
 class Own(LowConfidence):

@@ -8,7 +8,7 @@ from toy_rollouts import POLICIES
 from toys import config
 
 from lit_unmask import load_policy, save_policy
-from lit_unmask.fingerprints import policy_hash
+from lit_unmask.evaluation.fingerprints import policy_hash
 from lit_unmask.sharing import read_saved
 from lit_unmask.sharing.export import main
 

@@ -11,7 +11,7 @@ from toys import make_module, make_trainer
 
 from lit_unmask import load_policy, save_policy
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.fingerprints import policy_hash
+from lit_unmask.evaluation.fingerprints import policy_hash
 from lit_unmask.policies import Choice, LowConfidence
 from lit_unmask.sharing import TrainedWith, read_saved
 from lit_unmask.sharing.description import describe
@@ -160,7 +160,7 @@ def test_a_checkpoint_holds_its_policy_and_what_it_was_trained_with(trained):
         temperature=1.0,
         on_empty="force",
         reward={
-            "class_path": "lit_unmask.rewards.MultiplicativeSpeed",
+            "class_path": "lit_unmask.training.rewards.MultiplicativeSpeed",
             "init_args": {"alpha": 1.0},
         },
         seed=0,

@@ -6,7 +6,7 @@ import pytest
 from toys import Coins, make_data, make_module, make_trainer
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.preflight import check
+from lit_unmask.preflight.checks import check
 from lit_unmask.tasks import MATH500, ShoppingSums
 from lit_unmask.tasks.limits import ShortPrompts, prompt_lengths
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.sandbox import Unsafe
 from lit_unmask.tasks import MBPP, HumanEval, KodCode
 from lit_unmask.tasks.programs import function_under_test
-from lit_unmask.verification import ProgramVerifier
+from lit_unmask.verifiers import ProgramVerifier
+from lit_unmask.verifiers.sandbox import Unsafe
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "tasks"
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.sandbox import NoSandbox, Unsafe, strongest
 from lit_unmask.tasks import (
     GSM8K,
     MATH,
@@ -23,7 +22,8 @@ from lit_unmask.tasks import (
 )
 from lit_unmask.tasks.kodcode import runnable_tests
 from lit_unmask.tasks.mathematics import last_boxed
-from lit_unmask.verification import ProgramVerifier
+from lit_unmask.verifiers import ProgramVerifier
+from lit_unmask.verifiers.sandbox import NoSandbox, Unsafe, strongest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "tasks"
 SPLITS = ("train", "tuning", "validation", "test")

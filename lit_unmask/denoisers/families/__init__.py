@@ -1,0 +1,1 @@
+"""One family of models, one file: their layouts, read into stock transformers classes."""

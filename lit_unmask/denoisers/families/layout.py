@@ -1,0 +1,203 @@
+"""How an original checkpoint maps to a stock architecture, and back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from lit_unmask.denoisers.loading import checkpoint
+
+StockConfig = LlamaConfig | Qwen2Config | Qwen3Config
+StockNetwork = LlamaForCausalLM | Qwen2ForCausalLM | Qwen3ForCausalLM
+
+ROTARY_BASE = 10_000.0
+NORM_EPSILON = 1e-5
+
+
+def rotary_base(config: StockConfig) -> float:
+    """Return the base of the rotary frequencies, which transformers keeps in a dictionary."""
+    rotary: Any = config.rope_parameters
+    return rotary["rope_theta"]
+
+
+@dataclass(frozen=True)
+class DenoiserShape:
+    """Size and token ids of a small denoiser that is about to be trained from scratch.
+
+    Attributes:
+        width: Hidden width **D**, divisible by ``2 * heads`` (rotary channels come in pairs).
+        layers: Number of transformer blocks.
+        heads: Attention heads; keys and values have as many.
+        feed_forward: Hidden width of the gated feed-forward part.
+        vocab_size: Vocabulary **V**, mask token included.
+        max_length: Largest prompt plus response, in tokens.
+        mask_id: Token id of the mask.
+        eos_id: Token id that ends a response.
+        pad_id: Token id of padding.
+        tie: Whether the vocabulary head shares the embedding's weight.
+
+    Raises:
+        ValueError: If the width does not split into heads, or an id is outside the vocabulary.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    feed_forward: int
+    vocab_size: int
+    max_length: int
+    mask_id: int
+    eos_id: int
+    pad_id: int
+    tie: bool = False
+
+    def __post_init__(self) -> None:
+        """Check divisibility and ranges."""
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width={self.width} must be divisible by 2 * heads={2 * self.heads}")
+        for name in ("mask_id", "eos_id", "pad_id"):
+            if not 0 <= getattr(self, name) < self.vocab_size:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} must lie in [0, vocab_size={self.vocab_size})"
+                )
+
+
+class Layout(ABC):
+    """The original layout of one family of checkpoints.
+
+    Attributes:
+        architecture: Stock class whose weights a checkpoint of this layout fills.
+        model_types: Values of ``model_type`` in the config of such checkpoints.
+        key_mapping: Pattern of an original key -> stock key, at most one capture group a pattern
+            (transformers silently leaves random weights where a pattern has two).
+        end_roles: Which of the config's special tokens end a response: ``"eos"``, ``"pad"``.
+        end_tokens: Further tokens that do, where the tokenizer has them.
+        published: What ``config.json`` of the best-known checkpoint says about sizes and tokens;
+            ``lit-unmask plan`` assumes it where no config can be read.
+    """
+
+    architecture: ClassVar[Any]
+    model_types: ClassVar[tuple[str, ...]]
+    key_mapping: ClassVar[dict[str, str]]
+    end_roles: ClassVar[tuple[str, ...]]
+    end_tokens: ClassVar[tuple[str, ...]]
+    published: ClassVar[Mapping[str, Any]]
+
+    @classmethod
+    def complete(
+        cls, original: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase
+    ) -> Mapping[str, Any]:
+        """Return an original config with what only the tokenizer of such checkpoints knows.
+
+        Args:
+            original: The JSON object of ``config.json``.
+            tokenizer: The checkpoint's.
+
+        Raises:
+            ValueError: If the tokenizer does not know it either, or they contradict each other.
+        """
+        return original
+
+    @classmethod
+    @abstractmethod
+    def stock_config(cls, original: Mapping[str, Any]) -> StockConfig:
+        """Convert an original ``config.json`` into the stock architecture's config.
+
+        Args:
+            original: The JSON object.
+
+        Returns:
+            The config, passed through :meth:`make_bidirectional`.
+
+        Raises:
+            ValueError: If a field is missing or asks for something unsupported.
+        """
+
+    @classmethod
+    @abstractmethod
+    def original_config(cls, config: StockConfig) -> dict[str, Any]:
+        """Return the original ``config.json`` of a stock config; undoes :meth:`stock_config`."""
+
+    @classmethod
+    @abstractmethod
+    def original_name(cls, name: str) -> str:
+        """Return the original name of a stock weight; undoes ``key_mapping``."""
+
+    @staticmethod
+    def make_bidirectional(
+        config: StockConfig, mask_id: int, eos_id: int, pad_id: int
+    ) -> StockConfig:
+        """Turn a stock causal config into a denoiser's, in place.
+
+        The token ids are kept apart in ``config.token_ids``: given ``pad_token_id``, the stock
+        embedding would never train that row, which LLaDA and Dream share with the end token.
+
+        Args:
+            config: Stock config.
+            mask_id: Token id of the mask.
+            eos_id: Token id of the end.
+            pad_id: Token id of padding.
+
+        Returns:
+            The same config.
+        """
+        config.is_causal = False
+        config.use_cache = False
+        config.bos_token_id = config.eos_token_id = config.pad_token_id = None
+        config.token_ids = {"mask": mask_id, "eos": eos_id, "pad": pad_id}
+        return config
+
+    @classmethod
+    def initialise(cls, shape: DenoiserShape) -> StockNetwork:
+        """Build a stock network with random weights (torch's global generator) to be trained.
+
+        Args:
+            shape: Its size and token ids.
+
+        Returns:
+            The bidirectional network in training mode, float32, without dropout.
+        """
+        config = cls.architecture.config_class(
+            hidden_size=shape.width,
+            intermediate_size=shape.feed_forward,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            num_key_value_heads=shape.heads,
+            head_dim=shape.width // shape.heads,
+            vocab_size=shape.vocab_size,
+            max_position_embeddings=shape.max_length,
+            rms_norm_eps=NORM_EPSILON,
+            rope_parameters={"rope_type": "default", "rope_theta": ROTARY_BASE},
+            tie_word_embeddings=shape.tie,
+            # The stock 0.02 suits widths in the thousands; a narrow network hardly attends with it.
+            initializer_range=shape.width**-0.5,
+        )
+        cls.make_bidirectional(config, shape.mask_id, shape.eos_id, shape.pad_id)
+        return cls.architecture(config).train()
+
+    @classmethod
+    def save(
+        cls, network: StockNetwork, tokenizer: PreTrainedTokenizerBase, folder: str | Path
+    ) -> None:
+        """Write a network in the original layout, to be loaded as ``cls(str(folder))``.
+
+        Args:
+            network: From :meth:`initialise`, or ``network`` of a loaded denoiser.
+            tokenizer: Its tokenizer, with a chat template.
+            folder: Where to; made if needed, files of the same names are overwritten.
+        """
+        config = cls.original_config(network.config)
+        checkpoint.write(Path(folder), network, config, cls.original_name, tokenizer)

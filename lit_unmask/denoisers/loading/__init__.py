@@ -1,0 +1,1 @@
+"""What happens before and while weights are read."""

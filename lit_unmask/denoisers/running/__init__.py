@@ -1,0 +1,1 @@
+"""How a denoiser's call is laid out, kept, spread and bounded in memory."""

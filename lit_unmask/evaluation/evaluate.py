@@ -1,0 +1,148 @@
+"""Decode problems and grade the completions: what every reported number is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.evaluation.grading import Grader, InProcess, Verdicts
+from lit_unmask.policies.base import Policy
+from lit_unmask.rollout import Decoding, Ledger, Listener, Noise, Rollout, rollout
+from lit_unmask.types import Problem, Prompt
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Verdicts and costs of a list of problems, in their order.
+
+    Attributes:
+        correct: ``[B]`` float32 verdicts in ``[0, 1]``.
+        nfe: ``[B]`` int64 denoiser forwards.
+        tokens: ``[B]`` int64 tokens before the first end token.
+        still_masked: ``[B]`` bool, responses that ended with masks.
+        completions: Decoded texts.
+        ledger: Row-forwards by kind.
+        seconds: Wall time of decoding and grading.
+        unfinished: Verdicts that are 0 because grading ran into a deadline or a memory limit.
+    """
+
+    correct: Tensor
+    nfe: Tensor
+    tokens: Tensor
+    still_masked: Tensor
+    completions: list[str]
+    ledger: Ledger
+    seconds: float
+    unfinished: int = 0
+
+    @property
+    def accuracy(self) -> float:
+        """Mean verdict."""
+        return float(self.correct.mean())
+
+    @property
+    def mean_nfe(self) -> float:
+        """Mean denoiser forwards a problem."""
+        return float(self.nfe.float().mean())
+
+    @property
+    def tokens_per_forward(self) -> float:
+        """Tokens before the end token for each denoiser forward."""
+        return float(self.tokens.sum() / self.nfe.sum())
+
+    def records(self, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+        """Return one record a problem: ``uid``, ``completion``, ``correct`` and ``nfe``."""
+        return [
+            {
+                "uid": problem.uid,
+                "completion": completion,
+                "correct": float(correct),
+                "nfe": int(nfe),
+            }
+            for problem, completion, correct, nfe in zip(
+                problems, self.completions, self.correct, self.nfe, strict=True
+            )
+        ]
+
+
+def rollout_numbers(problems: Sequence[Problem], group_size: int = 1) -> Tensor:
+    """Return one number a rollout, ``[len(problems) * group_size]`` int64.
+
+    The number follows from the problem's ``uid`` and the place within the group alone, so that the
+    noise of a rollout is the same on every rank and in every batch.
+    """
+    first = [
+        int.from_bytes(hashlib.blake2b(problem.uid.encode(), digest_size=7).digest(), "big")
+        for problem in problems
+    ]
+    return (torch.tensor(first, dtype=torch.int64)[:, None] + torch.arange(group_size)).flatten()
+
+
+def decode_problems(
+    denoiser: Denoiser,
+    policy: Policy,
+    problems: Sequence[Problem],
+    decoding: Decoding,
+    seed: int = 0,
+    listener: Listener | None = None,
+) -> Rollout:
+    """Run one rollout for each problem; a row's result does not depend on the other problems."""
+    prompt = denoiser.encode(problems).to(denoiser.device)
+    noise = Noise(seed, rollout_numbers(problems).to(denoiser.device))
+    return rollout(denoiser, policy, prompt, decoding, noise, listener=listener)
+
+
+def evaluate(
+    denoiser: Denoiser,
+    policy: Policy,
+    problems: Sequence[Problem],
+    decoding: Decoding,
+    seed: int = 0,
+    listener: Listener | None = None,
+    grader: Grader = InProcess(),  # noqa: B008  (stateless)
+) -> Evaluation:
+    """Decode and grade problems.
+
+    Args:
+        denoiser: The frozen dLLM.
+        policy: Learned policy or heuristic.
+        problems: What to solve.
+        decoding: Lengths, temperature, forcing and rows at a time.
+        seed: Seed of the noise.
+        listener: Told about the progress of the rollout.
+        grader: Where verifiers run.
+
+    Returns:
+        Verdicts and costs in the order of ``problems``.
+    """
+    start = time.perf_counter()
+    verdicts = Verdicts(grader, denoiser, problems, listener)
+    result = decode_problems(denoiser, policy, problems, decoding, seed, verdicts)
+    return Evaluation(
+        correct=verdicts.wait(),
+        nfe=result.nfe.cpu(),
+        tokens=content_tokens(denoiser, result.response).cpu(),
+        still_masked=result.still_masked.cpu(),
+        completions=verdicts.completions,
+        ledger=result.ledger,
+        seconds=time.perf_counter() - start,
+        unfinished=verdicts.unfinished,
+    )
+
+
+def content_tokens(denoiser: Denoiser, response: Tensor) -> Tensor:
+    """Return ``[B]`` int64, tokens before the first end token of each response ``[B, L]``."""
+    ends = torch.isin(response, torch.tensor(sorted(denoiser.end_ids), device=response.device))
+    return (ends.cumsum(1) == 0).sum(1)
+
+
+def encode_groups(denoiser: Denoiser, problems: Sequence[Problem], group_size: int) -> Prompt:
+    """Return the prompts of ``group_size`` rollouts a problem, groups side by side."""
+    return denoiser.encode(problems).repeat(group_size).to(denoiser.device)

@@ -1,0 +1,38 @@
+"""Metrics of evaluated rollouts, exact over batches and ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from lit_unmask.evaluation.evaluate import Evaluation
+
+
+class RolloutMetrics(nn.Module):
+    """Accumulates accuracy, NFE and speed over the batches of one evaluation set.
+
+    ``accuracy`` and ``still_masked`` are shares of problems, ``nfe`` is forwards a problem,
+    ``tokens_per_forward`` is the ratio of sums, ``reward`` the mean reward, and
+    ``unfinished_share`` the share of problems whose grading ran into a deadline or memory limit.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        names = (
+            *("accuracy", "nfe", "tokens_per_forward", "still_masked", "reward"),
+            "unfinished_share",
+        )
+        self.means: Any = nn.ModuleDict({name: MeanMetric() for name in names})
+
+    def update(self, evaluation: Evaluation, rewards: Tensor) -> None:
+        """Add the problems of one evaluation and their rewards ``[B]``."""
+        nfe = evaluation.nfe.float()
+        self.means["accuracy"].update(evaluation.correct)
+        self.means["nfe"].update(nfe)
+        self.means["tokens_per_forward"].update(evaluation.tokens / nfe, weight=nfe)
+        self.means["still_masked"].update(evaluation.still_masked.float())
+        self.means["reward"].update(rewards)
+        problems = len(evaluation.correct)
+        self.means["unfinished_share"].update(evaluation.unfinished / problems, weight=problems)

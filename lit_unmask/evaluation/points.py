@@ -1,0 +1,102 @@
+"""Points of accuracy against forwards, their intervals and their Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from scipy.stats import binomtest
+
+from lit_unmask.evaluation.evaluate import Evaluation
+
+
+@dataclass(frozen=True)
+class Point:
+    """One policy or heuristic on one problem set.
+
+    Attributes:
+        name: What to call it in tables.
+        kind: Whether it was trained.
+        params: Its settings.
+        block_length: Block length it was run with.
+        accuracy: Share of problems solved.
+        ci_low: Lower end of the 95 % Wilson interval of the accuracy.
+        ci_high: Upper end.
+        nfe: Mean denoiser forwards a problem.
+        tokens_per_forward: Tokens before the end token for each forward.
+        num_problems: Problems.
+        seed: Seed of the noise.
+        seconds: Wall time of the evaluation.
+    """
+
+    name: str
+    kind: Literal["heuristic", "learned"]
+    params: dict[str, Any]
+    block_length: int
+    accuracy: float
+    ci_low: float
+    ci_high: float
+    nfe: float
+    tokens_per_forward: float
+    num_problems: int
+    seed: int
+    seconds: float
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the fields as a JSON-ready dictionary."""
+        return asdict(self)
+
+
+def proportion_interval(successes: int, total: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a proportion."""
+    interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Who is evaluated, and how its row is labelled.
+
+    Attributes:
+        name: What to call it in tables.
+        kind: Whether it was trained.
+        params: Its settings.
+        block_length: Block length to run it with.
+    """
+
+    name: str
+    kind: Literal["heuristic", "learned"]
+    params: dict[str, Any]
+    block_length: int
+
+    def point(self, result: Evaluation, seed: int) -> Point:
+        """Return the point that an evaluation of the contender gives."""
+        total = len(result.correct)
+        low, high = proportion_interval(round(float(result.correct.sum())), total)
+        return Point(
+            **vars(self),
+            accuracy=result.accuracy,
+            ci_low=low,
+            ci_high=high,
+            nfe=result.mean_nfe,
+            tokens_per_forward=result.tokens_per_forward,
+            num_problems=total,
+            seed=seed,
+            seconds=result.seconds,
+        )
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other beats in accuracy without more forwards, by rising NFE."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.nfe, -p.accuracy)):
+        if not front or point.accuracy > front[-1].accuracy:
+            front.append(point)
+    return front
+
+
+def cheapest_within_interval(points: Sequence[Point], target: Point) -> Point | None:
+    """Return the point of fewest forwards whose accuracy reaches the target's interval, if any."""
+    reaching = [point for point in points if point.accuracy >= target.ci_low]
+    return min(reaching, key=lambda point: point.nfe, default=None)

@@ -1,0 +1,300 @@
+"""A store of evaluated problems: what was run, and what came out of each problem."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation.jsonl import canonical_json
+
+FILE = "store.sqlite"
+VERSION = 1
+# "lunm", in the header of the file: tells it from the SQLite files of other programs.
+_APPLICATION = 0x6C756E6D
+_PATIENCE = 60.0  # seconds that a process waits for one that is appending
+_SCHEMA = (
+    "CREATE TABLE runs (key TEXT PRIMARY KEY, setting TEXT NOT NULL, fields TEXT NOT NULL)",
+    "CREATE TABLE outcomes (run TEXT, uid TEXT, correct REAL, nfe INTEGER, nfe_by_kind TEXT, "
+    "tokens INTEGER, still_masked INTEGER, seconds REAL, PRIMARY KEY (run, uid))",
+    f"PRAGMA application_id = {_APPLICATION}",
+    f"PRAGMA user_version = {VERSION}",
+)
+_DAMAGED = "restore the file from a copy, or remove it to have its outcomes computed again"
+_REMEDIES = {
+    sqlite3.SQLITE_BUSY: f"another process has held it for {_PATIENCE:g} s, wait for it",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was run: one policy with one way of decoding and one seed, on one set of problems.
+
+    Attributes:
+        dataset: Name of the problem set.
+        stage: Whether the problems chose settings (``tuning``) or are reported on (``test``).
+        problems: Fingerprint of the set: uids and encoded prompts, in order.
+        num_problems: Problems of the set, each uid counted once.
+        denoiser: What names the denoiser and its weights.
+        name: What to call the policy in tables; no part of ``key``.
+        kind: Whether the policy was trained.
+        policy: Class name of the policy.
+        params: Settings of the policy, as JSON.
+        weights: Short hash of the policy's weights and settings; empty for a heuristic.
+        gen_length: Generation length in tokens.
+        block_length: Block length in tokens.
+        temperature: Token temperature.
+        on_empty: What happens when the policy chooses nothing.
+        approximate: Approximations of the decoding, as JSON.
+        seed: Seed of the noise.
+        limits: What grading may use, such as time and memory of programs, each set of limits once;
+            empty where verdicts do not depend on any.
+    """
+
+    dataset: str
+    stage: Literal["tuning", "test"]
+    problems: str
+    num_problems: int
+    denoiser: str
+    name: str
+    kind: Literal["heuristic", "learned"]
+    policy: str
+    params: dict[str, Any]
+    weights: str
+    gen_length: int
+    block_length: int
+    temperature: float
+    on_empty: str
+    approximate: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    limits: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that follow from everything but ``name``."""
+        said = {name: value for name, value in asdict(self).items() if name != "name"}
+        return hashlib.blake2b(canonical_json(said).encode(), digest_size=8).hexdigest()
+
+    @property
+    def setting(self) -> str:
+        """The key that its runs with every seed have in common."""
+        return replace(self, seed=0).key
+
+    @property
+    def approximations(self) -> dict[str, Any]:
+        """The approximations that are in use; empty for the exact engine."""
+        off = ("none", False, None)
+        return {name: value for name, value in self.approximate.items() if value not in off}
+
+    @property
+    def label(self) -> str:
+        """Name, settings and block length, for instance ``threshold (threshold=0.9), BL 8``."""
+        settings = ", ".join(f"{name}={value}" for name, value in self.params.items())
+        mode = "".join(f", {name}={value}" for name, value in self.approximations.items())
+        return f"{self.name}{f' ({settings})' * bool(settings)}, BL {self.block_length}{mode}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of one problem in one run.
+
+    Attributes:
+        uid: The problem's uid.
+        correct: Verdict in ``[0, 1]``.
+        nfe: Denoiser forwards that the row was charged for.
+        nfe_by_kind: The same by kind: ``fresh`` forwards had a new buffer to look at, ``unchanged``
+            ones that of the step before, and need not be computed.
+        tokens: Tokens before the first end token.
+        still_masked: Whether the response ended with masks.
+        seconds: Share of the wall time of the batch; left out where outcomes are compared.
+    """
+
+    uid: str
+    correct: float
+    nfe: int
+    nfe_by_kind: dict[str, int]
+    tokens: int
+    still_masked: bool
+    seconds: float
+
+    def agrees(self, other: Outcome) -> bool:
+        """Return whether everything but ``seconds`` is the same."""
+        return replace(self, seconds=other.seconds) == other
+
+    def check(self) -> None:
+        """Check that it can have come out of a problem.
+
+        Raises:
+            ValueError: If a value breaks its rule; names both.
+        """
+        if not (isinstance(self.correct, int | float) and 0 <= self.correct <= 1):
+            raise ValueError(f"correct={self.correct!r} must be a number from 0 to 1")
+        for name, count in {"nfe": self.nfe, "tokens": self.tokens, **self.nfe_by_kind}.items():
+            if type(count) is not int or count < 0:
+                raise ValueError(f"{name}={count!r} must be a whole number from 0")
+        if type(self.still_masked) is not bool:
+            raise ValueError(f"still_masked={self.still_masked!r} must be True or False")
+        if not (isinstance(self.seconds, int | float) and 0 <= self.seconds < math.inf):
+            raise ValueError(f"seconds={self.seconds!r} must be a finite number from 0")
+
+
+class Store:
+    """Runs and their outcomes: two tables of a SQLite file in a folder.
+
+    Every append is one transaction, flushed to the disk: an interrupted sweep keeps all that it
+    appended, and several processes of one machine may append. Outcomes are checked when they are
+    written and when they are read.
+
+    Args:
+        folder: Where the store is; made by the first append.
+
+    Raises:
+        ConfigurationError: If the file there is torn, or of another version or program.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder, self._file = Path(folder), Path(folder) / FILE
+        self.runs()
+
+    def runs(self) -> list[Run]:
+        """Return every run in the order of its first append, with the name it was given last."""
+        query = "SELECT key, fields FROM runs ORDER BY rowid"
+        return [self._run(*row) for row in self._read(query)]
+
+    def outcomes(self, run: Run | str) -> dict[str, Outcome]:
+        """Return the outcomes of a run, or of the run of a key, by uid."""
+        return self._outcomes("run = ?", run if isinstance(run, str) else run.key)
+
+    def outcomes_of_other_seeds(self, run: Run) -> dict[str, Outcome]:
+        """Return what the same setting gave with other seeds, where the run has no outcome yet."""
+        return self._outcomes(
+            "run IN (SELECT key FROM runs WHERE setting = ? AND key != ?) "
+            "AND uid NOT IN (SELECT uid FROM outcomes WHERE run = ?)",
+            *(run.setting, run.key, run.key),
+        )
+
+    def missing(self, run: Run, uids: Iterable[str]) -> list[str]:
+        """Return those of the uids that the run has no outcome of, each once, in their order."""
+        known = {uid for (uid,) in self._read("SELECT uid FROM outcomes WHERE run = ?", run.key)}
+        return [uid for uid in dict.fromkeys(uids) if uid not in known]
+
+    def append(self, run: Run, outcomes: Sequence[Outcome]) -> None:
+        """Add outcomes of a run, all or none; those that are there already are not written again.
+
+        Args:
+            run: What was run; its name takes the place of a stored one.
+            outcomes: What came out; none notes the run alone.
+
+        Raises:
+            ConfigurationError: If an outcome breaks a rule or differs from a stored one, the store
+                is torn, or another process does not let go of it.
+        """
+        said = run.key, run.setting, canonical_json(asdict(run))
+        for outcome in outcomes:
+            try:
+                outcome.check()
+            except ValueError as error:
+                where = f"{run.label}, run {run.key}, problem {outcome.uid!r}"
+                raise ConfigurationError(f"{where}: {error}; nothing was stored") from error
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._transaction(writes=True) as db:
+            update = "ON CONFLICT (key) DO UPDATE SET fields = excluded.fields"
+            db.execute(f"INSERT INTO runs VALUES (?, ?, ?) {update}", said)
+            values = (vars(o) | {"nfe_by_kind": canonical_json(o.nfe_by_kind)} for o in outcomes)
+            rows = [(run.key, *value.values()) for value in values]
+            before = db.total_changes
+            db.executemany(f"INSERT OR IGNORE INTO outcomes VALUES (?{', ?' * 7})", rows)
+            if db.total_changes - before < len(rows):
+                self._check_equal(db, run.key, outcomes)
+
+    def _check_equal(self, db: sqlite3.Connection, key: str, outcomes: Sequence[Outcome]) -> None:
+        for new in outcomes:
+            query = "SELECT * FROM outcomes WHERE run = ? AND uid = ?"
+            stored = self._outcome(*db.execute(query, (key, new.uid)).fetchone())
+            if not stored.agrees(new):
+                pairs = [(name, value, getattr(new, name)) for name, value in vars(stored).items()]
+                different = [f"{n} {a} and {b}" for n, a, b in pairs if a != b and n != "seconds"]
+                raise ConfigurationError(
+                    f"{self._file}: run {key} has two different outcomes of {new.uid!r} "
+                    f"({', '.join(different)}); decoding rounds differently on another machine or "
+                    "with another version: use one folder for each"
+                )
+
+    def _outcomes(self, where: str, *values: str) -> dict[str, Outcome]:
+        """Return the outcomes for which a condition holds by uid, the first of each."""
+        query = (
+            f"SELECT * FROM outcomes WHERE {where} GROUP BY uid HAVING min(rowid) ORDER BY rowid"
+        )
+        return {row[1]: self._outcome(*row) for row in self._read(query, *values)}
+
+    def _run(self, key: str, text: str) -> Run:
+        try:
+            run = Run(**json.loads(text))
+            if run.key != key:
+                raise ValueError(f"its fields give the key {run.key}")
+        except (ValueError, TypeError) as error:
+            raise self._refused(f"run {key}: {error}", sqlite3.SQLITE_CORRUPT) from error
+        return run
+
+    def _outcome(self, key: str, uid: str, *values: Any) -> Outcome:
+        correct, nfe, by_kind, tokens, masked, seconds = values
+        try:
+            masked = {0: False, 1: True}.get(masked, masked)
+            outcome = Outcome(uid, correct, nfe, json.loads(by_kind), tokens, masked, seconds)
+            outcome.check()
+        except (ValueError, TypeError) as error:
+            what = f"run {key}, problem {uid!r}: {error}"
+            raise self._refused(what, sqlite3.SQLITE_CORRUPT) from error
+        return outcome
+
+    def _read(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        # An empty file is what a crash leaves of a store before its first append.
+        if not self._file.exists() or not self._file.stat().st_size:
+            return []
+        with self._transaction(writes=False) as db:
+            return db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self, writes: bool) -> Iterator[sqlite3.Connection]:
+        """Open the file for one transaction, so that forked processes share no connection."""
+        # "rw" reads a write-protected file too, and undoes an append that a crash interrupted.
+        uri = f"{self._file.absolute().as_uri()}?mode={'rwc' if writes else 'rw'}"
+        try:
+            connection = sqlite3.connect(uri, _PATIENCE, isolation_level=None, uri=True)
+            with closing(connection) as db, db:
+                db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+                if writes and not self._file.stat().st_size:
+                    for statement in _SCHEMA:
+                        db.execute(statement)
+                self._check_version(db)
+                yield db
+        except sqlite3.DatabaseError as error:
+            raise self._refused(str(error), error.sqlite_errorcode) from error
+
+    def _check_version(self, db: sqlite3.Connection) -> None:
+        asked = "application_id", "user_version", "page_size"
+        program, version, page = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in asked)
+        if self._file.stat().st_size % page:
+            raise self._refused("its end is cut off", sqlite3.SQLITE_CORRUPT)
+        if program != _APPLICATION:
+            raise ConfigurationError(
+                f"{self._file} is a file of another program, no results store; use another folder"
+            )
+        if version != VERSION:
+            raise ConfigurationError(
+                f"{self._file}: the version of the results store is {version}, not {VERSION}; use "
+                "the version of lit_unmask that wrote it, or another folder"
+            )
+
+    def _refused(self, what: str, code: int) -> ConfigurationError:
+        remedy = _REMEDIES.get(code & 255, "check its permissions and the room on the disk")
+        return ConfigurationError(f"{self._file}: {what}; {remedy}")

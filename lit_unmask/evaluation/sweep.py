@@ -1,0 +1,276 @@
+"""Evaluates many policies on many problem sets into a store, and nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.evaluation_set import EvaluationSet
+from lit_unmask.evaluation.fingerprints import plain_settings
+from lit_unmask.evaluation.grading import Grader, InProcess
+from lit_unmask.evaluation.grid import Candidate
+from lit_unmask.evaluation.points import (
+    Contender,
+    Point,
+    cheapest_within_interval,
+    pareto_front,
+    proportion_interval,
+)
+from lit_unmask.evaluation.store import Outcome, Store
+from lit_unmask.policies.base import Policy
+from lit_unmask.rollout import Decoding, Listener, Progress
+from lit_unmask.types import Problem
+
+Outcomes = dict[str, Outcome]
+
+
+class Ranks:
+    """The processes that share a sweep: here only this one.
+
+    Attributes:
+        rank: Number of this process.
+        world: Number of processes.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    def broadcast(self, value: Any, source: int = 0) -> Any:
+        """Return the value that the process ``source`` has; all of them call it."""
+        return value
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the value of each process; all of them call it."""
+        return [self.broadcast(value, source) for source in range(self.world)]
+
+    def should_stop(self) -> bool:
+        """Return whether this process was asked to stop."""
+        return False
+
+    def stop(self) -> None:
+        """Stop, between two chunks, because one of the processes was asked to."""
+
+
+@dataclass
+class Sweep:
+    """Evaluates candidates on sets; what is in the store already is taken from there.
+
+    The missing problems of a run are computed in chunks, of which every rank takes its share. The
+    first rank appends a chunk to the store before the next one starts, so that an interrupted
+    sweep loses one chunk at most. Rows do not depend on their batch: neither chunks nor ranks
+    change an outcome.
+
+    A deterministic heuristic at token temperature 0 gives the same with every seed. It is computed
+    with one of them, and the others have a copy in the store, times included.
+
+    Attributes:
+        folder: Where the store is; only the first rank reads and writes it.
+        ranks: The processes that share the work.
+        grader: Where verifiers run.
+        listener: Told about the progress of rollouts.
+        chunk: Problems a chunk, for each rank.
+        computed: Outcomes computed so far, over all ranks.
+        found: Outcomes taken from the store so far, those of other seeds included.
+
+    Raises:
+        ConfigurationError: If the chunk is empty, or the folder holds another kind of store.
+    """
+
+    folder: Path
+    ranks: Ranks = field(default_factory=Ranks)
+    grader: Grader = field(default_factory=InProcess)
+    listener: Listener | None = None
+    chunk: int = 64
+    computed: int = 0
+    found: int = 0
+
+    def __post_init__(self) -> None:
+        """Open the store."""
+        if self.chunk < 1:
+            raise ConfigurationError(f"chunk={self.chunk} must be at least 1")
+        self._store = Store(self.folder) if self.ranks.rank == 0 else None
+
+    @property
+    def counts(self) -> str:
+        """How much was computed and how much was there, in words."""
+        return f"{self.computed} outcomes computed, {self.found} found"
+
+    def outcomes(self, problems: EvaluationSet, candidate: Candidate, seed: int = 0) -> Outcomes:
+        """Return the outcomes of a candidate on a set by uid, computing those that are missing."""
+        run = problems.run(candidate, seed)
+        missing: list[str] = []
+        if self._store is not None:
+            same = {} if candidate.draws else self._store.outcomes_of_other_seeds(run)
+            self._store.append(run, list(same.values()))
+            missing = self._store.missing(run, problems.problems)
+        missing = self.ranks.broadcast(missing)
+        self.found += len(problems.problems) - len(missing)
+        size = self.chunk * self.ranks.world
+        for start in range(0, len(missing), size):
+            part = missing[start : start + size]
+            mine = [problems.problems[uid] for uid in part[self.ranks.rank :: self.ranks.world]]
+            shares = self.ranks.gather(
+                (self._evaluate(problems.denoiser, candidate, mine, seed), self.ranks.should_stop())
+            )
+            if self._store is not None:
+                by_uid = {outcome.uid: outcome for share, _ in shares for outcome in share}
+                self._store.append(run, [by_uid[uid] for uid in part])
+            self.computed += len(part)
+            if any(stop for _, stop in shares):
+                self.ranks.stop()
+        known = self._store.outcomes(run) if self._store is not None else {}
+        return self.ranks.broadcast({uid: known[uid] for uid in problems.problems if uid in known})
+
+    def _evaluate(
+        self, denoiser: Denoiser, candidate: Candidate, problems: list[Problem], seed: int
+    ) -> list[Outcome]:
+        if not problems:
+            return []
+        fresh = FreshForwards(len(problems), denoiser.mask_id, self.listener)
+        policy, decoding = candidate.policy.to(denoiser.device), candidate.decoding
+        result = evaluate(denoiser, policy, problems, decoding, seed, fresh, self.grader)
+        rows = zip(
+            problems,
+            *(result.correct.tolist(), result.nfe.tolist(), fresh.count.tolist()),
+            *(result.tokens.tolist(), result.still_masked.tolist()),
+            strict=True,
+        )
+        return [
+            Outcome(
+                uid=problem.uid,
+                correct=correct,
+                nfe=nfe,
+                nfe_by_kind={"fresh": new, "unchanged": nfe - new},
+                tokens=tokens,
+                still_masked=still_masked,
+                seconds=round(result.seconds / len(problems), 6),
+            )
+            for problem, correct, nfe, new, tokens, still_masked in rows
+        ]
+
+
+class FreshForwards:
+    """Counts, by row, the steps of a rollout at which the buffer was a new one.
+
+    A row commits at most once between two calls, and a new buffer is looked at unless the row is
+    finished with it.
+
+    Args:
+        rows: Number of rows **B**.
+        mask_id: Token id of the mask, of which buffers are full at the start.
+        listener: Told about the progress too.
+
+    Attributes:
+        count: ``[B]`` int64.
+    """
+
+    def __init__(self, rows: int, mask_id: int, listener: Listener | None = None) -> None:
+        self.count = torch.ones(rows, dtype=torch.int64)
+        self._mask_id, self._listener = mask_id, listener
+        self._last: torch.Tensor | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Compare the buffers with those of the last call."""
+        response = progress.response
+        last = torch.full_like(response, self._mask_id) if self._last is None else self._last
+        changed = (response != last).any(1)
+        changed[progress.finished] = False
+        self.count += changed.cpu()
+        self._last = response.clone()
+        if self._listener is not None:
+            self._listener(progress)
+
+
+def summarise(contender: Contender, seeds: dict[int, Outcomes]) -> Point:
+    """Return the point of a contender, from its outcomes on one set with one or more seeds.
+
+    Verdicts and costs of a problem are averaged over the seeds first, so that the interval is that
+    of the number of problems, however many seeds there are.
+
+    Args:
+        contender: Who was run.
+        seeds: Outcomes by uid, by seed.
+    """
+    rows = [outcome for outcomes in seeds.values() for outcome in outcomes.values()]
+    total, nfe = len(rows) // len(seeds), sum(row.nfe for row in rows)
+    accuracy = sum(row.correct for row in rows) / len(rows)
+    low, high = proportion_interval(round(accuracy * total), total)
+    return Point(
+        **vars(contender),
+        accuracy=accuracy,
+        ci_low=low,
+        ci_high=high,
+        nfe=nfe / len(rows),
+        tokens_per_forward=sum(row.tokens for row in rows) / nfe,
+        num_problems=total,
+        seed=next(iter(seeds)),
+        seconds=sum(row.seconds for row in rows),
+    )
+
+
+def learned_candidate(name: str, policy: Policy, decoding: Decoding) -> Candidate:
+    """Return a policy as a candidate; one without parameters is a heuristic."""
+    kind: Literal["heuristic", "learned"] = "learned" if policy.has_parameters else "heuristic"
+    params = {} if policy.has_parameters else plain_settings(policy)
+    return Candidate(Contender(name, kind, params, decoding.block_length), policy, decoding)
+
+
+def on_fronts(tuned: Sequence[tuple[Candidate, Point]]) -> list[Candidate]:
+    """Return the settings on the Pareto front of their heuristic, or on that of full diffusion.
+
+    Args:
+        tuned: Every setting with its point on the tuning problems.
+
+    Returns:
+        The settings, without repetition, in the order of ``tuned``.
+    """
+    chosen: set[int] = set()
+    for name in dict.fromkeys(candidate.contender.name for candidate, _ in tuned):
+        mine = [i for i, (candidate, _) in enumerate(tuned) if candidate.contender.name == name]
+        full = [i for i in mine if _is_full_diffusion(tuned[i][0].decoding)]
+        for pool in (mine, full):
+            points = [tuned[i][1] for i in pool]
+            chosen |= {pool[points.index(point)] for point in pareto_front(points)}
+    return [tuned[i][0] for i in sorted(chosen)]
+
+
+def best_setting(
+    settings: Sequence[Candidate], points: Sequence[Point], target: Point
+) -> Candidate:
+    """Return the one setting, of all heuristics, that a policy is put beside.
+
+    Args:
+        settings: Settings of heuristics.
+        points: Their points on the tuning problems.
+        target: The policy's point on the same problems.
+
+    Returns:
+        The setting of fewest forwards whose accuracy reaches the target's interval, else the most
+        accurate one.
+    """
+    best = cheapest_within_interval(points, target)
+    if best is None:
+        return most_accurate(settings, points)
+    return settings[list(points).index(best)]
+
+
+def most_accurate(settings: Sequence[Candidate], points: Sequence[Point]) -> Candidate:
+    """Return the setting whose point is the most accurate, at equal accuracy the cheaper one.
+
+    Args:
+        settings: Settings of heuristics, at least one.
+        points: Their points on the tuning problems.
+    """
+    best = max(points, key=lambda point: (point.accuracy, -point.nfe))
+    return settings[list(points).index(best)]
+
+
+def _is_full_diffusion(decoding: Decoding) -> bool:
+    return decoding.block_length == decoding.gen_length

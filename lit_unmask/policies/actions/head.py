@@ -1,0 +1,185 @@
+"""Heads: what is made of a network's logits or features, each a distribution over actions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from lit_unmask.policies.actions import (
+    Bernoulli,
+    BernoulliArgmax,
+    BetaIntensity,
+    DynamicPlackettLuce,
+    Spread,
+    UnmaskDistribution,
+)
+from lit_unmask.types import Observation
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Settings of a learned policy that may be turned after training.
+
+    Attributes:
+        temperature: Smaller is closer to the most probable action, positive.
+        scale: Larger is faster, positive; 1 changes nothing.
+    """
+
+    temperature: float = 1.0
+    scale: float = 1.0
+
+
+class Head(nn.Module, ABC):
+    """Makes the distribution over actions of what a network says.
+
+    Attributes:
+        never_empty: Whether every action opens something where anything is eligible.
+    """
+
+    never_empty: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def attach(self, network: nn.Module) -> None:
+        """Get ready for a network, at the time that the policy is made.
+
+        Raises:
+            ValueError: If the network does not have what the head needs.
+        """
+
+    @abstractmethod
+    def forward(
+        self, network: nn.Module, observation: Observation, knobs: Knobs
+    ) -> UnmaskDistribution:
+        """Return the distribution on the eligible positions."""
+
+
+class BernoulliHead(Head):
+    """Each position is drawn for itself: the policy of arXiv 2512.09106.
+
+    The temperature divides the logits; the scale multiplies the probabilities,
+    ``s <- min(1, scale * s)``.
+    """
+
+    def forward(self, network: nn.Module, observation: Observation, knobs: Knobs) -> Bernoulli:
+        """Return independent draws."""
+        return Bernoulli(network(observation), observation.eligible, knobs.temperature, knobs.scale)
+
+
+class BernoulliArgmaxHead(Head):
+    """Each position is drawn for itself, and an empty draw opens the best one.
+
+    So that training sees what decoding does. Temperature and scale are those of
+    :class:`BernoulliHead`.
+    """
+
+    never_empty = True
+
+    def forward(
+        self, network: nn.Module, observation: Observation, knobs: Knobs
+    ) -> BernoulliArgmax:
+        """Return draws that are never empty."""
+        return BernoulliArgmax(
+            network(observation), observation.eligible, knobs.temperature, knobs.scale
+        )
+
+
+class PlackettLuceHead(Head):
+    """Positions are picked one after the other until STOP: DPLS of arXiv 2512.09106.
+
+    The temperature divides the logits, of which STOP's is 0. The scale multiplies the weights of
+    positions against STOP's, and with them the odds of being opened later than first.
+    """
+
+    never_empty = True
+
+    def forward(
+        self, network: nn.Module, observation: Observation, knobs: Knobs
+    ) -> DynamicPlackettLuce:
+        """Return ordered picks."""
+        return DynamicPlackettLuce(
+            network(observation), observation.eligible, knobs.temperature, knobs.scale
+        )
+
+
+class IntensityHead(Head):
+    """An intensity for each position is drawn from a Beta distribution around its sigmoid.
+
+    A position is opened if its intensity exceeds one minus its confidence. The temperature
+    divides the concentration; the scale multiplies the drawn intensities. Drawing takes some
+    microseconds of a CPU for each eligible position.
+
+    Args:
+        concentration: ``kappa`` of :class:`~lit_unmask.policies.actions.BetaIntensity`, positive.
+
+    Raises:
+        ValueError: If it is not positive.
+    """
+
+    def __init__(self, concentration: float = 20.0) -> None:
+        super().__init__()
+        Spread(concentration)
+        self.concentration = concentration
+
+    def forward(self, network: nn.Module, observation: Observation, knobs: Knobs) -> BetaIntensity:
+        """Return independent intensities."""
+        spread = Spread(self.concentration, knobs.temperature, knobs.scale)
+        confidence = observation.confidence[..., 0]
+        return BetaIntensity(network(observation), observation.eligible, confidence, spread)
+
+
+class RowHead(Head):
+    """A head that decides on a few numbers for each row, from the mean of the features.
+
+    The mean is over the eligible positions. Its linear map has weights of zero at the start, so
+    that an untrained policy does the same in every row. The network's own logits have no part in
+    it, and their projection is not trained.
+
+    Args:
+        biases: Of the numbers at the start.
+    """
+
+    row_proj: nn.Linear | None
+
+    def __init__(self, biases: Sequence[float]) -> None:
+        super().__init__()
+        self._biases = list(biases)
+        self.register_module("row_proj", None)
+
+    def attach(self, network: nn.Module) -> None:
+        """Make the map from features to numbers; the width is the network's.
+
+        Raises:
+            ValueError: If the network has no features, or the head has those of another one.
+        """
+        if not all(hasattr(network, name) for name in ("features", "width", "output_proj")):
+            raise ValueError(
+                f"{type(self).__name__} decides on rows and needs a network with features, width "
+                f"and output_proj, not {type(network).__name__}; use one like ConfidenceTransformer"
+            )
+        width = cast(int, network.width)
+        if self.row_proj is None:
+            self.row_proj = nn.Linear(width, len(self._biases))
+            nn.init.zeros_(self.row_proj.weight)
+            with torch.no_grad():
+                self.row_proj.bias.copy_(torch.tensor(self._biases))
+        elif self.row_proj.in_features != width:
+            raise ValueError(
+                f"the head was made for a network of width {self.row_proj.in_features}, not "
+                f"{width}; make another head"
+            )
+        for weight in cast(nn.Module, network.output_proj).parameters():
+            weight.requires_grad_(False)
+
+    def pooled(self, features: Tensor, eligible: Tensor) -> Tensor:
+        """Return the numbers ``[B, C]`` of features ``[B, L, W]``."""
+        share = eligible.to(features.dtype)
+        share = share / share.sum(-1, keepdim=True).clamp(min=1)
+        mean = torch.bmm(share[:, None], features).squeeze(1)
+        return cast(nn.Linear, self.row_proj)(mean)

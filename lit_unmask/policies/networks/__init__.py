@@ -1,0 +1,1 @@
+"""Networks of learned policies: from observations to logits."""

@@ -1,0 +1,201 @@
+"""Checks of a whole run before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.files import check_folder
+from lit_unmask.rollout.loop import check_shapes
+from lit_unmask.tasks.base import ProblemSet
+from lit_unmask.tasks.datamodule import TaskDataModule
+from lit_unmask.training.conditioning import check_told
+from lit_unmask.training.demonstrations import ImitationData
+from lit_unmask.training.dynamic_sampling import check_spares
+from lit_unmask.training.module import LitUnmask
+
+# Sets of at most so many problems are tokenised as a whole to find prompts that are too long.
+# Larger ones are drawn from a seed, and the first of them are like the others.
+_WHOLE = 16384
+_FIRST = 256
+
+
+@runtime_checkable
+class ReadsProblems(Protocol):
+    """A callback with problem sets of its own."""
+
+    def problem_sets(self, stage: str) -> dict[str, ProblemSet]:
+        """Return the sets that a stage reads, by what to call them in messages."""
+        ...
+
+
+def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
+    """Check that a run can work.
+
+    Args:
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+        trainer: The trainer, for its folders and its number of ranks.
+        model: The module, for its policy and denoiser.
+        data: The problems.
+
+    Raises:
+        ConfigurationError: If the policy cannot be trained, a problem set that the stage needs is
+            missing, unreadable or too small, or a folder cannot be written.
+        ValueError: If a prompt is too long for the denoiser, a batch does not divide, or a compiled
+            denoiser would be called with any shapes.
+    """
+    check_told(model.policy)
+    for decoding in (model.decoding, model.eval_decoding):
+        model.policy.check_decoding(decoding.on_empty)
+        check_shapes(model.denoiser, decoding)
+    check_problems(stage, data)
+    if stage == "fit":
+        data.limit_prompts(model.denoiser)
+        _check_fit(trainer, model, data)
+    needed = {"validate": "val", "test": "test", "predict": "test"}.get(stage)
+    if needed and not getattr(data, needed):
+        raise ConfigurationError(f"data.{needed} is not set; {stage} needs at least one named set")
+    evaluated = _evaluated(stage, data)
+    for name, task in evaluated.items():
+        if len(task) < trainer.world_size:
+            raise ConfigurationError(
+                f"data.{name} has {len(task)} problems, fewer than the {trainer.world_size} ranks"
+            )
+    training = [data.train] if stage == "fit" and data.train is not None else []
+    _check_prompts(model, [*evaluated.values(), *training])
+    folders: set[str | Path | None] = {
+        trainer.default_root_dir,
+        *(logger.save_dir for logger in trainer.loggers),
+    }
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            folders.add(callback.dirpath)
+    for folder in sorted(str(f) for f in folders if f):
+        check_folder(folder)
+    _check_callbacks(trainer, data)
+
+
+def _check_callbacks(trainer: Trainer, data: TaskDataModule) -> None:
+    """Refuse callbacks that Lightning itself would refuse in the midst of its own start."""
+    logged = ("train/", *(f"val/{name}/" for name in data.val))
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        strict = isinstance(callback, EarlyStopping) and callback.strict
+        if strict and not callback.monitor.startswith(logged):
+            raise ConfigurationError(
+                f"monitor={callback.monitor} of EarlyStopping is not logged; choose a metric that "
+                f"begins with one of {', '.join(logged)}"
+            )
+        if isinstance(callback, LearningRateMonitor) and not trainer.loggers:
+            raise ConfigurationError(
+                "trainer.logger=false and the callback LearningRateMonitor exclude each other; set "
+                "a logger, or leave the callback out"
+            )
+
+
+def check_word(word: str | Path | None, stage: str, trainer: Trainer) -> None:
+    """Check that a checkpoint that is named by ``last`` or ``best`` is there.
+
+    Args:
+        word: The setting ``ckpt_path``.
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+        trainer: The trainer, whose callbacks know where checkpoints are.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    if word == "best":
+        raise ConfigurationError(
+            f"ckpt_path=best is known only to the process that trained, not to {stage}; give the "
+            "path of a checkpoint"
+        )
+    if word != "last":
+        return
+    for callback in trainer.checkpoint_callbacks:
+        # The same search as Lightning's, which goes on with a warning where it finds nothing.
+        if isinstance(callback, ModelCheckpoint) and any(callback._find_last_checkpoints(trainer)):
+            return
+    raise ConfigurationError(
+        "ckpt_path=last finds no last checkpoint; give the path of one, or leave ckpt_path out"
+    )
+
+
+def check_problems(stage: str, data: TaskDataModule, callbacks: Sequence[Callback] = ()) -> None:
+    """Check that the problems of a stage can be had, and answers graded; needs no model.
+
+    Args:
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+        data: The problems.
+        callbacks: Those of the run, which may have problems of their own.
+
+    Raises:
+        ConfigurationError: If a set cannot be read or graded; the message names its setting.
+    """
+    for name, task in problems_of(stage, data, callbacks).items():
+        try:
+            task.check()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{name}: {error}") from error
+
+
+def problems_of(
+    stage: str, data: TaskDataModule, callbacks: Sequence[Callback] = ()
+) -> dict[str, ProblemSet]:
+    """Return the sets that a stage reads, by the name of their setting.
+
+    Args:
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+        data: The problems.
+        callbacks: Those of the run, which may have problems of their own.
+    """
+    sets: dict[str, ProblemSet] = {}
+    if stage == "fit" and data.train is not None:
+        sets["data.train"] = data.train
+    sets |= {f"data.{name}": task for name, task in _evaluated(stage, data).items()}
+    for callback in callbacks:
+        if isinstance(callback, ReadsProblems):
+            sets |= callback.problem_sets(stage)
+    return sets
+
+
+def _check_fit(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
+    model.check_trainable(trainer.accumulate_grad_batches)
+    if "16" in str(trainer.precision):
+        raise ConfigurationError(
+            f"trainer.precision={trainer.precision} must be 32-true, or importance ratios are off; "
+            "the frozen denoiser has its own model.denoiser.dtype"
+        )
+    if trainer.max_steps == -1 and trainer.max_epochs == -1:
+        raise ConfigurationError(
+            "neither trainer.max_steps nor trainer.max_epochs is set; the learning-rate schedule "
+            "needs the number of rounds"
+        )
+    data.trainer = trainer
+    data.train_dataloader()
+    if isinstance(data, ImitationData):
+        data.check_imitable(model.policy, model.decoding, model.denoiser)
+    else:
+        check_spares(model.rounds.spare_prompts, data.batch_size, trainer.world_size)
+
+
+def _evaluated(stage: str, data: TaskDataModule) -> dict[str, ProblemSet]:
+    """Return the sets that a stage may evaluate, by the name of their setting."""
+    kinds = {"fit": ("val", "test", "tuning"), "validate": ("val",), "test": ("test", "tuning")}
+    return {
+        f"{kind}.{name}": task
+        for kind in kinds.get(stage, ("test",))
+        for name, task in getattr(data, kind).items()
+    }
+
+
+def _check_prompts(model: LitUnmask, tasks: list[ProblemSet]) -> None:
+    longest = max(model.decoding.gen_length, model.eval_decoding.gen_length)
+    for task in tasks:
+        left = islice(task, _FIRST if len(task) > _WHOLE else None)
+        while problems := list(islice(left, _FIRST)):
+            model.denoiser.check_length(model.denoiser.encode(problems), longest)

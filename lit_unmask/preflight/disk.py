@@ -1,0 +1,126 @@
+"""What a run writes, and where."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lit_unmask.callbacks import Frontier, Inspection, TransferTest
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.files import check_folder
+from lit_unmask.preflight.asked import Asked
+from lit_unmask.preflight.blueprint import Blueprint
+from lit_unmask.preflight.missing import Missing
+from lit_unmask.preflight.workload import Run
+
+# Weights and Adam's two moments in float32, and what Lightning adds.
+_CHECKPOINT, _CHECKPOINT_EXTRA = 12, 50_000
+# One outcome in a results store, as a line of JSON.
+_OUTCOME = 200
+# TensorBoard: about 30 scalars of 80 bytes a round; texts and figures of a validation. The figures
+# of Inspection lie as files as well.
+_SCALARS, _VALIDATION, _INSPECTION = 30 * 80, 60_000, 800_000
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes that a run needs on disk.
+
+    Attributes:
+        weights: Checkpoints of denoisers, in 16 bits as they are published, or as they lie here.
+        checkpoints: Checkpoints of the policy that are kept.
+        logs: TensorBoard files, figures and texts; outcomes of an evaluation.
+        folders: Where it writes.
+        free: What is free in the first of these folders.
+    """
+
+    weights: float
+    checkpoints: float
+    logs: float
+    folders: list[str]
+    free: float
+
+
+def disk_of(asked: Asked, run: Run) -> Disk:
+    """Return what a run needs on disk.
+
+    Args:
+        asked: The configuration.
+        run: For the number of rounds and validations.
+    """
+    parameters = sum(weight.numel() for weight in asked.model.policy.parameters())
+    trains = asked.stage == "fit"
+    kept = sum(_kept(callback, run) for callback in _checkpoints(asked)) if trains else 0
+    outcomes = 0 if trains else _OUTCOME * sum(work.rollouts for work in run.works)
+    inspects = any(isinstance(callback, Inspection) for callback in asked.callbacks)
+    each = _VALIDATION + inspects * _INSPECTION
+    folders = folders_of(asked)
+    return Disk(
+        weights=sum(_weights(each) for each in _different(asked.denoisers)),
+        checkpoints=kept * (_CHECKPOINT * parameters + _CHECKPOINT_EXTRA),
+        logs=(run.rounds or 0) * _SCALARS + run.validations * each + outcomes,
+        folders=folders,
+        free=float(shutil.disk_usage(_existing(Path(folders[0]))).free),
+    )
+
+
+def unwritable(asked: Asked) -> list[Missing]:
+    """Return the folders that cannot be written."""
+    found = []
+    for folder in folders_of(asked):
+        try:
+            check_folder(folder)
+        except ConfigurationError as error:
+            found.append(Missing.of(error))
+    return found
+
+
+def folders_of(asked: Asked) -> list[str]:
+    """Return the folders that a run writes to, the logs' first."""
+    loggers = asked.trainer["logger"]
+    loggers = loggers if isinstance(loggers, list) else [loggers]
+    folders = [getattr(logger, "save_dir", None) for logger in loggers]
+    folders += [callback.dirpath for callback in _checkpoints(asked)]
+    writers = Frontier, TransferTest
+    folders += [found.folder for found in asked.callbacks if isinstance(found, writers)]
+    folders += [asked.trainer["default_root_dir"]]
+    found = [str(folder) for folder in dict.fromkeys(folders) if folder]
+    return found or [str(Path.cwd())]
+
+
+def _checkpoints(asked: Asked) -> Iterator[ModelCheckpoint]:
+    for callback in asked.callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            yield callback
+
+
+def _kept(callback: ModelCheckpoint, run: Run) -> int:
+    """Return how many files a callback keeps: the best ones, or all, and the last."""
+    every = getattr(callback, "_every_n_train_steps", 0)
+    written = (run.rounds or 0) // every if every else run.validations
+    best = written if callback.save_top_k == -1 else min(callback.save_top_k, max(written, 1))
+    return best + bool(callback.save_last)
+
+
+def _different(denoisers: list[Blueprint]) -> list[Blueprint]:
+    """Return one denoiser for each checkpoint."""
+    return list({str(each.arguments_shown): each for each in denoisers}.values())
+
+
+def _weights(denoiser: Blueprint) -> float:
+    folder = denoiser.found.folder
+    files = list(folder.glob("*.safetensors")) if folder is not None else []
+    if files and denoiser.found.missing is None:
+        return float(sum(file.stat().st_size for file in files))
+    return 2.0 * denoiser.sizes.parameters
+
+
+def _existing(folder: Path) -> Path:
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return folder

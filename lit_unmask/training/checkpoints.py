@@ -1,0 +1,139 @@
+"""What a run writes into a checkpoint, and what it takes over from one."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.policies.base import Policy
+from lit_unmask.sharing.description import class_path, describe
+from lit_unmask.sharing.training import TrainedWith, head
+
+if TYPE_CHECKING:
+    from lit_unmask.rollout import Decoding
+    from lit_unmask.training.module import LitUnmask
+    from lit_unmask.training.rewards import SpeedReward
+
+IMITATION = "imitation"
+REWARDS = "rewards"
+
+# What Lightning itself turns into a path.
+_CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
+_OBJECTIVE = "objective"
+# What belongs to the run that wrote a checkpoint. Lightning wants some of it to be there.
+_RUN = ("loops", "current_model_state", "averaging_state", "reference", "pace")
+_EMPTY: dict[str, Any] = {"optimizer_states": [], "lr_schedulers": [], "callbacks": {}}
+
+
+def check_weights(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], policy: str) -> None:
+    """Check that the weights in a checkpoint are those of a policy like ours.
+
+    Args:
+        stored: Weights in the checkpoint, by name.
+        own: Weights of the module.
+        policy: Class of its policy, for the message.
+
+    Raises:
+        ConfigurationError: If their names or shapes differ.
+    """
+    ours, theirs = ({n: tuple(v.shape) for n, v in state.items()} for state in (own, stored))
+    different = sorted(n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n))
+    if different:
+        raise ConfigurationError(
+            f"the checkpoint's weights do not fit model.policy {policy} "
+            f"({len(different)} differ, {different[0]} for one); use the policy settings that "
+            "it was trained with, or no checkpoint"
+        )
+
+
+def note_objective(checkpoint: dict[str, Any], objective: str) -> None:
+    """Note in a checkpoint what the run learns from, :data:`IMITATION` or :data:`REWARDS`."""
+    checkpoint[_OBJECTIVE] = objective
+
+
+def start_afresh(checkpoint: dict[str, Any], objective: str) -> bool:
+    """Leave a checkpoint its weights alone, if it is of a run with another objective.
+
+    Neither the optimizer's moments nor the schedule of an imitation have a meaning for the rounds
+    that follow it, nor the other way round.
+
+    Args:
+        checkpoint: What Lightning is about to restore; changed in place.
+        objective: What the run that is about to begin learns from.
+
+    Returns:
+        Whether anything was taken out.
+    """
+    if checkpoint.get(_OBJECTIVE, REWARDS) == objective:
+        return False
+    for name in _RUN:
+        checkpoint.pop(name, None)
+    checkpoint.update({name: type(value)() for name, value in _EMPTY.items()})
+    return True
+
+
+def check_checkpoint(path: str | Path | None, model: LitUnmask) -> None:
+    """Check that a checkpoint can be loaded into the module.
+
+    Args:
+        path: A file; None, Lightning's words such as ``last``, and folders are not looked at.
+        model: The module.
+
+    Raises:
+        ConfigurationError: If there is no such file, it is no checkpoint, or its policy is another.
+    """
+    if path is None or str(path).split(":")[0] in _CHECKPOINT_WORDS or Path(path).is_dir():
+        return
+    if not Path(path).is_file():
+        raise ConfigurationError(f"ckpt_path={path} does not exist")
+    stored = None
+    if zipfile.is_zipfile(path):
+        with suppress(pickle.UnpicklingError, RuntimeError):
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(stored, dict) or "state_dict" not in stored:
+        raise ConfigurationError(f"ckpt_path={path} is not a checkpoint of lit-unmask fit")
+    model.on_load_checkpoint(stored)
+
+
+def checkpoint_entry(
+    policy: Policy,
+    denoiser: dict[str, str | None],
+    decoding: Decoding,
+    reward: SpeedReward,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the entry ``policy`` of a Lightning checkpoint.
+
+    A policy that cannot be described must not end a training run: the entry then holds the reason,
+    which whoever loads the policy will read.
+
+    Args:
+        policy: The policy that is trained.
+        denoiser: Identity of the denoiser.
+        decoding: Of the training rollouts.
+        reward: Of the training rollouts.
+        seed: Of the training rollouts' noise.
+    """
+    trained_with = TrainedWith(
+        denoiser=denoiser,
+        gen_length=decoding.gen_length,
+        block_length=decoding.block_length,
+        temperature=decoding.temperature,
+        on_empty=decoding.on_empty,
+        reward={"class_path": class_path(type(reward)), "init_args": dict(vars(reward))},
+        seed=seed,
+    )
+    try:
+        return head(describe(policy), trained_with)
+    except ConfigurationError as error:
+        warnings.warn(f"load_policy will not read this run's checkpoints: {error}", stacklevel=2)
+        return {"undescribed": str(error)}

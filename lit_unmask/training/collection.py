@@ -1,0 +1,268 @@
+"""One round of rollouts: problems in, experience out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.evaluation.evaluate import encode_groups, rollout_numbers
+from lit_unmask.evaluation.grading import Grader, Verdicts
+from lit_unmask.policies.base import Policy
+from lit_unmask.rollout import Decoding, Listener, Noise, Rollout, rollout
+from lit_unmask.training.conditioning import Asked, Pace, check_pace
+from lit_unmask.training.experts import Expert, check_experts
+from lit_unmask.training.grpo import group_advantages, mixture_log_prob
+from lit_unmask.training.imitation import as_seen, shown
+from lit_unmask.training.rewards import SpeedReward
+from lit_unmask.training.settings import Rounds, round_diagnostics
+from lit_unmask.types import Experience, Problem, Prompt, Signals, Steps
+
+
+@dataclass(frozen=True)
+class _Casting:
+    """Who decodes which rollouts of each group, and how.
+
+    Attributes:
+        policy: Decides.
+        decoding: Lengths and forcing.
+        places: Places of the rollouts in their group; they key the noise.
+    """
+
+    policy: Policy
+    decoding: Decoding
+    places: range
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What is rolled out, by each policy in turn.
+
+    Attributes:
+        problems: One group each.
+        seed: Of the round's noise, and of the wanted speeds.
+        listener: Told about the progress of the rollouts.
+    """
+
+    problems: Sequence[Problem]
+    seed: int
+    listener: Listener | None
+
+
+@dataclass(frozen=True)
+class _Played:
+    """Graded rollouts of one policy, those of one problem side by side.
+
+    Attributes:
+        result: The rollouts, **B** of them.
+        steps: Their steps, as the policy that is trained will see them.
+        correct: ``[B]`` float32 verdicts.
+        unfinished: Verdicts that are 0 because grading ran into a deadline or a memory limit.
+        rewards: ``[B]`` float32.
+        speed: ``[B]`` float32, the speed that was wanted, or None.
+    """
+
+    result: Rollout
+    steps: Steps
+    correct: Tensor
+    unfinished: int
+    rewards: Tensor
+    speed: Tensor | None
+
+
+@dataclass(frozen=True)
+class Collector:
+    """Plays rounds: rolls out, grades, scores.
+
+    Attributes:
+        denoiser: The frozen dLLM.
+        policy: The policy that is trained.
+        decoding: How it decodes.
+        reward: Trade between correctness and speed.
+        rounds: Group size, and how many steps are looked at together.
+        grader: Where verifiers run.
+        experts: By name, policies whose rollouts join each group.
+        pace: Draws the wanted speed of each group, for a policy that is told it.
+        reference: Policy near which the trained one is kept, or None.
+    """
+
+    denoiser: Denoiser
+    policy: Policy
+    decoding: Decoding
+    reward: SpeedReward
+    rounds: Rounds
+    grader: Grader
+    experts: Mapping[str, Expert]
+    pace: Pace | None = None
+    reference: Policy | None = None
+
+    @property
+    def group_size(self) -> int:
+        """Rollouts of each problem, experts included."""
+        return self.rounds.group_size + sum(expert.count for expert in self.experts.values())
+
+    @property
+    def signals(self) -> Signals:
+        """What the steps hold, whoever took them."""
+        wanted = self.policy.signals
+        return wanted if self.reference is None else wanted | self.reference.signals
+
+    def check(self) -> None:
+        """Check that the settings fit together.
+
+        Raises:
+            ConfigurationError: If the policy cannot act as the experts do, or the wanted speeds do
+                not fit policy or reward.
+        """
+        check_experts(self.experts, self.policy, self.decoding, self.denoiser)
+        check_pace(self.pace, self.policy, self.reward, self.decoding.gen_length)
+
+    @torch.no_grad()
+    def play(
+        self,
+        problems: Sequence[Problem],
+        seed: int,
+        listener: Listener | None = None,
+        spare: bool = False,
+    ) -> Experience:
+        """Play one round.
+
+        Args:
+            problems: One group each.
+            seed: Of the round's noise.
+            listener: Told about the progress of the rollouts.
+            spare: Whether the problems were added to a round for want of a signal. The wanted
+                speeds then learn nothing from them, as they are a selection.
+        """
+        first = self.rounds.group_size
+        played = _Round(problems, seed, listener)
+        own = self._roll_out(_Casting(self.policy, self.decoding, range(first)), played)
+        taught = []
+        for expert in self.experts.values():
+            places = range(first, first + expert.count)
+            casting = _Casting(expert.policy, expert.decoding(self.decoding), places)
+            taught.append(self._as_own(self._roll_out(casting, played)))
+            first += expert.count
+        parts = [own, *taught]
+        advantages = self._advantages([part.rewards for part in parts], len(problems))
+        steps = _joined(parts)
+        diagnostics = round_diagnostics(
+            own.result, own.rewards, own.correct, self.rounds.group_size
+        )
+        for name, part, advantage in zip(self.experts, taught, advantages[1:], strict=True):
+            diagnostics |= _expert_diagnostics(name, part, advantage)
+        diagnostics["row_forwards"] = float(sum(part.result.ledger.computed for part in parts))
+        graded = sum(len(part.correct) for part in parts)
+        diagnostics["unfinished_share"] = sum(part.unfinished for part in parts) / graded
+        if self.pace is not None and own.speed is not None and not spare:
+            diagnostics |= self.pace.close_round(Asked(own.correct, own.result.nfe, own.speed))
+        return Experience(
+            steps=steps,
+            advantage=torch.cat(advantages),
+            decisions=torch.cat([part.result.decisions for part in parts]),
+            rewards=torch.cat([part.rewards for part in parts]),
+            correct=torch.cat([part.correct for part in parts]),
+            expert=torch.cat([torch.full_like(p.rewards, p is not own).bool() for p in parts]),
+            signal=_signal(advantages, len(problems)),
+            rollouts=self.group_size * len(problems),
+            diagnostics=diagnostics,
+            reference_log_prob=self._reference_log_prob(own.steps, len(steps)),
+        )
+
+    def prompts(self, problems: Sequence[Problem], count: int, seed: int) -> Prompt:
+        """Return the prompts of ``count`` rollouts a problem, with the speed that is wanted."""
+        prompt = encode_groups(self.denoiser, problems, count)
+        if self.pace is None:
+            return prompt
+        speed = self.pace.draw(rollout_numbers(problems).to(prompt.tokens.device), seed)
+        return replace(prompt, speed=speed.repeat_interleave(count))
+
+    def _roll_out(self, casting: _Casting, played: _Round) -> _Played:
+        """Roll out and grade."""
+        count = len(casting.places)
+        prompt = self.prompts(played.problems, count, played.seed)
+        numbers = rollout_numbers(played.problems, count) + casting.places.start
+        repeated = [problem for problem in played.problems for _ in range(count)]
+        verdicts = Verdicts(self.grader, self.denoiser, repeated, played.listener)
+        result = rollout(
+            self.denoiser, casting.policy, prompt, casting.decoding,
+            Noise(played.seed, numbers.to(prompt.tokens.device)), record=True, listener=verdicts,
+            signals=self.signals,
+        )  # fmt: skip
+        assert result.steps is not None
+        correct = verdicts.wait().to(prompt.tokens.device)
+        rewards = self._rewards(correct, result.nfe, prompt.speed)
+        return _Played(
+            result, result.steps, correct, verdicts.unfinished, rewards, prompt.speed
+        )  # fmt: skip
+
+    def _rewards(self, correct: Tensor, nfe: Tensor, speed: Tensor | None) -> Tensor:
+        """Return the rewards of rollouts, ``[B]`` float32, by the speed that was wanted."""
+        length = self.decoding.gen_length
+        if self.pace is None or speed is None:
+            return self.reward(correct, nfe, length)
+        return self.pace.rewards(self.reward, Asked(correct, nfe, speed), length)
+
+    def _as_own(self, played: _Played) -> _Played:
+        """Return an expert's rollouts with actions and likelihoods of the policy's mixture."""
+        steps = shown(played.steps, played.result.committed_at)
+        steps = as_seen(steps, self.signals, self.decoding.block_length)
+        actions, log_probs = [], []
+        for seen in self._chunks(steps):
+            distribution = self.policy(seen.observation)
+            actions.append(distribution.action_of(seen.chosen))
+            log_probs.append(distribution.log_prob(actions[-1]))
+        group = self.rounds.group_size
+        behaviour = mixture_log_prob(torch.cat(log_probs), group, self.group_size - group)
+        return replace(played, steps=replace(steps, action=torch.cat(actions), log_prob=behaviour))
+
+    def _reference_log_prob(self, own: Steps, count: int) -> Tensor | None:
+        """Return ``[count]`` log-probabilities under the reference, of own steps and then zeros."""
+        if self.reference is None:
+            return None
+        log_probs = [
+            self.reference(seen.observation).log_prob(seen.action) for seen in self._chunks(own)
+        ]
+        return F.pad(torch.cat(log_probs), (0, count - len(own)))
+
+    def _chunks(self, steps: Steps) -> Iterator[Steps]:
+        """Iterate over the steps, some at a time."""
+        rows = torch.arange(len(steps), device=steps.rollout.device)
+        return (steps.select(part) for part in rows.split(self.rounds.replay_chunk))
+
+    def _advantages(self, rewards: Sequence[Tensor], groups: int) -> list[Tensor]:
+        """Return the advantages in the groups that all parts make up together."""
+        table = torch.cat([part.view(groups, -1) for part in rewards], dim=1)
+        advantage = group_advantages(
+            table.flatten(), table.shape[1], self.rounds.scale_by_std, self.rounds.std_floor
+        )
+        widths = [len(part) // groups for part in rewards]
+        return [part.flatten() for part in advantage.view_as(table).split(widths, dim=1)]
+
+
+def _joined(parts: Sequence[_Played]) -> Steps:
+    """Return the steps of all parts, with rollouts numbered through them."""
+    numbered, first = [], 0
+    for part in parts:
+        numbered.append(replace(part.steps, rollout=part.steps.rollout + first))
+        first += len(part.rewards)
+    return Steps.cat(numbered)
+
+
+def _signal(advantages: Sequence[Tensor], groups: int) -> Tensor:
+    """Return whether there is an advantage in each group, ``[groups]`` bool."""
+    return torch.cat([part.view(groups, -1) for part in advantages], dim=1).any(1)
+
+
+def _expert_diagnostics(name: str, played: _Played, advantage: Tensor) -> dict[str, float]:
+    """Return the scalars that are logged for one expert of one round, by name."""
+    return {
+        f"expert/{name}/advantage": float(advantage.mean()),
+        f"expert/{name}/accuracy": float(played.correct.mean()),
+        f"expert/{name}/nfe": float(played.result.nfe.float().mean()),
+        f"expert/{name}/reward": float(played.rewards.mean()),
+    }

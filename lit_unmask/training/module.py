@@ -1,0 +1,271 @@
+"""The Lightning shell around training: rollouts and the policy-gradient update, or imitation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.evaluation.grading import Grader, InProcess
+from lit_unmask.policies.base import Policy
+from lit_unmask.rollout import Decoding
+from lit_unmask.training import checkpoints as continuation
+from lit_unmask.training.checkpoints import checkpoint_entry
+from lit_unmask.training.collection import Collector
+from lit_unmask.training.conditioning import Pace
+from lit_unmask.training.demonstrations import ImitationData
+from lit_unmask.training.dynamic_sampling import Ranks, play_with_spares
+from lit_unmask.training.evaluating import LitEvaluate
+from lit_unmask.training.experts import Expert
+from lit_unmask.training.grpo import GRPO
+from lit_unmask.training.held import Held
+from lit_unmask.training.imitation import as_seen, teaching_loss
+from lit_unmask.training.objective import Counts, Update, update
+from lit_unmask.training.rewards import MultiplicativeSpeed, SpeedReward
+from lit_unmask.training.schedule import Schedule, WarmupCosine
+from lit_unmask.training.settings import OptimizerFactory, Rounds, reference_optimizer
+from lit_unmask.training.trainable import check_trainable
+from lit_unmask.types import Experience, Problem, Steps
+
+
+class LitUnmask(LitEvaluate):
+    """Learns when to unmask: GRPO with a frozen masked diffusion LM as the environment.
+
+    One training batch is one *round*: ``group_size`` rollouts of every prompt, graded, turned into
+    advantages, and ``num_iterations`` gradient iterations on the recorded steps (arXiv 2512.09106,
+    section 4). ``trainer.global_step`` counts rounds. With
+    :class:`~lit_unmask.training.demonstrations.ImitationData` a batch is recorded steps instead,
+    and the policy is taught to do the same.
+
+    Args:
+        denoiser: The frozen dLLM; it is neither trained nor stored in checkpoints.
+        policy: The policy to train; a heuristic can be validated but not trained.
+        decoding: Decoding of training rollouts and of validation.
+        eval_decoding: Decoding of validation and test where it differs.
+        reward: Trade between correctness and speed.
+        grpo: Clipped policy-gradient objective.
+        rounds: Group size, iterations and seed.
+        optimizer: Makes the optimizer of the policy's parameters.
+        schedule: Learning rate over the rounds.
+        grader: Where verifiers run, while other rows decode.
+        experts: By name, policies whose rollouts join each group in full diffusion.
+        pace: Draws the wanted speed of each group, for a policy that is told it.
+        reference: Policy near which ``rounds.kl_weight`` keeps the trained one; None takes the
+            policy itself as it is when training starts.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        policy: Policy,
+        decoding: Decoding,
+        eval_decoding: Decoding | None = None,
+        reward: SpeedReward = MultiplicativeSpeed(alpha=1.0),  # noqa: B008  (stateless)
+        grpo: GRPO = GRPO(),  # noqa: B008  (frozen)
+        rounds: Rounds = Rounds(),  # noqa: B008  (frozen)
+        optimizer: OptimizerFactory = reference_optimizer,
+        schedule: Schedule = WarmupCosine(),  # noqa: B008  (frozen)
+        grader: Grader = InProcess(),  # noqa: B008  (stateless)
+        experts: dict[str, Expert] | None = None,
+        pace: Pace | None = None,
+        reference: Policy | None = None,
+    ) -> None:
+        super().__init__(
+            denoiser, policy, eval_decoding or decoding, reward, grader, rounds.seed
+        )  # fmt: skip
+        self.decoding, self.grpo, self.rounds = decoding, grpo, rounds
+        self.make_optimizer, self.schedule = optimizer, schedule
+        self.experts, self.pace, self._reference = experts or {}, pace, Held(reference)
+        self._start: dict[str, Tensor] | None = None
+        self._iteration, self._moved = 0, torch.zeros(())
+
+    @property
+    def reference(self) -> Policy | None:
+        """The policy near which the trained one is kept."""
+        return self._reference.value
+
+    def setup(self, stage: str) -> None:
+        """Move what is not trained to this rank's device, and check what ``fit`` needs."""
+        self._move(self.device)
+        if stage == "fit":
+            self.check_trainable(self.trainer.accumulate_grad_batches)
+            if isinstance(self._data, ImitationData):
+                self._data.check_imitable(self.policy, self.decoding, self.denoiser)
+
+    def teardown(self, stage: str) -> None:
+        """Stop grading workers, and follow the policy, which Lightning moves back to the CPU."""
+        self.grader.close()
+        self._move("cpu")
+
+    def _move(self, device: torch.device | str) -> None:
+        """Move what is used and not trained."""
+        for held in (self.denoiser, self.reference, *(e.policy for e in self.experts.values())):
+            if held is not None:
+                held.to(device).eval()
+
+    def check_trainable(self, accumulate_grad_batches: int) -> None:
+        """Check that ``fit`` makes sense.
+
+        Raises:
+            ConfigurationError: If there is nothing to train, or settings exclude each other.
+        """
+        check_trainable(self.collector, self.reference, accumulate_grad_batches)
+
+    @property
+    def _data(self) -> Any:
+        """Where batches come from; Lightning sets the attribute without declaring it."""
+        return getattr(self._trainer, "datamodule", None)
+
+    @property
+    def _objective(self) -> str:
+        imitates = isinstance(self._data, ImitationData)
+        return continuation.IMITATION if imitates else continuation.REWARDS
+
+    def on_train_start(self) -> None:
+        """Keep the policy as it is now, if the objective asks for it."""
+        if self.rounds.kl_weight and self.reference is None:
+            start = copy.deepcopy(self.policy).requires_grad_(False).eval()
+            if self._start is not None:
+                start.load_state_dict(self._start)
+            self._start, self._reference = start.state_dict(), Held(start)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimizer and its schedule, stepped once a round."""
+        optimizer = self.make_optimizer(self.policy.parameters())
+        schedule = self.schedule.build(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Turn training problems into experience; leave other batches as they are."""
+        if not self.trainer.training or isinstance(batch, Steps):
+            return batch
+        return self.collect(batch)
+
+    def collect(self, problems: Sequence[Problem]) -> Experience:
+        """Roll out, grade and score one round of problems of this rank."""
+        seed, collector = self.rounds.seed * 2**32 + self.global_step, self.collector
+        if not self.rounds.spare_prompts:
+            return collector.play(problems, seed, self.notify)
+
+        def play(some: Sequence[Problem], spare: bool) -> Experience:
+            return collector.play(some, seed, self.notify, spare)
+
+        ranks = Ranks(self.global_rank, self.trainer.world_size, self._total)
+        return play_with_spares(play, problems, self.rounds.spare_prompts, ranks)
+
+    @property
+    def collector(self) -> Collector:
+        """What plays this rank's training rounds."""
+        return Collector(
+            self.denoiser, self.policy, self.decoding, self.reward, self.rounds, self.grader,
+            self.experts, self.pace, self.reference if self.rounds.kl_weight else None,
+        )  # fmt: skip
+
+    def training_step(self, batch: Experience | Steps, batch_idx: int) -> Tensor:
+        """Return the loss of recorded steps under the current policy."""
+        if isinstance(batch, Steps):
+            return self._imitate(batch)
+        own = len(batch.decisions) - int(batch.expert.sum())
+        counts = Counts(self._total(batch.rollouts), self._total(own), self.trainer.world_size)
+        result = update(self, batch, self.grpo, self.rounds, counts)
+        self._moved = result.surrogate.kl
+        self._log_update(result, batch)
+        return result.loss
+
+    def _imitate(self, steps: Steps) -> Tensor:
+        """Return the loss of doing what was demonstrated."""
+        world, total = self.trainer.world_size, self._total(len(steps))
+        seen = as_seen(steps, self.policy.signals, self.decoding.block_length)
+        loss, readings = teaching_loss(self, seen, total, world)
+        named = {f"train/{name}": value for name, value in readings.items()}
+        self.log_dict(named, batch_size=1, sync_dist=world > 1)
+        self.log("train/loss", loss.detach(), batch_size=1, prog_bar=True, sync_dist=world > 1)
+        return loss
+
+    def _total(self, count: int) -> int:
+        """Return the sum of a count over the ranks."""
+        counts = torch.tensor(float(count), device=self.device)
+        return int(self.trainer.strategy.reduce(counts, reduce_op="sum"))
+
+    def _balance(self, seconds: float) -> Tensor:
+        """Return mean over maximum of a duration of the ranks, in ``(0, 1]``."""
+        times = self.all_gather(torch.tensor(seconds, device=self.device))
+        assert isinstance(times, Tensor)
+        return times.mean() / times.max()
+
+    def _log_update(self, result: Update, batch: Experience) -> None:
+        sync, surrogate = self.trainer.world_size > 1, result.surrogate
+        values: dict[str, Tensor | float] = {
+            **batch.diagnostics,
+            **result.readings,
+            "loss": surrogate.loss.detach(),
+            "kl": surrogate.kl,
+            "iterations": self._iteration + 1.0,
+            "clip_ratio/low": surrogate.clip_low,
+            "clip_ratio/high": surrogate.clip_high,
+        }
+        # The acting policy is the current one until its first update: anything but 1 is a bug.
+        values["ratio_first" if self._iteration == 0 else "ratio_mean"] = surrogate.ratio_mean
+        if sync:
+            values["rank_balance"] = self._balance(batch.diagnostics["rollout_seconds"])
+        self.log_dict({f"train/{n}": v for n, v in values.items()}, batch_size=1, sync_dist=sync)
+        shown = {"reward": values["reward"], "nfe": values["nfe"], "accuracy": values["accuracy"]}
+        self.log_dict(shown, batch_size=1, prog_bar=True, logger=False, sync_dist=sync)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        """Repeat the update on the experience of the round, up to ``num_iterations`` times."""
+        imitates = self._objective == continuation.IMITATION
+        for iteration in range(1 if imitates else self.rounds.num_iterations):
+            self._iteration = iteration
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+            # The mean over ranks, so that all of them stop together.
+            moved = self.trainer.strategy.reduce(self._moved, reduce_op="mean")
+            if self.rounds.is_far(float(moved)):
+                break
+        if not imitates and self.rounds.brake_kl is not None:
+            self._brake(optimizer, float(moved))
+
+    def _brake(self, optimizer: Any, moved: float) -> None:
+        """Scale the rates that the schedule multiplies; its checkpoint entry holds them."""
+        schedule: Any = self.lr_schedulers()
+        peaks = [group["initial_lr"] for group in optimizer.param_groups]
+        schedule.base_lrs = [
+            self.rounds.braked(rate, peak, moved)
+            for rate, peak in zip(schedule.base_lrs, peaks, strict=True)
+        ]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note what the policy is, and which denoiser and settings it was trained with."""
+        trained_with = self.denoiser.identity, self.decoding, self.reward, self.rounds.seed
+        checkpoint["denoiser"] = self.denoiser.identity
+        checkpoint["pace"] = self.pace.state_dict() if self.pace else {}
+        checkpoint["policy"] = checkpoint_entry(self.policy, *trained_with)
+        if self._start is not None:
+            checkpoint["reference"] = self._start
+        continuation.note_objective(checkpoint, self._objective)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the stored policy is one like ours; the denoiser may be another.
+
+        A run that learns from rewards takes the weights alone of one that imitated.
+
+        Raises:
+            ConfigurationError: If its weights have other names or shapes, or its pace others.
+        """
+        policy = type(self.policy).__name__
+        continuation.check_weights(checkpoint["state_dict"], self.state_dict(), policy)
+        fits = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        if fits and continuation.start_afresh(checkpoint, self._objective):
+            rank_zero_info("the checkpoint is of a run with another objective: weights alone used")
+        self._start = checkpoint.get("reference")
+        if self.pace is not None:
+            self.pace.load_state_dict(checkpoint.get("pace", {}))

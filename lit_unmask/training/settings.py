@@ -1,0 +1,169 @@
+"""Rounds of rollouts: settings, the optimizer, scalars to log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lit_unmask.rollout import Rollout
+
+# Makes an optimizer of parameters, as the classes of torch.optim do.
+OptimizerFactory = Callable[[Any], Optimizer]
+
+
+def reference_optimizer(parameters: Any) -> Optimizer:
+    """Return AdamW as arXiv 2512.09106 sets it: lr 3e-5, betas (0.9, 0.99), weight decay 0.1."""
+    return torch.optim.AdamW(parameters, lr=3e-5, betas=(0.9, 0.99), weight_decay=0.1)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How rollouts become updates.
+
+    Attributes:
+        group_size: Rollouts a prompt, **G**.
+        num_iterations: Gradient iterations on the rollouts of one round, at most.
+        target_kl: No further iteration follows one whose replay found the policy further than
+            this from the one that acted, in nats a step; None always takes ``num_iterations``.
+            Rounds whose gradients agree move the policy far in one iteration, and others hardly
+            move it in several, so a target keeps the pace of learning alike.
+        brake_kl: Where the last replay of a round finds the policy further than this from the one
+            that acted, in nats a step, the learning rate falls by up to a fifth; where nearer, it
+            rises by up to a tenth, within a fifteenth of the optimizer's and all of it, times the
+            schedule. A policy that takes few, large steps moves far in one update, and collapses
+            at a learning rate that a careful one needs. None leaves it to the schedule.
+        scale_by_std: Whether advantages are divided by the standard deviation of their group
+            (arXiv 2402.03300), which makes the price of a forward count as much in groups of
+            equally correct rollouts as correctness does in mixed ones. arXiv 2512.09106 does not.
+        std_floor: Added to that standard deviation, in reward. Groups whose rewards differ by
+            less than it count less, so that it sets how much the price of a forward is worth
+            beside correctness: 0 makes them equal, a large one leaves them as they are.
+        entropy_weight: Weight of the mean entropy of a step, in reward a nat, added to the
+            objective. It keeps a policy exploring that imitation or a lucky round made too sure
+            of itself; 0 is the objective of arXiv 2512.09106.
+        entropy_cap: Entropy, in nats, from which a step earns no more of that term, which then
+            raises low entropies and leaves high ones alone; None rewards any entropy.
+        kl_weight: Weight of the mean divergence of a step from the reference policy, in reward a
+            nat, taken from the objective (:func:`lit_unmask.training.grpo.reference_kl`). It keeps
+            a policy near where it began; 0 is the objective of arXiv 2512.09106.
+        spare_prompts: How many of the ``data.batch_size`` prompts of a round are spare. They are
+            rolled out only where other groups of the round have equal rewards and teach nothing,
+            one for each such group, and for each of their own number that has none either
+            (dynamic sampling, arXiv 2503.14476, with a bound). Those not needed are passed over.
+        seed: Seed of the rollouts' noise.
+        replay_chunk: Most steps that are replayed at once; small chunks stay in a CPU's caches.
+        recompute: Whether chunks are recomputed in the backward pass, which bounds memory at the
+            cost of one more forward of the policy and changes nothing else.
+
+    Raises:
+        ValueError: If the group has no second rollout, or another count is below 1.
+    """
+
+    group_size: int = 8
+    num_iterations: int = 2
+    target_kl: float | None = None
+    brake_kl: float | None = None
+    scale_by_std: bool = False
+    std_floor: float = 0.0
+    entropy_weight: float = 0.0
+    entropy_cap: float | None = None
+    kl_weight: float = 0.0
+    spare_prompts: int = 0
+    seed: int = 0
+    replay_chunk: int = 512
+    recompute: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.group_size < 2:
+            raise ValueError(
+                f"group_size={self.group_size} must be at least 2; advantages are relative"
+            )
+        if min(self.num_iterations, self.replay_chunk) < 1:
+            raise ValueError(
+                f"num_iterations={self.num_iterations} and replay_chunk={self.replay_chunk} must "
+                "be at least 1"
+            )
+        if self.target_kl is not None and not self.target_kl > 0:
+            raise ValueError(f"target_kl={self.target_kl} must be positive, or null for no target")
+        if self.brake_kl is not None and not (self.brake_kl > 0 and self.num_iterations > 1):
+            raise ValueError(
+                f"brake_kl={self.brake_kl} must be positive, or null, and num_iterations="
+                f"{self.num_iterations} at least 2; a first iteration has not moved the policy"
+            )
+        if not (self.std_floor >= 0 and (self.scale_by_std or self.std_floor == 0)):
+            raise ValueError(
+                f"std_floor={self.std_floor} must be at least 0, and scale_by_std true where it is "
+                "not 0"
+            )
+        if self.entropy_weight < 0:
+            raise ValueError(
+                f"entropy_weight={self.entropy_weight} must be at least 0; a negative one would "
+                "reward a policy for giving up exploration"
+            )
+        if self.entropy_cap is not None and not (self.entropy_cap > 0 < self.entropy_weight):
+            raise ValueError(
+                f"entropy_cap={self.entropy_cap} must be positive, or null, and entropy_weight="
+                f"{self.entropy_weight} too; without that term there is nothing to cap"
+            )
+        if self.kl_weight < 0 or self.spare_prompts < 0:
+            raise ValueError(
+                f"kl_weight={self.kl_weight} and spare_prompts={self.spare_prompts} must be at "
+                "least 0"
+            )
+
+    def is_far(self, moved: float) -> bool:
+        """Return whether a policy that has moved so far, in nats a step, takes no more updates."""
+        return self.target_kl is not None and moved > self.target_kl
+
+    def encouraged(self, entropy: Tensor) -> Tensor:
+        """Return how much of the entropies of steps, in nats, the objective rewards."""
+        return entropy if self.entropy_cap is None else entropy.clamp(max=self.entropy_cap)
+
+    def braked(self, rate: float, peak: float, moved: float) -> float:
+        """Return the learning rate after a round, before the schedule's factor.
+
+        Args:
+            rate: That of the round.
+            peak: The optimizer's own.
+            moved: How far the round has moved the policy, in nats a step.
+        """
+        if self.brake_kl is None:
+            return rate
+        factor = math.sqrt(self.brake_kl / max(moved, 1e-9))
+        return min(max(rate * min(max(factor, 0.8), 1.1), peak / 15), peak)
+
+
+def round_diagnostics(
+    result: Rollout, rewards: Tensor, correct: Tensor, group_size: int
+) -> dict[str, float]:
+    """Return the scalars that are logged for one round, by name.
+
+    Args:
+        result: The rollouts, those of one prompt side by side.
+        rewards: ``[B]`` float32.
+        correct: ``[B]`` float32 verdicts in ``[0, 1]``.
+        group_size: Rollouts a prompt, **G**.
+    """
+    spread = rewards.view(-1, group_size).std(1, correction=0)
+    nfe = result.nfe.float()
+    return {
+        "reward": float(rewards.mean()),
+        "reward_std": float(spread.mean()),
+        "frac_reward_zero_std": float((spread == 0).float().mean()),
+        "accuracy": float(correct.mean()),
+        "nfe": float(nfe.mean()),
+        "nfe_max": float(nfe.max()),
+        "still_masked": float(result.still_masked.float().mean()),
+        "row_forwards": float(result.ledger.computed),
+        "forwards_saved": 1 - 1 / result.ledger.saved_ratio,
+        "useful_share": result.ledger.useful_share,
+        "rollout_seconds": result.ledger.seconds,
+        "rollouts_per_s": len(rewards) / result.ledger.seconds,
+    }

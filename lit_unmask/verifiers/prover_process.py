@@ -1,0 +1,55 @@
+"""The process behind :class:`~lit_unmask.verifiers.prover.Prover`: one comparison a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+
+
+def compare(gold: str, answer: str) -> bool | None:
+    """Return whether math-verify finds an answer equal to the reference, None if memory ends."""
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+
+    kinds = (LatexExtractionConfig(), ExprExtractionConfig())
+    try:
+        parsed = [
+            parse(f"${text}$", kinds, parsing_timeout=None, raise_on_error=True)
+            for text in (gold, answer)
+        ]
+        # Its own deadlines are signals; this process has one from outside.
+        return bool(verify(*parsed, timeout_seconds=None, raise_on_error=True))
+    except MemoryError:
+        return None
+    except Exception:  # what it cannot read or compare is not equal
+        return False
+
+
+def main() -> None:
+    """Answer lines of standard input until it ends.
+
+    Arguments of the command line: address space in MiB, and the CPU seconds after which a
+    comparison ends this process, by a signal that nothing handles.
+    """
+    memory, seconds = int(sys.argv[1]) * 2**20, float(sys.argv[2])
+    # Libraries may print; answers have a descriptor that they do not know.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    compare("1", "2")
+    logging.disable()
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    answers.write("ready\n")
+    answers.flush()
+    for line in sys.stdin:
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        verdict = compare(*json.loads(line))
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        answers.write(json.dumps(verdict) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

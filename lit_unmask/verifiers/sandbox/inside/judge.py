@@ -1,0 +1,215 @@
+"""The trusted process of a sandbox: it holds the tests, starts the program apart, and reports.
+
+The program runs in another process that never sees the tests: its functions are called over a
+pipe, and what comes back is plain data, so that no ``__eq__`` of its own takes part in a
+comparison. Tests that need the program's classes run in its process; see ``names`` in
+:func:`main`.
+
+The report is written to standard output, which the program's process does not have, and carries a
+token that was read from standard input before that process existed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import types
+
+from lit_unmask.verifiers.sandbox.inside.peer import Gone, Peer, Unsendable
+from lit_unmask.verifiers.sandbox.inside.player import MODULE
+
+TYPE_CHECKING = False  # typing takes longer to import than all of this package
+if TYPE_CHECKING:
+    from typing import Any
+
+_PR_SET_DUMPABLE = 4
+_CALLABLE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
+
+
+class Remote:
+    """Stands for an object of the program that is no plain data.
+
+    It can be called, iterated and asked for attributes. It equals itself, and plain data only if
+    it is an instance of a subclass of a builtin type with that content.
+    """
+
+    def __init__(self, peer: Peer, handle: int) -> None:
+        self.__dict__.update(_peer=peer, _handle=handle)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the object."""
+        return self._peer.request("call", self, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._peer.request("get", self, name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._peer.request("item", self, key)
+
+    def __len__(self) -> int:
+        return self._peer.request("length", self)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Any:
+        iterator = self._peer.request("iterate", self)
+        while item := self._peer.request("next", iterator):
+            yield item[0]
+
+    def __next__(self) -> Any:
+        for item in self._peer.request("next", self):
+            return item
+        raise StopIteration
+
+    def __hash__(self) -> int:
+        return self._handle
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Remote):
+            same = self._handle == other._handle
+            return same or self._peer.request("same", self, other) is True
+        data = self._peer.request("data", self)
+        return data is not None and not isinstance(data, Remote) and data == other
+
+
+class Judge:
+    """Talks with the process of the program.
+
+    Args:
+        job: What was asked; see :func:`main`.
+    """
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self._job = job
+        self._functions: dict[int, Any] = {}
+        self._remotes: dict[int, Remote] = {}
+        self._peer = self._start_player()
+
+    def greet(self) -> None:
+        """Wait until the process of the program is there; it has not loaded the program yet."""
+        self._peer.request("greet")
+
+    def run(self) -> None:
+        """Run the tests to their end.
+
+        Raises:
+            BaseException: If they fail, or the program cannot be loaded.
+        """
+        self._peer.request("load", self._job["program"])
+        if self._job["names"] is None:
+            self._peer.request("test", self._job["tests"])
+            return
+        module = types.ModuleType("tests")
+        # A definition of the task's own goes before one that the program repeats.
+        exec(compile(self._job["preamble"], "<preamble>", "exec"), vars(module))
+        solution = sys.modules[MODULE] = types.ModuleType(MODULE)
+        for name in self._job["names"]:
+            thing = self._peer.request("resolve", name)
+            vars(module)[name] = vars(solution)[name] = thing
+        sys.modules["tests"] = module
+        exec(compile(self._job["tests"], "<tests>", "exec"), vars(module))
+
+    def out_of_time(self) -> bool:
+        """Return whether the process of the program was ended for the CPU time that it took."""
+        for _ in range(50):  # it may have closed its pipe and live on
+            pid, status = os.waitpid(self._player, os.WNOHANG)
+            if pid != 0:
+                return os.waitstatus_to_exitcode(status) in (-signal.SIGXCPU, -signal.SIGKILL)
+            time.sleep(0.01)
+        return False
+
+    def _start_player(self) -> Peer:
+        (asked, asks), (answers, answered) = os.pipe(), os.pipe()
+        boot = f"{self._job['boot']}\nplayer.main({asked}, {answered})"
+        self._player = os.fork()
+        if self._player == 0:
+            try:
+                for descriptor in (asked, answered):
+                    os.set_inheritable(descriptor, True)
+                os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-2], "-c", boot])
+            finally:  # never the judge's own code in a second process
+                os._exit(1)
+        os.close(asked)
+        os.close(answered)
+        streams = open(answers, "rb"), open(asks, "wb")
+        return Peer(*streams, serve=self._serve, keep=self._keep, find=self._find)
+
+    def _serve(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        function, *rest = args
+        if name != "call" or kwargs or isinstance(function, Remote):
+            raise Gone("the program's process asked for more than a call")
+        return function(*rest)
+
+    def _keep(self, thing: Any) -> list[Any]:
+        if isinstance(thing, Remote):
+            return ["player", thing._handle]
+        if not isinstance(thing, _CALLABLE):
+            raise Unsendable(f"a {type(thing).__name__} cannot be shown to the program")
+        self._functions[id(thing)] = thing
+        return ["judge", id(thing)]
+
+    def _find(self, handle: Any) -> Any:
+        owner, number = handle
+        if owner == "judge":
+            return self._functions[number]
+        return self._remotes.setdefault(number, Remote(self._peer, number))
+
+
+def main() -> None:
+    """Read a job from standard input, run it, and write the report to standard output.
+
+    The job is a JSON object: ``token``, ``boot`` (source that imports this package), ``program``,
+    ``tests``, ``preamble`` (trusted definitions that the tests use), ``names`` (what the tests use
+    of the program; None to run them in its process), ``limits`` (of :mod:`resource`, by name)
+    and ``user`` (id to change to, or None).
+
+    The report has two lines of JSON, each with the token: one when the program is about to be
+    started, and one with the outcome.
+    """
+    job = json.load(sys.stdin)
+    report = os.fdopen(os.dup(1), "w")
+    _close_the_door(job)
+
+    def say(**content: Any) -> None:
+        report.write(json.dumps({"token": job["token"], **content}) + "\n")
+        report.flush()
+
+    judge = Judge(job)
+    judge.greet()  # what fails up to here is not the program's fault, and leaves no report
+    say(started=True)
+    try:
+        judge.run()
+        outcome: dict[str, Any] = {"passed": True, "detail": ""}
+    except Unsendable as error:
+        outcome = {"passed": False, "detail": str(error), "unsendable": True}
+    except BaseException as error:
+        outcome = {"passed": False, "detail": f"{type(error).__name__}: {error}"[:500]}
+        if isinstance(error, Gone) and judge.out_of_time():
+            outcome = {"passed": False, "finished": False, "detail": "the CPU time is used up"}
+    say(**({"finished": True} | outcome))
+    os._exit(0)
+
+
+def _close_the_door(job: dict[str, Any]) -> None:
+    """Take limits and rights away, hide this process, and leave the standard streams empty."""
+    if job["user"] is not None:
+        os.setgroups([])
+        os.setgid(job["user"])
+        os.setuid(job["user"])
+    for name, value in job["limits"].items():
+        limit = getattr(resource, name)
+        hard = resource.getrlimit(limit)[1]
+        if hard != resource.RLIM_INFINITY:
+            value = [min(number, hard) for number in value]
+        resource.setrlimit(limit, tuple(value))
+    # Neither memory nor descriptors of this process can be opened through /proc.
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nothing, descriptor)

@@ -1,0 +1,127 @@
+"""The process of the program: loads it, and does with its functions what the judge asks.
+
+Nothing here is trusted after the program was loaded; it can say whatever the program could return.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import sys
+import types
+
+from lit_unmask.verifiers.sandbox.inside.peer import Gone, Peer
+
+TYPE_CHECKING = False  # typing takes longer to import than all of this package
+if TYPE_CHECKING:
+    from typing import Any
+
+MODULE = "solution"
+_BASES: tuple[Any, ...] = (list, tuple, dict, set, frozenset, str, int, float, bytes)
+
+
+class Player:
+    """Serves a loaded program.
+
+    Args:
+        reader: Descriptor of the judge's requests.
+        writer: Descriptor of the answers.
+    """
+
+    def __init__(self, reader: int, writer: int) -> None:
+        self._module = types.ModuleType(MODULE)
+        self._kept: dict[int, Any] = {}
+        self._builtins = dict(vars(builtins))
+        streams = open(reader, "rb"), open(writer, "wb")
+        self._peer = Peer(*streams, serve=self._serve, keep=self._keep, find=self._find)
+
+    def run(self) -> None:
+        """Answer until the judge is gone."""
+        self._peer.serve_forever()
+
+    def _serve(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        return getattr(self, f"_do_{name}")(*args, **kwargs)
+
+    def _do_greet(self) -> None:
+        pass
+
+    def _do_load(self, source: str) -> None:
+        sys.modules[MODULE] = self._module
+        exec(compile(source, f"<{MODULE}>", "exec"), vars(self._module))
+
+    def _do_resolve(self, name: str) -> Any:
+        try:
+            return vars(self._module)[name]
+        except KeyError:
+            raise NameError(f"name {name!r} is not defined") from None
+
+    def _do_test(self, source: str) -> None:
+        """Run tests in this process, with the builtins that were there before the program."""
+        current = vars(builtins)
+        current.clear()
+        current.update(self._builtins)
+        exec(compile(source, "<tests>", "exec"), vars(self._module))
+
+    def _do_call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    def _do_get(self, thing: Any, name: str) -> Any:
+        return getattr(thing, name)
+
+    def _do_item(self, thing: Any, key: Any) -> Any:
+        return thing[key]
+
+    def _do_iterate(self, thing: Any) -> Any:
+        return iter(thing)
+
+    def _do_next(self, thing: Any) -> Any:
+        """Return a list of the next item, empty at the end."""
+        return [item for _, item in zip((None,), thing, strict=False)]
+
+    def _do_length(self, thing: Any) -> int:
+        return len(thing)
+
+    def _do_same(self, thing: Any, other: Any) -> bool:
+        return bool(thing == other)
+
+    def _do_data(self, thing: Any) -> Any:
+        """Return the content of an instance of a subclass of a builtin type, or None."""
+        base = next((kind for kind in _BASES if isinstance(thing, kind)), None)
+        if base is None:
+            return None
+        if base is dict:
+            return dict(dict.items(thing))
+        if base in (list, tuple, set, frozenset):
+            return base(base.__iter__(thing))
+        return base.__getnewargs__(thing)[0]
+
+    def _keep(self, thing: Any) -> list[Any]:
+        if isinstance(thing, _Function):
+            return ["judge", thing.handle]
+        self._kept[id(thing)] = thing
+        return ["player", id(thing)]
+
+    def _find(self, handle: Any) -> Any:
+        owner, number = handle
+        return self._kept[number] if owner == "player" else _Function(self._peer, number)
+
+
+class _Function:
+    """A function of the tests, to call and for nothing else."""
+
+    def __init__(self, peer: Peer, handle: int) -> None:
+        self.handle = handle
+        self._peer = peer
+
+    def __call__(self, *args: Any) -> Any:
+        return self._peer.request("call", self, *args)
+
+
+def main(reader: int, writer: int) -> None:
+    """Run the player on two descriptors."""
+    try:
+        Player(reader, writer).run()
+    except Gone:
+        pass
+    finally:
+        os._exit(0)

@@ -1,0 +1,28 @@
+"""No containment at all, for programs that are trusted."""
+
+from __future__ import annotations
+
+from lit_unmask.verifiers.sandbox.base import Sandbox
+
+
+class Unsafe(Sandbox):
+    """Runs programs with nothing but limits of memory, CPU and file size between them and you.
+
+    A program can read and write all that you can, reach the network, and leave processes behind.
+    It is never chosen for you; take it for programs that you trust, or inside a container that may
+    be lost.
+
+    ```yaml
+    verifier:
+      class_path: lit_unmask.verifiers.ProgramVerifier
+      init_args:
+        sandbox: {class_path: lit_unmask.verifiers.sandbox.Unsafe}
+    ```
+    """
+
+    def command(self, inner: list[str], folder: str) -> list[str]:
+        """Return the command itself."""
+        return inner
+
+    def probe(self) -> None:
+        """Do nothing; there is no containment to check."""

@@ -1,5 +1,0 @@
-"""A page of HTML, complete in itself, on which trajectories are watched step by step."""
-
-from lit_unmask.viewer.builder import viewer_html, write_viewer
-
-__all__ = ["viewer_html", "write_viewer"]

@@ -1,0 +1,175 @@
+"""Verdicts are the same wherever verifiers run, and a broken verifier is never a verdict."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.grading import Grader, InProcess, Verdicts, WorkerPool
+from lit_unmask.policies import ConfidenceThreshold, Random
+from lit_unmask.rollout import Decoding, Progress, Scheduling
+from lit_unmask.tasks import ShoppingSums
+from lit_unmask.types import Problem
+from lit_unmask.verifiers.verdicts import Unfinished
+
+
+def length_is(completion: str, answer: str) -> float:
+    return float(len(completion) == int(answer))
+
+
+def process(completion: str, answer: str) -> float:
+    return float(os.getpid())
+
+
+def broken(completion: str, answer: str) -> float:
+    raise OSError("no space left")
+
+
+def slow(completion: str, answer: str) -> float:
+    time.sleep(0.2)
+    return 1.0
+
+
+def out_of_time(completion: str, answer: str) -> float:
+    return Unfinished() if completion == "xxx" else 1.0
+
+
+def problem(verifier, answer="3"):
+    return Problem("uid", ({"role": "user", "content": "?"},), answer, verifier)
+
+
+@pytest.fixture(scope="module")  # workers import this module, and torch with it
+def pool() -> Iterator[WorkerPool]:
+    pool = WorkerPool(2)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(params=["here", "workers"])
+def grader(request, pool) -> Grader:
+    return InProcess() if request.param == "here" else pool
+
+
+def test_a_verdict_is_that_of_the_verifier(grader):
+    assert grader.submit(problem(length_is), "abc").result() == 1.0
+    assert grader.submit(problem(length_is), "ab").result() == 0.0
+
+
+def test_a_verifier_that_fails_raises(grader):
+    with pytest.raises(OSError, match="no space left"):
+        grader.submit(problem(broken), "abc").result()
+
+
+def test_workers_are_other_processes_and_can_be_started_again(pool):
+    first = pool.submit(problem(process), "").result()
+    assert first != os.getpid()
+    pool.close()
+    assert pool.submit(problem(process), "").result() not in (first, os.getpid())
+
+
+def test_submitting_does_not_wait(pool):
+    pool.submit(problem(slow), "").result()
+    futures = [pool.submit(problem(slow), "") for _ in range(20)]
+    assert not all(future.done() for future in futures)
+
+
+def test_a_pool_needs_a_worker():
+    with pytest.raises(ValueError, match="processes=0"):
+        WorkerPool(0)
+
+
+class Texts:
+    """Decodes a response of one token into that many letters."""
+
+    def decode(self, response):
+        return ["x" * int(row[0]) for row in response]
+
+
+def test_rows_are_graded_once_each_when_they_finish():
+    heard = []
+    problems = [problem(length_is, answer) for answer in ("3", "4", "5")]
+    verdicts = Verdicts(InProcess(), Texts(), problems, heard.append)
+    response = torch.tensor([[3], [4], [0]])
+    first = Progress(3, 1, 0, 0, torch.tensor([1, 0]), response.clone())
+    verdicts(first)
+    with pytest.raises(KeyError):
+        verdicts.wait()
+    response[2] = 6
+    second = Progress(3, 0, 0, 0, torch.tensor([2]), response)
+    verdicts(second)
+    assert verdicts.completions == ["xxx", "xxxx", "xxxxxx"]
+    assert verdicts.wait().tolist() == [1.0, 1.0, 0.0]
+    assert heard == [first, second]
+
+
+def test_an_evaluation_in_workers_equals_one_in_process(tiny_llada, pool):
+    problems = list(ShoppingSums("validation", 7))
+    decoding = Decoding(16, 8, scheduling=Scheduling(max_rows=2))
+    for policy in (Random(3), ConfidenceThreshold(0.1)):
+        here = evaluate(tiny_llada, policy, problems, decoding)
+        there = evaluate(tiny_llada, policy, problems, decoding, grader=pool)
+        assert torch.equal(here.correct, there.correct)
+        assert here.completions == there.completions
+        assert torch.equal(here.nfe, there.nfe)
+
+
+def test_verdicts_that_ran_out_of_time_are_counted_wherever_they_were_made(grader, caplog):
+    problems = [problem(out_of_time) for _ in range(3)]
+    verdicts = Verdicts(grader, Texts(), problems)
+    verdicts(Progress(3, 0, 0, 0, torch.arange(3), torch.tensor([[3], [4], [3]])))
+    assert verdicts.wait().tolist() == [0.0, 1.0, 0.0]
+    assert verdicts.unfinished == 2
+    assert "2 of 3 verdicts are 0" in caplog.text
+
+
+# A script, as workers import the main module of whoever starts them.
+WORKERS = """
+from concurrent.futures import ProcessPoolExecutor
+import json, multiprocessing, os, sys
+from lit_unmask.verifiers import grade_math, grade_program
+from lit_unmask.verifiers.verdicts import verdict
+
+def loaded(completion, answer):
+    return float(any(name in sys.modules for name in ("torch", "lightning", "transformers")))
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        reference = json.dumps({"prompt": "", "tests": "assert f(1) == 2", "entry_point": "f"})
+        print(pool.submit(verdict, grade_math, r"\\boxed{1+x}", "x+1").result())
+        print(pool.submit(verdict, grade_program, "def f(x): return x + 1", reference).result())
+        print(pool.submit(verdict, loaded, "", "").result())
+"""
+
+
+def test_real_verifiers_run_in_workers_without_torch_and_end_with_them(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(WORKERS)
+    run = [sys.executable, str(script)]
+    # The processes of the verifiers inherit this; nothing else has it.
+    marked = os.environ | {"LIT_UNMASK_TEST": str(tmp_path)}
+    done = subprocess.run(
+        run, capture_output=True, text=True, timeout=100, cwd=tmp_path, env=marked
+    )
+    assert done.stdout.split() == ["1.0", "1.0", "0.0"], done.stderr
+    deadline = time.monotonic() + 10
+    while (left := processes_with(str(tmp_path))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+
+
+def processes_with(mark: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"LIT_UNMASK_TEST={mark}".encode() in path.read_bytes():
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found

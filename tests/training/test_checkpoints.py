@@ -1,0 +1,198 @@
+"""Checkpoints: what they hold, who may use them, and runs that go on from them."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from toys import (
+    After,
+    Hopeless,
+    large_steps,
+    make_data,
+    make_module,
+    make_trainer,
+    small_policy,
+)
+
+from lit_unmask import load_policy
+from lit_unmask.denoisers import Dream, LLaDA
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.policies import ConfidenceThreshold, ConfidenceTransformer, LearnedPolicy
+from lit_unmask.training.module import LitUnmask
+from lit_unmask.training.settings import Rounds
+
+
+def weights(module: LitUnmask) -> dict[str, torch.Tensor]:
+    return copy.deepcopy(module.policy.state_dict())
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_checkpoints_hold_the_policy_and_not_the_denoiser(
+    tiny_llada: LLaDA, tmp_path: Path
+) -> None:
+    module = make_module(tiny_llada, LearnedPolicy(ConfidenceTransformer()))
+    assert sum(weight.numel() for weight in module.policy.parameters()) == 331_265
+    save = ModelCheckpoint(tmp_path, filename="policy")
+    trainer = make_trainer(
+        tmp_path, save, max_steps=1, enable_checkpointing=True, limit_val_batches=1
+    )
+    trainer.fit(module, datamodule=make_data())
+    file = tmp_path / "policy.ckpt"
+    assert file.stat().st_size < 10e6
+    stored = torch.load(file, weights_only=True)
+    policy = {f"policy.{name}" for name in module.policy.state_dict()}
+    assert set(stored["state_dict"]) == policy
+    assert "hyper_parameters" not in stored
+    assert stored["denoiser"] == tiny_llada.identity
+    for group in stored["optimizer_states"]:
+        assert len(group["state"]) == len(list(module.policy.parameters()))
+
+
+def test_a_checkpoint_loads_against_another_denoiser(
+    tiny_llada: LLaDA, tiny_dream: Dream, tmp_path: Path
+) -> None:
+    module = make_module(tiny_llada)
+    trainer = make_trainer(tmp_path)
+    trainer.fit(module, datamodule=make_data())
+    trainer.save_checkpoint(tmp_path / "llada.ckpt")
+    other = make_module(tiny_dream, small_policy(seed=1))
+    make_trainer(tmp_path, limit_val_batches=1.0).validate(
+        other, datamodule=make_data(), ckpt_path=tmp_path / "llada.ckpt", verbose=False
+    )
+    assert other.denoiser is tiny_dream
+    for name, value in weights(module).items():
+        assert torch.equal(value, weights(other)[name])
+
+
+def test_a_checkpoint_of_another_policy_is_refused(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    trainer.fit(make_module(tiny_llada), datamodule=make_data())
+    trainer.save_checkpoint(tmp_path / "small.ckpt")
+    wide = LearnedPolicy(ConfidenceTransformer(width=32, heads=2, feed_forward=16))
+    for policy in (wide, ConfidenceThreshold(0.9)):
+        with pytest.raises(ConfigurationError, match=type(policy).__name__):
+            make_trainer(tmp_path, limit_val_batches=1).validate(
+                make_module(tiny_llada, policy), make_data().val_dataloader(),
+                ckpt_path=tmp_path / "small.ckpt",
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("stop", [3, 5, 7])  # within an epoch of 5 rounds, at its end, in the next
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
+    tiny_llada: LLaDA, tmp_path: Path, stop: int
+) -> None:
+    straight = make_module(tiny_llada)
+    save = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=stop)
+    trainer = make_trainer(tmp_path, save, max_steps=9, enable_checkpointing=True)
+    trainer.fit(straight, datamodule=make_data())
+    resumed = make_module(tiny_llada, small_policy(seed=1))
+    trainer = make_trainer(tmp_path, max_steps=9)
+    trainer.fit(resumed, datamodule=make_data(), ckpt_path=tmp_path / f"step={stop}.ckpt")
+    assert trainer.global_step == 9
+    for name, value in weights(straight).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+
+
+def averaging() -> EMAWeightAveraging:
+    return EMAWeightAveraging(decay=0.8)
+
+
+def test_a_moving_average_is_validated_stored_and_resumed(
+    tiny_llada: LLaDA, tmp_path: Path
+) -> None:
+    path: list[dict[str, torch.Tensor]] = []
+    module = make_module(tiny_llada)
+    keep = After(lambda trainer, batch: path.append(weights(module)))
+    save = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=2)
+    trainer = make_trainer(
+        tmp_path, averaging(), keep, save, max_steps=4, enable_checkpointing=True,
+        limit_val_batches=1.0, val_check_interval=4, check_val_every_n_epoch=None,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=make_data())
+    expected = path[0]
+    for after in path[1:]:
+        expected = {n: 0.8 * value + 0.2 * after[n] for n, value in expected.items()}
+    stored = load_policy(tmp_path / "step=4.ckpt")
+    for name, value in stored.state_dict().items():
+        torch.testing.assert_close(value, expected[name])
+    assert not same(path[-1], stored.state_dict())
+    result = evaluate(tiny_llada, stored, list(make_data().val["coins"]), module.eval_decoding)
+    assert float(trainer.callback_metrics["val/coins/nfe"]) == pytest.approx(result.mean_nfe)
+    resumed = make_module(tiny_llada, small_policy(seed=1))
+    trainer = make_trainer(tmp_path, averaging(), max_steps=4)
+    trainer.fit(resumed, datamodule=make_data(), ckpt_path=tmp_path / "step=2.ckpt")
+    for name, value in weights(resumed).items():
+        torch.testing.assert_close(value, expected[name])
+
+
+def test_copies_of_a_module_share_its_denoiser(tiny_llada: LLaDA) -> None:
+    module = make_module(tiny_llada)
+    module.listeners.append(print)
+    twin = copy.deepcopy(module)
+    assert twin.denoiser is tiny_llada
+    assert twin.policy is not module.policy and same(weights(twin), weights(module))
+
+
+def test_the_policy_is_kept_near_where_training_began_also_after_resuming(
+    tiny_llada: LLaDA, tmp_path: Path
+) -> None:
+    name, kl = "train/kl_reference", []
+    read = After(lambda trainer, batch: kl.append(float(trainer.callback_metrics[name])))
+
+    def run(steps: int, seed: int, **settings: Any) -> LitUnmask:
+        module = make_module(
+            tiny_llada, small_policy(seed), optimizer=large_steps,
+            rounds=Rounds(group_size=4, kl_weight=0.5, num_iterations=1),
+        )  # fmt: skip
+        save = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=2)
+        trainer = make_trainer(tmp_path, read, save, max_steps=steps, enable_checkpointing=True)
+        trainer.fit(module, datamodule=make_data(), **settings)
+        return module
+
+    straight = run(4, 0)
+    assert kl[0] == pytest.approx(0, abs=1e-6) and kl[1] > 1e-3
+    assert same(straight.reference.state_dict(), small_policy(0).state_dict())
+    resumed = run(4, 1, ckpt_path=tmp_path / "step=2.ckpt")
+    assert same(resumed.reference.state_dict(), small_policy(0).state_dict())
+    assert same(weights(straight), weights(resumed))
+
+
+def test_spare_prompts_fill_a_round_and_do_not_disturb_resuming(
+    tiny_llada: LLaDA, tmp_path: Path
+) -> None:
+    seen: list[tuple[float, int]] = []
+
+    def read(trainer: Any, batch: Any) -> None:
+        seen.append((float(trainer.callback_metrics["train/spare_prompts"]), len(batch.signal)))
+
+    def run(problems: Any, steps: int, seed: int, **settings: Any) -> LitUnmask:
+        module = make_module(
+            tiny_llada, small_policy(seed), rounds=Rounds(group_size=2, spare_prompts=3)
+        )
+        save = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=1)
+        trainer = make_trainer(tmp_path, After(read), save, max_steps=steps,
+                               enable_checkpointing=True)  # fmt: skip
+        data = make_data(batch_size=5) if problems is None else problems
+        trainer.fit(module, datamodule=data, **settings)
+        return module
+
+    straight = run(None, 3, 0)
+    assert all(played == 2 + spare for spare, played in seen)
+    assert 0 < sum(spare for spare, _ in seen) < 9
+    resumed = run(None, 3, 1, ckpt_path=tmp_path / "step=1.ckpt")
+    assert same(weights(straight), weights(resumed))
+    seen.clear()
+    before = small_policy(0).state_dict()
+    hopeless = run(make_data(train=Hopeless("train", size=10), batch_size=5), 2, 0)
+    assert seen == [(3.0, 5), (3.0, 5)]
+    moved = [n for n, v in weights(hopeless).items() if not torch.allclose(v, before[n], atol=1e-3)]
+    assert not moved  # weight decay alone
