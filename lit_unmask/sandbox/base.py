@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lit_unmask.sandbox import keeper
 from lit_unmask.sandbox.errors import SandboxError
 from lit_unmask.sandbox.packages import places_of
 
@@ -146,10 +147,11 @@ class Sandbox(ABC):
         """Return what the judge takes on; see ``inside/judge.py``.
 
         ``report`` is the descriptor that it reports to: its standard output, or one that the
-        command hands on to nobody else.
+        command hands on to nobody else. ``scratch`` is where the program writes to memory, seen
+        from inside, or None if it writes to the folder.
         """
         limits = self.limits.resources()
-        return {"limits": limits, "user": None, "report": 1, "contained": True}
+        return {"limits": limits, "user": None, "report": 1, "scratch": None, "contained": True}
 
     def run(self, trial: Trial) -> Outcome:
         """Run a trial.
@@ -164,12 +166,18 @@ class Sandbox(ABC):
         folder = tempfile.mkdtemp(prefix="trial-")
         order: dict[str, Any] = {"command": self.command(inner, folder), "folder": folder}
         order |= {"job": json.dumps(job)}
-        order |= {"token": token, "report": job["report"], "seconds": self.limits.wall_seconds}
+        order |= {
+            "token": token,
+            "report": job["report"],
+            "scratch": job["scratch"],
+            "seconds": self.limits.wall_seconds,
+        }
         order |= {"memory": self.limits.memory, "disk": SCRATCH_MIB, "parent": os.getpid()}
         try:
             return _outcome(_keep(order))
         finally:
-            with suppress(OSError):  # its keeper has emptied it
+            keeper.clear(folder)  # again, should its keeper have been killed
+            with suppress(OSError):
                 os.rmdir(folder)
 
     def probe(self) -> None:
@@ -200,7 +208,7 @@ def _keep(order: dict[str, Any]) -> dict[str, Any]:
         SandboxError: If it says nothing.
     """
     process = subprocess.Popen(
-        [interpreter(), *_FLAGS, str(INSIDE.parent / "keeper.py")],
+        [interpreter(), *_FLAGS, str(keeper.__file__)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

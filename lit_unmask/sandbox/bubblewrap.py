@@ -80,7 +80,9 @@ class Bubblewrap(Sandbox):
         """Return limits, that of processes among them, and a user id if this process is root."""
         most, settings = self.limits.processes, super().settings()
         settings["limits"]["RLIMIT_NPROC"] = (most, most)
-        return settings | {"user": _a_user() if _root() else None, "report": _REPORT}
+        scratch = _WORK if _knows_size() else None
+        user = _a_user() if _root() else None
+        return settings | {"user": user, "report": _REPORT, "scratch": scratch}
 
 
 def _show(paths: Iterable[str]) -> list[str]:

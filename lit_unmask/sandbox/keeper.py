@@ -20,6 +20,7 @@ from contextlib import suppress
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
@@ -40,8 +41,9 @@ class Keeper:
 
     Args:
         order: What to do: ``command``, ``job`` (its input), ``folder`` (the only one of the machine
-            that it may write to), ``report`` (the descriptor of its report), ``token``,
-            ``seconds``, ``memory`` and ``disk`` (in MiB).
+            that it may write to), ``scratch`` (where it writes to memory instead, seen from inside,
+            or None), ``report`` (the descriptor of its report), ``token``, ``seconds``, ``memory``
+            and ``disk`` (in MiB).
     """
 
     def __init__(self, order: dict[str, Any]) -> None:
@@ -128,9 +130,14 @@ class Keeper:
         used = memory_of(processes, most)
         if used > most:
             return 0, f"its processes took more than {self._order['memory']} MiB of memory"
-        stored = disk_of(self._order["folder"], processes)
+        if self._order["scratch"] is None:
+            stored = disk_of(self._order["folder"], processes)
+        else:  # whose size is bounded by the kernel
+            many = files_in_memory(self._order["scratch"], processes) > _MOST_FILES
+            stored = float("inf") if many else 0
         if stored > self._order["disk"]:
-            return 0, f"its files took more than {self._order['disk']} MiB"
+            most = self._order["disk"]
+            return 0, f"its files were more than {most} MiB or {_MOST_FILES} files"
         return (_ALERT if used > most / 2 or stored > 0 else _CALM), ""
 
     def _feed(self) -> bool:
@@ -254,11 +261,19 @@ def _all_descendants() -> list[int]:
 
 
 def memory_of(processes: list[int], enough: float) -> float:
-    """Return the memory of processes in MiB, shared pages counted once if it is over ``enough``."""
+    """Return the memory of processes in MiB, looked at closely only if it may be over ``enough``.
+
+    Pages that processes share then count once, and shared memory counts whole even if nobody has
+    its pages mapped at the moment.
+    """
+    sizes = [_kilobytes(f"/proc/{pid}/status", (b"VmSize",)) / 1024 for pid in processes]
+    if sum(sizes) <= enough:
+        return sum(sizes) / 2
     total = sum(map(_resident, processes))
-    if total <= enough:
-        return total
-    return sum(_proportional(pid) for pid in processes)
+    if total > enough:
+        total = sum(map(_proportional, processes))
+    shared = {inode: size for pid in processes for inode, size in _shared(pid)}
+    return max(total, sum(shared.values()))
 
 
 def _resident(pid: int) -> float:
@@ -270,6 +285,16 @@ def _proportional(pid: int) -> float:
     return own or _resident(pid)
 
 
+def _shared(pid: int) -> Iterator[tuple[bytes, float]]:
+    """Yield number and size in MiB of the shared memory that a process has mapped."""
+    with suppress(OSError, ValueError), open(f"/proc/{pid}/maps", "rb") as file:
+        for line in file:
+            if line.endswith(b"(deleted)\n"):
+                place, _, _, _, inode, _ = line.split(None, 5)
+                first, last = (int(end, 16) for end in place.split(b"-"))
+                yield inode, (last - first) / 2**20
+
+
 def _kilobytes(path: str, names: tuple[bytes, ...]) -> int:
     with suppress(OSError, ValueError), open(path, "rb") as file:
         lines = [line.partition(b":") for line in file]
@@ -277,21 +302,30 @@ def _kilobytes(path: str, names: tuple[bytes, ...]) -> int:
     return 0
 
 
+def files_in_memory(place: str, processes: list[int]) -> int:
+    """Return the number of files in a file system that processes alone see, as from theirs."""
+    for pid in processes:
+        with suppress(OSError):
+            about = os.statvfs(f"/proc/{pid}/root{place}")
+            return about.f_files - about.f_ffree
+    return 0
+
+
 def disk_of(folder: str, processes: list[int]) -> float:
     """Return the size in MiB of a folder's files and of deleted ones that are still open."""
-    device, files, seen = os.lstat(os.path.dirname(folder)).st_dev, {}, 0
+    files: dict[int, int] = {}
     folders = [folder]
     while folders:
         with suppress(OSError), os.scandir(folders.pop()) as entries:
             for entry in entries:
-                seen += 1
-                if seen > _MOST_FILES:
-                    return float("inf")
                 with suppress(OSError):
                     about = entry.stat(follow_symlinks=False)
                     files[about.st_ino] = about.st_blocks
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
+                if len(files) > _MOST_FILES:
+                    return float("inf")
+    device = os.stat(os.path.dirname(folder)).st_dev
     for pid in processes:
         with suppress(OSError):
             for name in os.listdir(f"/proc/{pid}/fd"):

@@ -19,7 +19,8 @@ _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000
 # All CLONE_NEW... flags: time, mount, cgroup, uts, ipc, user, pid, net.
 _NAMESPACES = 0x80 | 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000
 _NAMESPACES |= 0x40000000
-_FAMILIES = (1, 2, 10)  # unix and internet; a sandbox has no network to reach
+_UNIX = 1  # the one family of sockets that is of use without a network
+_SEND_BUFFER = 7
 # Numbers of those calls that all machines share, by their first and last.
 _EVERYWHERE = {
     "pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426,
@@ -47,10 +48,10 @@ _AARCH64 = {
     "process_vm_writev": 271, "kcmp": 272, "finit_module": 273, "memfd_create": 279,
     "kexec_file_load": 294, "bpf": 280, "userfaultfd": 282,
 }  # fmt: skip
-# Audit name of the machine, refused calls, and: clone, clone3, prctl, socket.
+# Audit name of the machine, refused calls, and: clone, clone3, prctl, socket, setsockopt.
 _MACHINES = {
-    "x86_64": (0xC000003E, _X86_64, (56, 435, 157, 41)),
-    "aarch64": (0xC00000B7, _AARCH64, (220, 435, 167, 198)),
+    "x86_64": (0xC000003E, _X86_64, (56, 435, 157, 41, 54)),
+    "aarch64": (0xC00000B7, _AARCH64, (220, 435, 167, 198, 208)),
 }
 
 
@@ -89,7 +90,7 @@ def filter_of(machine: str) -> bytes:
     """Return the seccomp filter of a machine as classic BPF; empty where none is known."""
     if machine not in _MACHINES:
         return b""
-    name, numbers, (clone, clone3, prctl, socket) = _MACHINES[machine]
+    name, numbers, (clone, clone3, prctl, socket, setsockopt) = _MACHINES[machine]
     refuse = _step(_RETURN, _REFUSE | errno.EPERM)
     steps = [_step(_LOAD, 4), _step(_EQUAL, name, 1, 0), refuse, _step(_LOAD, 0)]
     # Numbers of the x32 interface of the same machine.
@@ -102,9 +103,11 @@ def filter_of(machine: str) -> bytes:
     steps += [refuse, _step(_LOAD, 0)]
     steps += [_step(_EQUAL, prctl, 0, 4), _step(_LOAD, 16), _step(_EQUAL, _PR_SET_DUMPABLE, 0, 1)]
     steps += [refuse, _step(_LOAD, 0)]
-    steps += [_step(_EQUAL, socket, 0, 5), _step(_LOAD, 16)]
-    steps += [_step(_EQUAL, family, 3 - at, 0) for at, family in enumerate(_FAMILIES)]
-    steps += [_step(_RETURN, _REFUSE | errno.EAFNOSUPPORT)]
+    steps += [_step(_EQUAL, socket, 0, 4), _step(_LOAD, 16), _step(_EQUAL, _UNIX, 1, 0)]
+    steps += [_step(_RETURN, _REFUSE | errno.EAFNOSUPPORT), _step(_LOAD, 0)]
+    # A larger buffer is memory of the kernel that no limit bounds.
+    steps += [_step(_EQUAL, setsockopt, 0, 3), _step(_LOAD, 32)]
+    steps += [_step(_EQUAL, _SEND_BUFFER, 0, 1), refuse]
     return b"".join([*steps, _step(_RETURN, _ALLOW)])
 
 
