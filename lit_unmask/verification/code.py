@@ -150,8 +150,7 @@ class _Finder:
         if not units and not later:
             return program
         known = self._bound(program)
-        for number, (nodes, text) in enumerate([*units, *later]):
-            known |= _names_bound(nodes) if number in kept else set()
+        known |= {name for number in kept for name in _names_bound(units[number][0])}
         used = names_used("".join([*(units[n][1] for n in sorted(kept)), program]))
         units += later
         growing = True
