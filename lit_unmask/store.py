@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -110,9 +111,38 @@ class Outcome:
     still_masked: bool
     seconds: float
 
+    def __post_init__(self) -> None:
+        """Refuse what no evaluation gives.
+
+        Raises:
+            ValueError: If a field has a value that it cannot have; names the problem.
+        """
+        counts = {"nfe": self.nfe, "tokens": self.tokens}
+        if not isinstance(self.uid, str):
+            raise ValueError(f"uid={self.uid!r} must be text")
+        if not isinstance(self.nfe_by_kind, dict):
+            self._refuse("nfe_by_kind", "an object of counts")
+        counts |= {f"nfe_by_kind.{kind}": count for kind, count in self.nfe_by_kind.items()}
+        if not _is_number(self.correct) or not 0 <= self.correct <= 1:
+            self._refuse("correct", "a number in [0, 1]")
+        for name, count in counts.items():
+            if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+                raise ValueError(f"{name}={count!r} of {self.uid!r} must be a count of at least 0")
+        if not isinstance(self.still_masked, bool):
+            self._refuse("still_masked", "true or false")
+        if not _is_number(self.seconds) or not 0 <= self.seconds < math.inf:
+            self._refuse("seconds", "a number of at least 0")
+
+    def _refuse(self, name: str, rule: str) -> NoReturn:
+        raise ValueError(f"{name}={getattr(self, name)!r} of {self.uid!r} must be {rule}")
+
     def agrees(self, other: Outcome) -> bool:
         """Return whether everything but ``seconds`` is the same."""
         return replace(self, seconds=other.seconds) == other
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool)
 
 
 class Store:

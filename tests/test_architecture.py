@@ -35,7 +35,10 @@ MAY_IMPORT = {
     ],
     "sandbox": ["errors", "sandbox"],
     "verification": ["errors", "sandbox", "verification"],
-    "grading": ["types", "denoisers.base", "rollout", "verification.verdicts"],
+    "grading": [
+        *("types", "errors", "denoisers.base", "rollout"),
+        *("verification.verdicts", "verification.judging"),
+    ],
     "evaluation": ["types", "policies.base", "denoisers.base", "rollout", "grading"],
     "drift": [
         *("types", "policies.base", "denoisers.base", "denoisers.cache", "rollout"),

@@ -225,7 +225,7 @@ def test_what_is_no_json_is_refused_before_anything_is_written(tmp_path: Path) -
     store = Store(tmp_path)
     with pytest.raises(TypeError):
         store.append(make_run(params={"network": object()}), [outcome("a")])
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(ValueError, match=r"correct=nan of 'a'"):
         store.append(make_run(), [outcome("a", correct=float("nan"))])
     assert Store(tmp_path).outcomes(make_run()) == {}
     store.append(make_run(), [outcome("a")])
@@ -264,3 +264,27 @@ def test_several_writers_at_once_lose_nothing(tmp_path: Path) -> None:
         assert set(store.outcomes(run)) == uids
     lines = (tmp_path / "outcomes.jsonl").read_text().splitlines()
     assert len(lines) == len(set(lines)) == 4 * 40
+
+
+NO_ROWS = {
+    "correct": [1.5, -0.5, float("nan"), "yes", None, True],
+    "nfe": [-3, 2.5, "4", True],
+    "nfe_by_kind": [{"fresh": -1}, [3], {"fresh": "3"}],
+    "tokens": [-1, 0.5],
+    "still_masked": [0, "no", None],
+    "seconds": [-1.0, float("inf"), float("nan"), "1"],
+    "uid": [7],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in NO_ROWS.items() for v in vs])
+def test_a_row_that_no_evaluation_gives_is_refused(tmp_path, name, value):
+    with pytest.raises(ValueError, match=f"{name}.*=.*must be"):
+        outcome(**({"uid": "a"} | {name: value}))
+    store, run = Store(tmp_path), make_run()
+    store.append(run, [outcome("a")])
+    path = tmp_path / "outcomes.jsonl"
+    row = json.loads(path.read_text()) | {name: value}
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ConfigurationError, match=rf"outcomes.jsonl, line 1: {name}"):
+        Store(tmp_path).outcomes(run)

@@ -85,11 +85,14 @@ def _take(blocks: list[str], fence: re.Match[str], body: str) -> None:
         body = re.sub(r"^[ \t]*>[ \t]?", "", body, flags=re.M)
     if _CODE.match(info):  # the program begins behind the fence
         body = f"{info}{body}"
-    elif info.strip("{.}").split(None, 1)[:1] and info.strip("{.} ").split()[0].strip(
-        "{.}"
-    ).lower() in (_OTHER_LANGUAGES):
-        return
-    blocks.append(plain(textwrap.dedent(body.removeprefix("\n"))))
+    else:
+        language = info.strip("{.} ").split(None, 1)[:1]
+        if language and language[0].strip("{.}").lower() in _OTHER_LANGUAGES:
+            return
+    body = body.removeprefix("\n")
+    # Without need it would change lines of spaces, which may stand in a string.
+    indented = body.lstrip("\n").startswith(" ")
+    blocks.append(plain(textwrap.dedent(body) if indented else body))
 
 
 def plain(code: str) -> str:

@@ -61,13 +61,18 @@ def problems():
     return list(data.read_problems().values())
 
 
+def _is_text(node: ast.stmt) -> bool:
+    """Return whether a statement is a string alone, whose spaces a list or quotation changes."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
 def meaning(program: str, name: str) -> str | None:
-    """Return what a program's last definition of a name says, docstring left out."""
+    """Return what a program's last definition of a name says, docstrings left out."""
     found = None
     for node in ast.parse(program).body:
         if getattr(node, "name", None) == name and isinstance(node, ast.FunctionDef):
-            doc = ast.get_docstring(node) is not None
-            found = "\n".join(ast.dump(part) for part in node.body[doc:])
+            body = [part for part in node.body if not _is_text(part)]
+            found = "\n".join(ast.dump(part) for part in body)
     return found
 
 
