@@ -63,6 +63,8 @@ class Keeper:
         finally:
             gone = end_all()
             clear(self._order["folder"])
+            with suppress(OSError):
+                os.rmdir(self._order["folder"])
         self._read(self._report, self._errors_in)
         lines = [_line(line) for line in self._reported.split(b"\n")[:-1]]
         outcomes = [line for line in lines if self._is_outcome(line)]
