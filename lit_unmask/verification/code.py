@@ -28,7 +28,7 @@ _INDENTATION = re.compile(r"^[ \t]+", re.M)
 _LONGEST = 10_000
 # Characters that are parsed to find a program, prompt not counted: a tenth of a second.
 _WORK = 30_000
-_MOST_PIECES = 12
+_MOST_PIECES, _MOST_STARTS = 12, 60
 # Who calls these shows the program or talks with somebody.
 _SHOWING = {"print", "input", "open", "exit", "quit", "display", "exec", "eval"}
 
@@ -122,7 +122,9 @@ class _Finder:
             return whole
         pieces: list[str] = []
         position = 0
-        while len(pieces) < _MOST_PIECES:
+        for _ in range(_MOST_STARTS):
+            if len(pieces) == _MOST_PIECES or self.reader.spent:
+                break
             piece = _without_words(self.reader.longest(text[position:]), self.reader)
             if piece.strip():
                 pieces.append(piece)

@@ -26,6 +26,11 @@ class Reader:
         self._left = work
         self._known: dict[str, tuple[ast.Module | None, int | None]] = {}
 
+    @property
+    def spent(self) -> bool:
+        """Whether the bound is reached."""
+        return self._left is not None and self._left <= 0
+
     def tree(self, source: str) -> ast.Module | None:
         """Return the tree of a source, None if it does not parse."""
         return self._read(source)[0]
@@ -50,6 +55,8 @@ class Reader:
 
     def longest(self, text: str, before: str = "") -> str:
         """Return the longest start of a text, in lines, that parses behind ``before``."""
+        if self.spent:
+            return ""
         lines, first = text.splitlines(keepends=True), before.count("\n")
         count = len(lines)
         while count > 0:
@@ -62,7 +69,7 @@ class Reader:
 
     def _read(self, source: str) -> tuple[ast.Module | None, int | None]:
         if source not in self._known:
-            if self._left is not None and self._left <= 0:
+            if self.spent:
                 return None, 1
             self._known[source] = found = _parse(source)
             if self._left is not None:
