@@ -4,48 +4,137 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
 
 import torch
 from torch import Tensor
 
 from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.errors import ConfigurationError
 from lit_unmask.rollout import Listener, Progress
 from lit_unmask.types import Problem
-from lit_unmask.verifiers.verdicts import Unfinished, verdict
+from lit_unmask.verifiers.judging import judged
+from lit_unmask.verifiers.verdicts import Unfinished
 
 _log = logging.getLogger(__name__)
 
 
+# Seconds without any verdict after which a verifier hangs: longer than one that ends itself needs.
+_PATIENCE = 300.0
+
+
 class Grader(ABC):
-    """Where verifiers run."""
+    """Where verifiers run.
+
+    Args:
+        patience: Seconds without any verdict after which grading is given up, and with it the run;
+            verifiers with a deadline of their own return before.
+
+    Raises:
+        ValueError: If the patience is not positive.
+    """
+
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        if not patience > 0:
+            raise ValueError(f"patience={patience} must be positive")
+        self.patience = patience
 
     @abstractmethod
     def submit(self, problem: Problem, completion: str) -> Future[float]:
         """Start to grade a completion; the future holds the verdict in ``[0, 1]``.
 
-        A verifier that fails raises from the future; it is never a verdict of 0. One that ran
-        into its deadline is an :class:`~lit_unmask.verifiers.verdicts.Unfinished` 0.
+        A verifier that fails, ends the process or returns something else raises from the future; it
+        is never a verdict of 0. One that ran into its deadline is an
+        :class:`~lit_unmask.verifiers.verdicts.Unfinished` 0.
         """
+
+    def wait(self, future: Future[float], problem: Problem) -> float:
+        """Return the verdict of a problem.
+
+        Raises:
+            ConfigurationError: If the verifier hangs, ends the process, or returns no verdict.
+            Exception: What the verifier raised.
+        """
+        try:
+            return future.result(self.patience)
+        except TimeoutError as error:
+            if future.done():  # the verifier's own
+                raise
+            self.give_up()
+            raise self._hangs(problem) from error
+        except BrokenExecutor as error:
+            self.give_up()
+            raise ConfigurationError(
+                f"a worker ended while it graded, likely problem {problem.uid!r}: let its verifier "
+                "return a verdict instead of ending the process, and see that memory suffices"
+            ) from error
+
+    def give_up(self) -> None:
+        """Let go of what hangs."""
+        self.close()
+
+    def _hangs(self, problem: Problem) -> ConfigurationError:
+        return ConfigurationError(
+            f"the verifier of problem {problem.uid!r} gave no verdict within {self.patience:g} s; "
+            "let it end by itself, or raise patience of model.grader"
+        )
 
     @abstractmethod
     def close(self) -> None:
         """Let go of what the grader holds; it may be used again."""
 
 
+class _Hanging(BaseException):
+    """Interrupts a verifier, which may catch exceptions."""
+
+
 class InProcess(Grader):
-    """Grades at once, in this process: right for verifiers that take microseconds."""
+    """Grades at once, in this process: right for verifiers that take microseconds.
+
+    One that hangs is interrupted where that can be done: in the main thread, and in Python.
+
+    Args:
+        patience: Seconds that one verdict may take.
+    """
 
     def submit(self, problem: Problem, completion: str) -> Future[float]:
         """Grade now; see :meth:`Grader.submit`."""
         future: Future[float] = Future()
-        future.set_result(verdict(problem.verifier, completion, problem.answer))
+        try:
+            with _alarm(self.patience):
+                verdict = judged(problem.verifier, completion, problem.answer, problem.uid)
+        except _Hanging:
+            raise self._hangs(problem) from None
+        future.set_result(verdict)
         return future
 
     def close(self) -> None:
         """Do nothing; nothing is held."""
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raise :class:`_Hanging` in the main thread after some seconds."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise _Hanging
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class WorkerPool(Grader):
@@ -58,18 +147,20 @@ class WorkerPool(Grader):
     ```yaml
     model:
       grader:
-        class_path: lit_unmask.evaluation.grading.WorkerPool
+        class_path: lit_unmask.evaluation.evaluate.grading.WorkerPool
         init_args: {processes: 4}
     ```
 
     Args:
         processes: Number of workers, for each rank.
+        patience: Seconds without a verdict after which a verifier is said to hang.
 
     Raises:
-        ValueError: If there is not at least one worker.
+        ValueError: If there is not at least one worker, or the patience is not positive.
     """
 
-    def __init__(self, processes: int = 2) -> None:
+    def __init__(self, processes: int = 2, patience: float = _PATIENCE) -> None:
+        super().__init__(patience)
         if processes < 1:
             raise ValueError(f"processes={processes} must be at least 1")
         self.processes = processes
@@ -81,7 +172,22 @@ class WorkerPool(Grader):
             # A forked child of a process with threads and CUDA may hang.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.processes, mp_context=context)
-        return self._pool.submit(verdict, problem.verifier, completion, problem.answer)
+        task = problem.verifier, completion, problem.answer, problem.uid
+        try:
+            return self._pool.submit(judged, *task)
+        except BrokenExecutor as error:  # what ended a worker is told by whoever waits
+            future: Future[float] = Future()
+            future.set_exception(error)
+            return future
+
+    def give_up(self) -> None:
+        """Kill the workers, one of which hangs; the next completion starts new ones."""
+        if self._pool is not None:
+            workers = list(self._pool._processes.values())
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+            for worker in workers:
+                worker.kill()
 
     def close(self) -> None:
         """Stop the workers."""
@@ -137,9 +243,11 @@ class Verdicts:
 
         Raises:
             KeyError: If a row has not finished.
+            ConfigurationError: If a verifier hangs, ends the process, or returns no verdict.
             Exception: What a verifier raised.
         """
-        verdicts = [self._futures[row].result() for row in range(len(self._problems))]
+        rows = enumerate(self._problems)
+        verdicts = [self._grader.wait(self._futures[row], problem) for row, problem in rows]
         self.unfinished = sum(isinstance(value, Unfinished) for value in verdicts)
         if self.unfinished:
             _log.warning(

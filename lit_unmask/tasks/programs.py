@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from lit_unmask.tasks.base import Split
 from lit_unmask.tasks.published import WHOLE, HubTask, Parts, PublishedTask
 from lit_unmask.tasks.rows import HubDataset, Row, read_rows
 from lit_unmask.types import Message, Problem
-from lit_unmask.verifiers.programs import ProgramVerifier
+from lit_unmask.verifiers.programs import ProgramVerifier, is_tested_apart
 
 _COMPLETE = """\
 Finish this Python function. Reply with all of it, imports included, in one ```python block and \
@@ -62,6 +63,21 @@ class ProgramTask(PublishedTask):
         """
         super().check()
         _ = self._can_be_graded
+
+    def _choose(self, found: list[Problem]) -> list[Problem]:
+        """Say how many tests a program could deceive; leave their problems out of training."""
+        apart = [problem for problem in found if is_tested_apart(problem.answer)]
+        together = len(found) - len(apart)
+        leave_out = self.split == "train" and not self.verifier.train_in_process
+        if together:
+            what = "are left out" if leave_out else "count all the same"
+            warnings.warn(
+                f"{self._name}: the tests of {together} of {len(found)} problems run in the process"
+                f" of the program, which could deceive them; they {what} (train_in_process of the "
+                "verifier decides for training)",
+                stacklevel=2,
+            )
+        return super()._choose(apart if leave_out else found)
 
     @cached_property
     def _can_be_graded(self) -> bool:

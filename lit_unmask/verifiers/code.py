@@ -1,38 +1,48 @@
 """Finds the program in a completion about code.
 
-What is understood: fenced blocks, with or without a language, closed or not; ``[BEGIN]`` and
-``[DONE]``; a program among prose; a continuation of the prompt, whose first line or whole body may
-have lost its indentation.
+What is understood: fenced blocks, with or without a language, closed or not, or closed alone; marks
+such as ``[BEGIN]`` and ``[DONE]``; a program among prose; a continuation of the prompt, whose first
+line or whole body may have lost its indentation.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import textwrap
-import warnings
 from collections.abc import Iterator
 
-_END = re.compile(r"<\|(?:eot_id|endoftext|im_end|end_of_text)\|>|\[DONE\]")
-_FENCE = re.compile(
-    r"^[ \t]*(?:```|~~~)[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", re.M | re.S
+from lit_unmask.verifiers.blocks import between_marks, blocks_of, plain
+from lit_unmask.verifiers.syntax import (
+    DEFINITIONS,
+    Reader,
+    name_of,
+    names_used,
+    statements,
 )
-_OTHER_LANGUAGES = {"bash", "sh", "shell", "console", "text", "output", "json", "java", "cpp", "c"}
+
 _START = re.compile(r"^(?:def|class|import|from|async|@|[A-Za-z_]\w*\s*(?::[^=\n]+)?=)", re.M)
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-# Longer texts are no programs, and parsing them takes long.
-_LONGEST = 40_000
+_INDENTATION = re.compile(r"^[ \t]+", re.M)
+# Longer texts are cut: no problem here asks for programs of such a length.
+_LONGEST = 10_000
+# Characters that are parsed to find a program, prompt not counted: a tenth of a second.
+_WORK = 30_000
+_MOST_PIECES, _MOST_STARTS = 12, 60
+# Who calls these shows the program or talks with somebody.
+_SHOWING = {"print", "input", "open", "exit", "quit", "display", "exec", "eval"}
 
 
 def find_program(completion: str, prompt: str = "", entry_point: str | None = None) -> str:
     """Return the program that a completion means.
 
     A fenced block that defines the entry point wins, the last of them; without an entry point it is
-    the first block. Definitions and imports of the blocks before it come along. A completion
-    without a block is read as a program if it defines the entry point, else as a continuation of
-    the prompt. What does not parse behind the program is cut off.
+    the first block. Definitions and imports of the blocks before it come along, and what else of
+    other blocks it uses. A completion without a block is read as a program if it defines the entry
+    point, else as a continuation of the prompt. What does not parse behind the program is cut off.
 
-    Never raises, whatever the text; the program need not parse.
+    Never raises, whatever the text; the program need not parse. The work is bounded, see
+    :class:`~lit_unmask.verifiers.syntax.Reader`.
 
     Args:
         completion: What was written.
@@ -40,84 +50,175 @@ def find_program(completion: str, prompt: str = "", entry_point: str | None = No
             program even if the completion repeats the signature.
         entry_point: Name that the program must define, where it is known.
     """
-    text = _END.split(completion, maxsplit=1)[0][:_LONGEST].replace("\r\n", "\n")
-    text = text.rpartition("[BEGIN]")[2].replace("\t", "    ").replace("\0", "")
-    block = _block(text, entry_point)
+    text = completion[:_LONGEST].replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    text = _INDENTATION.sub(lambda match: match[0].replace("\t", "    "), between_marks(text))
     preamble = preamble_of(prompt, entry_point)
-    program = _program_of(text if block is None else block)
-    if _defines(program, entry_point) and (entry_point is not None or not prompt):
-        return f"{preamble}\n{program}" if preamble else program
-    if not prompt:
-        return program
-    return _continued(prompt, text if block is None else block)
+    finder = _Finder(entry_point, len(prompt))
+    readings = list(dict.fromkeys(finder.readings(text)))
+    programs = [finder.program_of(reading) for reading in readings]
+    if entry_point is not None or not prompt:
+        for program in programs:
+            if finder.reader.defines(program, entry_point):
+                return f"{preamble}\n{program}" if preamble else program
+    return finder.continued(prompt, readings) if prompt else programs[0]
 
 
 def preamble_of(prompt: str, entry_point: str | None) -> str:
     """Return the complete statements of a prompt before what it leaves to be continued."""
-    tree = _parse(prompt)
+    reader = Reader()
+    tree = reader.tree(prompt)
     if tree is None:
-        return _longest_parsing(prompt)
+        return reader.longest(prompt)
     if not tree.body:
         return prompt
-    named = [node for node in tree.body if entry_point and _name(node) == entry_point]
+    named = [node for node in tree.body if entry_point and name_of(node) == entry_point]
     last = (named or tree.body)[-1]
-    if not isinstance(last, _DEFINITIONS):
+    if not isinstance(last, DEFINITIONS):
         return prompt
     first = min([last.lineno, *(decorator.lineno for decorator in last.decorator_list)])
-    return "\n".join(prompt.splitlines()[: first - 1])
+    return "\n".join(prompt.split("\n")[: first - 1])
 
 
 def parses(program: str) -> bool:
     """Return whether a text is a program of at least one statement."""
-    tree = _parse(program)
-    return tree is not None and bool(tree.body)
+    return Reader().parses(program)
 
 
-def _block(text: str, entry_point: str | None) -> str | None:
-    found = [(language.lower(), textwrap.dedent(body)) for language, body in _FENCE.findall(text)]
-    blocks = [body for language, body in found if language not in _OTHER_LANGUAGES]
-    if not blocks:
-        return None
-    chosen = 0
-    if entry_point is not None:
-        for number, body in enumerate(blocks):
-            if _defines(_program_of(body), entry_point):
-                chosen = number
-    before = [_definitions(body) for body in blocks[:chosen]]
-    return "\n".join([*before, blocks[chosen]])
+class _Finder:
+    """Reads texts as programs that define an entry point, within a bound of work."""
+
+    def __init__(self, entry_point: str | None, length: int) -> None:
+        self.entry_point = entry_point
+        # Each of the ways to continue a prompt parses it again.
+        self.reader = Reader(_WORK + 10 * length)
+
+    def readings(self, text: str) -> Iterator[str]:
+        """Yield what of a text may be the program, most likely first."""
+        for quoted_too in (False, True):
+            blocks = blocks_of(text, quoted_too)
+            yield from self._of_blocks(blocks.python)
+            if blocks.before is not None:
+                yield plain(blocks.before)
+        yield plain(text)
+
+    def _of_blocks(self, blocks: list[str]) -> Iterator[str]:
+        if not blocks:
+            return
+        programs = [self.program_of(block) for block in blocks]
+        defining = [
+            number
+            for number, program in enumerate(programs)
+            if self.entry_point is not None and self.reader.defines(program, self.entry_point)
+        ]
+        chosen = defining[-1] if defining else 0
+        yield self._with_others(programs if defining else blocks, chosen)
+        # A block may be whole by itself where one before it ends the program early.
+        yield blocks[chosen]
+
+    def program_of(self, text: str) -> str:
+        """Return a text from its first line of code as far as it parses, prose left out."""
+        whole = _without_words(text, self.reader)
+        if self.reader.parses(whole):
+            return whole
+        pieces: list[str] = []
+        position = 0
+        for _ in range(_MOST_STARTS):
+            if len(pieces) == _MOST_PIECES or self.reader.spent:
+                break
+            piece = _without_words(self.reader.longest(text[position:]), self.reader)
+            if piece.strip():
+                pieces.append(piece)
+            match = _START.search(text, position + max(len(piece), 1))
+            if match is None:
+                break
+            position = match.start()
+        if not pieces:
+            return text
+        defining = [n for n, p in enumerate(pieces) if self.reader.defines(p, self.entry_point)]
+        if not defining:
+            return pieces[0]
+        return self._with_others(pieces, defining[-1] if self.entry_point else defining[0])
+
+    def _with_others(self, programs: list[str], chosen: int) -> str:
+        """Return a program with what others give to it in front.
+
+        From those before it come definitions and imports, and what else of them it uses: constants,
+        tables, and the statements that fill them. From those behind it comes only what is missing.
+        """
+        program = programs[chosen]
+        units = [unit for source in programs[:chosen] for unit in self._units(source)]
+        kept = {n for n, (nodes, _) in enumerate(units) if any(map(_is_definition, nodes))}
+        later = [unit for source in programs[chosen + 1 :] for unit in self._units(source)]
+        if not units and not later:
+            return program
+        known = self._bound(program)
+        known |= {name for number in kept for name in _names_bound(units[number][0])}
+        used = names_used("".join([*(units[n][1] for n in sorted(kept)), program]))
+        units += later
+        growing = True
+        while growing:
+            growing = False
+            for number, (nodes, text) in enumerate(units):
+                if number in kept or not self._serves(nodes, text, used - known):
+                    continue
+                kept.add(number)
+                used |= names_used(text)
+                growing = True
+            known |= {name for n in kept for name in _names_bound(units[n][0])}
+        known -= self._bound(program)
+        kept |= {n for n, unit in enumerate(units) if self._fills(*unit, known & used)}
+        return "".join([*(units[number][1] for number in sorted(kept)), program])
+
+    def _units(self, source: str) -> list[tuple[list[ast.stmt], str]]:
+        program = self.program_of(source) if self.reader.tree(source) is None else source
+        tree = self.reader.tree(program)
+        return [] if tree is None else list(statements(program, tree))
+
+    def _bound(self, program: str) -> set[str]:
+        tree = self.reader.tree(program)
+        return set() if tree is None else _names_bound(tree.body)
+
+    def _serves(self, nodes: list[ast.stmt], text: str, missing: set[str]) -> bool:
+        """Return whether statements bind what is missing, and do nothing but that."""
+        missing = missing - set(dir(builtins))
+        kinds = (ast.Assign, ast.AnnAssign, *DEFINITIONS, ast.Import, ast.ImportFrom)
+        return (
+            all(isinstance(node, kinds) for node in nodes)
+            and bool(_names_bound(nodes) & missing)
+            and not names_used(text) & (_SHOWING | {self.entry_point})
+        )
+
+    def _fills(self, nodes: list[ast.stmt], text: str, tables: set[str]) -> bool:
+        """Return whether statements change what other statements bind, and show nothing."""
+        used = names_used(text)
+        kinds = (ast.Assign, ast.AugAssign, ast.For, ast.While, ast.Expr, ast.If, ast.With)
+        changes = any(
+            not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name)
+            for node in nodes
+        )
+        return (
+            changes
+            and all(isinstance(node, kinds) for node in nodes)
+            and bool(used & tables)
+            and not used & (_SHOWING | {self.entry_point})
+        )
+
+    def continued(self, prompt: str, texts: list[str]) -> str:
+        """Return a prompt with the continuation that keeps the most lines of a text."""
+        best, kept = prompt + texts[0], 0
+        for text in texts:
+            whole = _lines(text)
+            for candidate in _indentations(text):
+                lines = self.reader.longest(candidate, prompt)
+                if _lines(lines) > kept:
+                    best, kept = prompt + lines, _lines(lines)
+                if kept == whole:
+                    break
+        return _without_words(best, self.reader)
 
 
-def _definitions(source: str) -> str:
-    tree = _parse(_program_of(source))
-    kinds = (*_DEFINITIONS, ast.Import, ast.ImportFrom)
-    nodes = [] if tree is None else [node for node in tree.body if isinstance(node, kinds)]
-    return "\n".join(ast.unparse(node) for node in nodes) + "\n" if nodes else ""
-
-
-def _program_of(text: str) -> str:
-    """Return a text from its first line of code as far as it parses."""
-    whole = _without_words(text)
-    if parses(whole):
-        return whole
-    best = ""
-    for start in [0, *(match.start() for match in _START.finditer(text))][:20]:
-        candidate = _without_words(_longest_parsing(text[start:]))
-        if len(candidate) > len(best):
-            best = candidate
-        if best and start:
-            break
-    return best or text
-
-
-def _continued(prompt: str, text: str) -> str:
-    """Return a prompt with the continuation that keeps the most lines of a text."""
-    best, kept = prompt + text, 0
-    for candidate in _indentations(text):
-        lines = _longest_parsing(candidate, prompt)
-        count = sum(1 for line in lines.splitlines() if line.strip())
-        if count > kept:
-            best, kept = prompt + lines, count
-    return _without_words(best)
+def _lines(text: str) -> int:
+    return sum(1 for line in text.splitlines() if line.strip())
 
 
 def _indentations(text: str) -> Iterator[str]:
@@ -130,22 +231,9 @@ def _indentations(text: str) -> Iterator[str]:
     yield f"\n    {first.lstrip()}\n" + textwrap.indent(textwrap.dedent(rest), "    ")
 
 
-def _longest_parsing(text: str, before: str = "") -> str:
-    """Return the longest start of a text, in lines, that parses behind ``before``."""
-    lines, first = text.splitlines(keepends=True), before.count("\n")
-    count = len(lines)
-    while count > 0:
-        bad = _bad_line(before + "".join(lines[:count]))
-        if bad is None:
-            return "".join(lines[:count])
-        # Text that is cut behind the line of an error has the same error.
-        count = max(min(count - 1, bad - first - 1), 0)
-    return ""
-
-
-def _without_words(source: str) -> str:
+def _without_words(source: str, reader: Reader) -> str:
     """Return a program without words of prose at its end that happen to parse."""
-    tree = _parse(source)
+    tree = reader.tree(source)
     if tree is None:
         return source
     body = list(tree.body)
@@ -153,63 +241,27 @@ def _without_words(source: str) -> str:
         body.pop()
     if len(body) == len(tree.body):
         return source
-    return "\n".join(source.splitlines()[: body[-1].end_lineno if body else 0]) + "\n"
+    return "\n".join(source.split("\n")[: body[-1].end_lineno if body else 0]) + "\n"
 
 
 def _is_prose(node: ast.expr) -> bool:
     return not any(isinstance(part, ast.Call | ast.Await) for part in ast.walk(node))
 
 
-def _defines(source: str, entry_point: str | None) -> bool:
-    tree = _parse(source)
-    if tree is None:
-        return False
-    if entry_point is None:
-        return any(isinstance(node, _DEFINITIONS) for node in tree.body)
-    return any(_name(node) == entry_point for node in tree.body)
+def _is_definition(node: ast.stmt) -> bool:
+    return isinstance(node, (*DEFINITIONS, ast.Import, ast.ImportFrom))
 
 
-def _name(node: ast.stmt) -> str | None:
-    """Return the name that a statement binds, if it is one definition or assignment."""
-    if isinstance(node, _DEFINITIONS):
-        return node.name
-    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-        return node.targets[0].id
-    return None
-
-
-def _parse(source: str) -> ast.Module | None:
-    tree, _ = _read(source)
-    return tree
-
-
-def _bad_line(source: str) -> int | None:
-    _, line = _read(source)
-    return line
-
-
-def _read(source: str) -> tuple[ast.Module | None, int | None]:
-    """Return the tree of a source, or the line of its first error."""
-    try:
-        with warnings.catch_warnings():  # of escapes that are none
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
-    except SyntaxError as error:
-        return None, error.lineno or 1
-    except (ValueError, RecursionError, MemoryError):
-        return None, source.count("\n") // 2 + 1
-    line = _misplaced_return(tree)
-    return (tree, None) if line is None else (None, line)
-
-
-def _misplaced_return(tree: ast.Module) -> int | None:
-    """Return the line of a ``return`` or ``yield`` outside functions, which parses nevertheless."""
-    lines = []
-    nodes: list[ast.AST] = list(tree.body)
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom | ast.Await):
-            lines.append(node.lineno)
-        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            nodes += ast.iter_child_nodes(node)
-    return min(lines, default=None)
+def _names_bound(nodes: list[ast.stmt]) -> set[str]:
+    """Return the names that statements bind by definition, import or assignment."""
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, DEFINITIONS):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            parts = [part for target in targets for part in ast.walk(target)]
+            names |= {part.id for part in parts if isinstance(part, ast.Name)}
+    return names

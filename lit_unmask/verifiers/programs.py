@@ -43,10 +43,16 @@ class ProgramVerifier:
     Args:
         sandbox: Where programs run, with what they may use: time, memory, packages. By default the
             strongest sandbox of the machine that grades.
+        train_in_process: Whether problems to train on may have tests that run in the process of the
+            program, which a program can learn to deceive.
     """
 
-    def __init__(self, sandbox: Sandbox = Strongest()) -> None:  # noqa: B008  (has no state)
-        self.sandbox = sandbox
+    def __init__(
+        self,
+        sandbox: Sandbox = Strongest(),  # noqa: B008  (has no state)
+        train_in_process: bool = False,
+    ) -> None:
+        self.sandbox, self.train_in_process = sandbox, train_in_process
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -71,8 +77,7 @@ class ProgramVerifier:
         if not parses(program):
             return Outcome(passed=False, finished=True, detail="the program does not parse")
         self._check_tests([tests])
-        preamble = preamble_of(prompt, entry_point) if prompt else ""
-        trial = Trial(program, tests, preamble, names_apart(tests, preamble, entry_point))
+        trial = Trial(program, tests, _preamble(task), _names_apart(task))
         outcome = sandbox.run(trial)
         if outcome.unsendable:  # what tests hand over follows from them, not from the program
             outcome = sandbox.run(replace(trial, names=None))
@@ -113,6 +118,19 @@ class ProgramVerifier:
                 f"tests import {said}, which the sandbox does not show; install it and name it in "
                 "sandbox.packages of the verifier"
             )
+
+
+def _preamble(task: dict[str, Any]) -> str:
+    return preamble_of(task["prompt"], task["entry_point"]) if task["prompt"] else ""
+
+
+def _names_apart(task: dict[str, Any]) -> tuple[str, ...] | None:
+    return names_apart(task["tests"], _preamble(task), task["entry_point"])
+
+
+def is_tested_apart(answer: str) -> bool:
+    """Return whether the tests of a reference answer run in another process than the program."""
+    return _names_apart(json.loads(answer)) is not None
 
 
 def grade_program(completion: str, answer: str) -> float:

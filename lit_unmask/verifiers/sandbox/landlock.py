@@ -46,11 +46,11 @@ class Sandlock(Sandbox):
         settings = {
             "fs_readable": [*readable(), *places, str(INSIDE.parent), *_DEVICES],
             "fs_writable": [folder, "/dev/null"],
-            "fs_denied": list(hidden()),
+            "fs_denied": [*hidden(), "/etc/hostname"],
             "max_memory": f"{2 * self.limits.memory}M",
             "max_processes": self.limits.processes,
             "clean_env": True,
             "cwd": folder,
         }
-        home = str(Path(spec.origin).parents[1])
+        home = str(Path(spec.origin).parents[2])
         return [interpreter(), "-I", "-S", "-c", _LAUNCH, home, json.dumps(settings), *inner]

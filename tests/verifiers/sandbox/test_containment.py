@@ -233,3 +233,27 @@ def test_the_interpreter_is_not_that_of_the_virtual_environment(sandbox):
     program = "import sys\ndef f(): return [p for p in sys.path if 'site-packages' in p]"
     assert sys.prefix != sys.base_prefix  # else this says nothing
     assert sandbox.run(Trial(program, "assert f() == [], f()", names=("f",))).passed
+
+
+GRADING = """
+from lit_unmask.verifiers.sandbox import *
+trial = Trial({program!r}, "assert f() == 1\\nwhile True: f()", names=("f",))
+{kind}(Limits(wall_seconds=60, seconds=60)).run(trial)
+"""
+
+
+def test_nothing_outlives_a_grader_that_is_killed(kind, tmp_path):
+    marker = f"lit-unmask-orphan-{os.getpid()}-{kind.__name__}"
+    source = GRADING.format(program=DAEMON.format(marker=marker), kind=kind.__name__)
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", source], env=environment) as grader:
+        deadline = time.monotonic() + 30
+        # The source holds the marker too, in the grader's own arguments.
+        while len(running(marker)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(running(marker)) > 1
+        grader.kill()
+    deadline = time.monotonic() + 20
+    while (running(marker) or any(tmp_path.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not running(marker) and not any(tmp_path.iterdir())

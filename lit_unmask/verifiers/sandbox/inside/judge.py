@@ -5,8 +5,9 @@ pipe, and what comes back is plain data, so that no ``__eq__`` of its own takes 
 comparison. Tests that need the program's classes run in its process; see ``names`` in
 :func:`main`.
 
-The report is written to standard output, which the program's process does not have, and carries a
-token that was read from standard input before that process existed.
+The report goes to a pipe that no other process of the sandbox can open: the program's process does
+not have it, and what this one has cannot be opened through /proc. The outcome carries a token that
+was read from standard input before the program's process existed, and is written nowhere before.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import time
 import types
 
+from lit_unmask.verifiers.sandbox.inside import rights
 from lit_unmask.verifiers.sandbox.inside.peer import Gone, Peer, Unsendable
 from lit_unmask.verifiers.sandbox.inside.player import MODULE
 
@@ -166,18 +168,19 @@ def main() -> None:
 
     The job is a JSON object: ``token``, ``boot`` (source that imports this package), ``program``,
     ``tests``, ``preamble`` (trusted definitions that the tests use), ``names`` (what the tests use
-    of the program; None to run them in its process), ``limits`` (of :mod:`resource`, by name)
-    and ``user`` (id to change to, or None).
+    of the program; None to run them in its process), ``limits`` (of :mod:`resource`, by name),
+    ``user`` (id to change to, or None), ``report`` (descriptor to report to) and ``contained``
+    (whether to give up all rights and most system calls).
 
-    The report has two lines of JSON, each with the token: one when the program is about to be
-    started, and one with the outcome.
+    The report has two lines of JSON: one when the program is about to be started, and one with the
+    outcome, which carries the token.
     """
     job = json.load(sys.stdin)
-    report = os.fdopen(os.dup(1), "w")
+    report = os.fdopen(os.dup(job["report"]), "w")
     _close_the_door(job)
 
     def say(**content: Any) -> None:
-        report.write(json.dumps({"token": job["token"], **content}) + "\n")
+        report.write(json.dumps(content) + "\n")
         report.flush()
 
     judge = Judge(job)
@@ -192,12 +195,12 @@ def main() -> None:
         outcome = {"passed": False, "detail": f"{type(error).__name__}: {error}"[:500]}
         if isinstance(error, Gone) and judge.out_of_time():
             outcome = {"passed": False, "finished": False, "detail": "the CPU time is used up"}
-    say(**({"finished": True} | outcome))
+    say(**({"finished": True} | outcome), token=job["token"])
     os._exit(0)
 
 
 def _close_the_door(job: dict[str, Any]) -> None:
-    """Take limits and rights away, hide this process, and leave the standard streams empty."""
+    """Take limits and rights away, hide this process, and leave no descriptor but the report's."""
     if job["user"] is not None:
         os.setgroups([])
         os.setgid(job["user"])
@@ -211,5 +214,7 @@ def _close_the_door(job: dict[str, Any]) -> None:
     # Neither memory nor descriptors of this process can be opened through /proc.
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in range(3):
-        os.dup2(nothing, descriptor)
+    for descriptor in {0, 1, 2, job["report"]}:
+        os.dup2(nothing, descriptor, inheritable=descriptor < 3)
+    if job["contained"]:
+        rights.give_up()
