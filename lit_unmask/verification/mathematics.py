@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from lit_unmask.verification.answers import find_answer
-from lit_unmask.verification.comparison import compare, without_delimiters
+from lit_unmask.verification.comparison import compare
 from lit_unmask.verification.prover import Effort, prover
 from lit_unmask.verification.verdicts import Unfinished
 
@@ -36,8 +36,7 @@ class MathVerifier:
             return 0.0
         equal = compare(answer, found)
         if equal is None:
-            expressions = (without_delimiters(text) for text in (answer, found))
-            equal = prover(self.effort).equal(*expressions)
+            equal = prover(self.effort).equal(answer, found)
         return Unfinished() if equal is None else float(equal)
 
 
