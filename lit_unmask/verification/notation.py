@@ -22,8 +22,8 @@ _BASE = re.compile("[\u2080-\u2089]+")
 _VULGAR = re.compile("(\\d*)\\s*([\u00bc-\u00be\u2150-\u215e])")
 _DELIMITERS = ("$$", "$", r"\(", r"\)", r"\[", r"\]")
 TEXT = re.compile(
-    r"\\(?:text(?:bf|it|rm|normal|sf)?|math(?:rm|bf|it|sf)|mbox|operatorname|hbox|textup)"
-    r"\s*\{([^{}]*)\}"
+    r"\\(?:(text(?:rm|normal|up)?|mathrm|mbox|hbox)|text(?:bf|it|sf)|math(?:bf|it|sf)|operatorname\*?)"
+    r"\s*\{([^{}]*)(?:\}|$)"
 )
 _SPACING = re.compile(r"(?<!\\)\\[,;:> ]|\\q?quad(?![a-z])|~|\\(?:hspace|vspace|hskip)\{[^{}]*\}|\s+")
 _NOTHING = re.compile(
@@ -117,10 +117,10 @@ def _vulgar(match: re.Match[str]) -> str:
 
 
 def _plain(match: re.Match[str]) -> str:
-    words = match[1].strip()
-    if re.match(r"[A-Za-z](?:\s*[/^]|$)", words):  # a unit: m, m/s, m^2
+    words = match[2].strip()
+    if match[1] and re.match(r"[A-Za-z](?:\s*[/^]|$)", words):  # a unit: m, m/s, m^2
         return words if words in "eid" else f' "{words[0]}"{words[1:]} '
-    return f" {match[1]} "
+    return f" {match[2]} "
 
 
 def _braced(text: str) -> str:
