@@ -85,7 +85,7 @@ def rewritings(answer: str) -> Iterator[tuple[str, str]]:
         yield "fraction", re.sub(r"\\d?frac", r"\\dfrac", answer)
         yield "fraction", re.sub(r"\\d?frac", r"\\tfrac", answer)
         if "^" not in answer and r"\text" not in answer:
-            plain = re.sub(r"(?<!\d)\\d?frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1)/(\2)", answer)
+            plain = re.sub(r"(?<!\d)(?<!\d )\\d?frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1)/(\2)", answer)
             yield "fraction", plain
     yield "brackets", re.sub(r"(?<!\\right)(?<!\\)([)\]])", r"\\right\1",
                              re.sub(r"(?<!\\left)(?<!\\)([(\[])", r"\\left\1", answer))
@@ -106,7 +106,7 @@ def rewritings(answer: str) -> Iterator[tuple[str, str]]:
             yield "decimals", f"{found[1]}{top / bottom}"
         if top > bottom and not found[1]:
             yield "fraction", rf"{top // bottom}\frac{{{top % bottom}}}{{{bottom}}}"
-    if sum_ := re.fullmatch(r"([^-+(){},=^]+|[^-+(),=]+) ?\+ ?([^-+(),=]+)", answer):
+    if sum_ := re.fullmatch(r"([^-+(){},=]+) ?\+ ?([^-+(){},=]+)", answer):
         yield "order", f"{sum_[2]} + {sum_[1]}"
     if r"\pi" in answer:
         yield "unicode", re.sub(r"\\pi(?![a-z])", "\u03c0", answer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 
 from latex2sympy2_extended import latex2sympy
 from sympy import Basic, Float, I, MatrixBase, Rational, Symbol, simplify
@@ -15,6 +16,7 @@ from sympy.core.relational import Eq, Relational
 
 from lit_unmask.verification.comparison import compare, sides
 from lit_unmask.verification.notation import compact, spelled
+from lit_unmask.verification.quantities import quantity
 
 _OPEN, _CLOSE = "([{", ")]}"
 _SEPARATOR = re.compile(r",|;|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|\\(?:cup|mid)(?![a-z])")
@@ -61,8 +63,6 @@ def _taken_apart(text: str) -> tuple[str, list[str]]:
     parts = list(_split(text, _SEPARATOR))
     if len(parts) > 1:
         return ("u" if r"\cup" in text else ","), list(_both_signs(parts))
-    if len(both := list(_both_signs(parts))) > 1:
-        return ",", both
     inner = re.fullmatch(r"(\\\{|\\langle|[(\[])(.*?)(\\\}|\\rangle|[)\]])", text, re.DOTALL)
     if inner and _closed(inner[2]):
         inside = list(_split(inner[2], re.compile("[,;]")))
@@ -70,6 +70,8 @@ def _taken_apart(text: str) -> tuple[str, list[str]]:
             return "{", list(_both_signs(inside))
         if len(inside) > 1:
             return inner[1].replace(r"\langle", "(") + inner[3].replace(r"\rangle", ")"), inside
+    if len(both := list(_both_signs(parts))) > 1:
+        return ",", both
     ratio = list(_split(text, re.compile(":")))
     return (":", ratio) if len(ratio) > 1 else ("", [text])
 
@@ -170,7 +172,18 @@ def _same_value(gold: str, answer: str) -> bool:
     left, right = _read(value), _read(its_value)
     if isinstance(left, MatrixBase) or isinstance(right, MatrixBase):
         return _same_matrix(left, right)
+    if _rounded(left, its_value) or _rounded(right, value):
+        return True
     return _same_expression(left, right)
+
+
+def _rounded(exact: Basic, text: str) -> bool:
+    """Return whether a text is a decimal with enough digits of an irrational number."""
+    decimal = quantity(text)
+    if decimal is None or not decimal.exact_enough or not exact.is_number or exact.is_rational:
+        return False
+    value = exact.evalf(decimal.places + 20)
+    return bool(value.is_real) and round(Fraction(str(value)), decimal.places) == decimal.value
 
 
 def _read(text: str) -> Basic | MatrixBase:
@@ -179,8 +192,8 @@ def _read(text: str) -> Basic | MatrixBase:
     Raises:
         Unreadable: If it cannot be read as a whole.
     """
-    text = compact(text)
-    if re.search(r"\d [\d.\\]*\d|\\ldots|\"|_\{?\d+\}?\d", text) or not text:
+    text = re.sub(r"\\log_\{?(\w+)\}?\s*", r"\\log_{\1}", compact(text))
+    if re.search(r"\d [\d.\\]*\d|\d_|\\ldots|\"", text) or not text:
         raise Unreadable(text)
     try:
         found = latex2sympy(text.replace("%", r"\%"), normalization_config=None)
@@ -252,5 +265,5 @@ def _vanishes(number: Basic) -> bool:
     value = number.evalf(15, maxn=_DIGITS)
     if not value.is_number or not value.is_finite:
         return False
-    # Of a value that is lost in cancellation no digit is significant.
-    return all(part == 0 or getattr(part, "_prec", 53) == 1 for part in value.as_real_imag())
+    # A value that is lost in cancellation does not reach the accuracy that was asked for.
+    return all(part == 0 or getattr(part, "_prec", 53) < 40 for part in value.as_real_imag())

@@ -44,7 +44,7 @@ _METHOD = re.compile(
     r"(?:found|given|calculated|computed|obtained|determined)\s+(?:by|from|as|using)\b"
 )
 _DISPLAY = re.compile(
-    r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\$(?P<c>[^$\n]+?)\$(?=[\s.,;:)]*$)"
+    r"\\begin\{(?:align|equation|gather)\*?\}(?P<e>.+?)\\end\{|\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\$(?P<c>[^$\n]+?)\$(?=[\s.,;:)]*$)"
     r"|\\\((?P<d>.+?)\\\)(?=[\s.,;:)]*$)",
     re.DOTALL | re.MULTILINE,
 )
@@ -55,8 +55,16 @@ _REASON = re.compile(
     r"|[,;]\s+(?!and\b|or\b)(?=[a-z]{2,}\b)",
     re.IGNORECASE,
 )
-# The answer itself behind a label: mathematics and at most three words, no equation.
-_DIRECT = re.compile(r"(?![A-Za-z]{2,}\s+[A-Za-z]{2,}\s)[^=]*")
+# The answer itself behind a label, which steps do not begin with: mathematics, not an equation
+# unless of a name, with at most three words behind it; or at most three words.
+_DIRECT = re.compile(
+    r"(?:[A-Za-z](?:_\{?\w\}?|\([a-z]\))?\s*=)?[^=]*?"
+)
+_OPENING = re.compile(
+    r"(?:let|first|we|to|the|she|he|they|it|step|there|since|if|in|so|now|okay|sure|here|given)\b"
+    r"|[A-Za-z]{2,}\W+.*\d",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _NUMBER = re.compile(
     r"(?:(?<![\w)])-)?\$?\\?(?:d?frac\{-?\d+\}\{\d+\}|\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?|\.\d+)"
@@ -150,8 +158,11 @@ def _behind_a_label(text: str) -> str | None:
 
 
 def _after_hashes(text: str) -> str | None:
-    found = [part for part in _HASHES.findall(text) if not _HEADING.match(part)]
-    return _claim(found[-1]) if found else None
+    for found in reversed(list(_HASHES.finditer(text))):
+        in_words = re.search(r"[\d\\$]", found[1]) is None and text[found.end() :].strip()
+        if not in_words and not _HEADING.match(found[1]):
+            return _claim(found[1])
+    return None
 
 
 def _after_label(text: str) -> str | None:
@@ -172,10 +183,13 @@ def _last_label(text: str) -> re.Match[str] | None:
 
 
 def _read_label(text: str, label: re.Match[str]) -> str:
-    rest = text[label.end() :].lstrip(" \t\n*_:#").removesuffix("**")
+    rest = text[label.end() :].lstrip(" \t*_:#").removesuffix("**")
+    rest = re.sub(r"^\s*\n\s*-\s+", "", rest).lstrip(" \t\n*_:#")
     claim = _claim(rest)
     steps = not label["is"] or _METHOD.match(rest)
-    direct = _DIRECT.fullmatch(claim) and len(_WORD.findall(claim)) <= 3
+    direct = (
+        _DIRECT.fullmatch(claim) and len(_WORD.findall(claim)) <= 3 and not _OPENING.match(claim)
+    )
     if not steps or direct or _SENTENCE_END.search(rest.strip(), 0) is None:
         return claim
     return _last_said(rest) or claim

@@ -58,7 +58,7 @@ _SPELLINGS = (
 )  # fmt: skip
 _BRACKETED = re.compile(r"(\\sqrt(?:\[[^\]]*\])?|\^|\\exp)\s*\(")
 _SHORT_FRACTION = re.compile(
-    r"\\frac\s*(?:(\d)\s*(\d)|(\d)\s*\{([^{}]*)\}|\{((?:[^{}]|\{[^{}]*\})*)\}\s*(\w)|(\w)\s+(\w))"
+    r"\\frac\s*(?:(\d)\s*([A-Za-z\d])|(\d)\s*\{([^{}]*)\}|\{((?:[^{}]|\{[^{}]*\})*)\}\s*(\w)|(\w)\s+(\w))"
 )
 _SHORT_ROOT = re.compile(r"\\sqrt(\[[^\]]*\])?\s*(\d|[A-Za-z]|\\pi)")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d])")
@@ -67,7 +67,7 @@ _MIXED = re.compile(r"(?<![\d./^_{\\}])(\d+)(?:\s+(?:and\s+)?|-(?=\d+/\d+\s*[a-z
 
 def without_delimiters(text: str) -> str:
     """Return an answer without the signs that begin and end mathematics, and emphasis."""
-    text = text.strip().strip("*").strip()
+    text = text.strip().strip("*").strip().rstrip(".,;:")
     for delimiter in _DELIMITERS:
         text = text.removeprefix(delimiter).removesuffix(delimiter).strip()
     return text.rstrip(".,;:").removesuffix("\\").rstrip(".,; ")
@@ -79,7 +79,8 @@ def spelled(text: str) -> str:
     A single letter that was set as text stays in quotes, so that it can be told from a variable.
     """
     text = without_delimiters(_from_unicode(text))
-    text = re.sub(r"\$([^$]*)\$|\\\((.*?)\\\)", lambda m: m[1] if m[1] is not None else m[2], text)
+    text = re.sub(r"\$([^$]*)\$", r" \1 ", text)
+    text = re.sub(r"(?<!\\)\\[()\[\]]", " ", text)
     text = _NOTHING.sub("", re.sub(r",\\!\s*", ",", text))
     text = re.sub(r"(?<=\d)\\[,; ](?=\d{3})", " ", text)
     text = TEXT.sub(_plain, text)

@@ -45,7 +45,7 @@ _KINDS = (
     {"degree deg": 1},
 )
 _UNITS = {
-    name: (kind, Fraction(size))
+    name: ((kind, 1), Fraction(size))
     for kind, units in enumerate(_KINDS)
     for names, size in units.items()
     for name in names.split()
@@ -53,7 +53,7 @@ _UNITS = {
 _TIGHT = {"cm", "mm", "km", "kg", "mg", "ml", "in", "ft", "hr", "min", "lb", "oz", "mph", "yd"}
 # Letters are a word if they look like one: a product of variables such as `abc` does not.
 _WORD = r"(?:[A-Za-z]{4,}|[^\W\d_aeiouAEIOU][aeiouy][^\W\d_aeiouxyzAEIOU]|(?:egg|inch|day|way|toy|key|guy|pie|box|USD|mph|all|ice|tie|men|ton)s?)"
-_POWER = re.compile(r"(?:\s*\^\s*\{?[123]\}?)?")
+_POWER = re.compile(r"(?:\s*\^\s*\{?([123])\}?)?")
 _RATE = re.compile(rf"\s*(?:/|per\b)\s*\"?[A-Za-z]+\"?{_POWER.pattern}")
 _PERCENT = re.compile(r"%|(?:percent(?:age points?)?|per cent)\b", re.IGNORECASE)
 _UNIT = re.compile(r'(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:"(?P<quoted>[A-Za-z])"|(?P<sign>[%\u00a2$\u20ac\u00a3])|(?P<word>[A-Za-z]+)\.?)')
@@ -62,7 +62,7 @@ _LINK = re.compile(r"\b(?:of|out|in|for|per|at|from|with|by|on|after|than|every|
 _NO_WORDS = re.compile(
     r"[\\=<>^|/*+]|\b(?:pi|sqrt|sin|cos|tan|log|ln|exp|mod|inf|infinity|or|and)\b"
 )
-_Unit = tuple[int, Fraction]  # kind, and size in the basic unit of its kind
+_Unit = tuple[tuple[int, int], Fraction]  # kind and power, size in the basic unit of its kind
 _REFUSED = "\\"
 
 
@@ -73,7 +73,7 @@ class Quantity:
     Attributes:
         value: In the unit that was written; of several (1 hour 30 minutes), in the largest.
         smallest: In the smallest of its units.
-        kind: Which units it can be compared with; None without a unit that is known.
+        kind: Which units, in which power, it can be compared with; None without a known unit.
         base: Its value in the basic unit of its kind.
         percent: Whether a percent sign stands behind it.
         places: Digits behind the point; 0 for a fraction.
@@ -81,10 +81,15 @@ class Quantity:
 
     value: Fraction
     smallest: Fraction
-    kind: int | None = None
+    kind: tuple[int, int] | None = None
     base: Fraction = Fraction(0)
     percent: bool = False
     places: int = 0
+
+    @property
+    def exact_enough(self) -> bool:
+        """Whether it is a decimal of six places and six digits, to stand for what has no end."""
+        return self.places >= 6 and abs(self.value) * 10**self.places >= 10**5
 
 
 def quantity(text: str) -> Quantity | None:
@@ -121,14 +126,15 @@ def same(gold: Quantity, given: Quantity) -> bool:
         return gold.kind == given.kind and gold.base == given.base
     if gold.value in (given.value, given.smallest) or given.value == gold.smallest:
         return True
-    return rounds_to(gold.value, given) or rounds_to(given.value, gold)
+    return _rounds_to(gold.value, given) or _rounds_to(given.value, gold)
 
 
-def rounds_to(exact: Fraction, decimal: Quantity) -> bool:
-    """Return whether a decimal with enough digits is an exact value, rounded."""
-    if decimal.places < 6 or abs(decimal.value) * 10**decimal.places < 10**5:
-        return False
-    return _endless(exact) and round(exact, decimal.places) == decimal.value
+def _rounds_to(exact: Fraction, decimal: Quantity) -> bool:
+    return (
+        decimal.exact_enough
+        and _endless(exact)
+        and round(exact, decimal.places) == decimal.value
+    )
 
 
 def _endless(value: Fraction) -> bool:
@@ -170,7 +176,12 @@ def _unit(text: str, signed: str) -> tuple[_Unit | None, str, bool]:
     unit = next((_UNITS[form] for form in _singulars(name) if form in _UNITS), None)
     if unit is None and match["word"]:
         return money, text, False
-    return money or unit, rest[_POWER.match(rest).end() :].strip(), False  # type: ignore[union-attr]
+    if unit is None or money is not None:
+        return money, rest, False
+    power = _POWER.match(rest)
+    assert power is not None
+    raised = int(power[1] or {"sq": 2, "cu": 3}.get(text[:2].casefold(), 1))
+    return ((unit[0][0], raised), unit[1] ** raised), rest[power.end() :].strip(), False
 
 
 def _singulars(name: str) -> tuple[str, ...]:
