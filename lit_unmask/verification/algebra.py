@@ -16,12 +16,12 @@ from sympy.core.relational import Eq, Relational
 
 from lit_unmask.verification.comparison import compare, sides
 from lit_unmask.verification.notation import compact, spelled
-from lit_unmask.verification.quantities import quantity
+from lit_unmask.verification.quantities import quantity, without_unit
 
 _OPEN, _CLOSE = "([{", ")]}"
-_SEPARATOR = re.compile(r",|;|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|\\(?:cup|mid)(?![a-z])")
-_BOUND = re.compile(r"(.+?)(<|>|\\le(?![a-z])|\\ge(?![a-z]))(.+)")
+_SEPARATOR = re.compile(r",|;|&|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|\\(?:cup|mid)(?![a-z])")
 _SIGN = re.compile(r"[=<>]|\\(?:le|ge|ne)(?![a-z])")
+_BOUNDED = re.compile(r"[<>]|\\(?:le|ge|infty)(?![a-z])|[\[\]]")
 _VARIABLE = re.compile(r"\\?[A-Za-z]+(?:\([A-Za-z]\))?")
 _MEMBER = re.compile(r"\\?[A-Za-z]+\s*\\in(?![a-z])\s*")
 # Values that symbols take, of both signs; where one side is not real, that place says nothing.
@@ -78,6 +78,8 @@ def _taken_apart(text: str) -> tuple[str, list[str]]:
 
 def _interval(text: str) -> str:
     r"""Return a bound on one variable as an interval: ``2 < x \le 5`` is ``(2,5]``."""
+    if compact(text) == r"\mathbb{R}":
+        return r"(-\infty,\infty)"
     sides: list[str] = re.split(r"(<|>|\\le(?![a-z])|\\ge(?![a-z]))", text)
     if len(sides) not in (3, 5) or "," in text:
         return text
@@ -144,7 +146,7 @@ def _same_parts(gold: tuple[str, list[str]], answer: tuple[str, list[str]]) -> b
     kinds = {kind, its_kind}
     loose = {",", "()"} if not any(r"\infty" in part for part in (*expected, *given)) else set()
     if kinds <= {",", "{", "u", ""}:
-        if "u" in kinds and len(kinds) > 1 and not all(part[:1] in "([" for part in expected):
+        if "u" in kinds and len(kinds) > 1 and not all(map(_BOUNDED.search, (*expected, *given))):
             return False
         return _matched(expected, given)
     if len(kinds) == 1 or kinds == loose:
@@ -164,7 +166,7 @@ def _matched(expected: list[str], given: list[str]) -> bool:
 
 
 def _same_value(gold: str, answer: str) -> bool:
-    (name, value), (its_name, its_value) = sides(gold), sides(answer)
+    (name, value), (its_name, its_value) = sides(without_unit(gold)), sides(without_unit(answer))
     if name and its_name and compact(name) != compact(its_name):
         return _same_relation(_read(gold), _read(answer))
     if _SIGN.search(value) or _SIGN.search(its_value):  # an equation, and its name a side of it
@@ -193,7 +195,7 @@ def _read(text: str) -> Basic | MatrixBase:
         Unreadable: If it cannot be read as a whole.
     """
     text = re.sub(r"\\log_\{?(\w+)\}?\s*", r"\\log_{\1}", compact(text))
-    if re.search(r"\d [\d.\\]*\d|\d_|\\ldots|\"", text) or not text:
+    if re.search(r"\d [\d.\\]*\d|\d['_]|\\ldots|\"", text) or not text:
         raise Unreadable(text)
     try:
         found = latex2sympy(text.replace("%", r"\%"), normalization_config=None)

@@ -23,8 +23,8 @@ _BOX = re.compile(r"\\?boxed\s*(\{)|\\(?:boxed|fbox)\s*(?:(\{)|(?=[\w$-]))")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is text
 # What stands between two boxes that are one answer: `}$ and $x = `.
 _JOINT = re.compile(
-    r"(?:\$|\\[()\[\]]|\s|\*)*(?:,|;|\\text\{)?\s*(?:and|or|,|;|&)\s*\}?"
-    r"(?:\$|\\[()\[\]]|\s|\*)*(?:[A-Za-z](?:_\{?\w\}?)?\s*=\s*)?"
+    r"(?:\$|\\[()\[\]]|\s|\*|\\q?quad)*(?:,|;)?\s*(?:\\(?:text|mbox)\{)?\s*"
+    r"(?:and|or|as well as|,|;|&)\s*\}?(?:\$|\\[()\[\]]|\s|\*|\\q?quad)*(?:[A-Za-z](?:_\{?\w\}?)?\s*=\s*)?"
 )
 _TAG = re.compile(r"<answer>(.*?)(?=</answer>|<answer>|\Z)", re.DOTALL | re.IGNORECASE)
 _HASHES = re.compile(r"(?<!#)####(?!#)[ \t*]*([^\n]+)")
@@ -38,8 +38,13 @@ _LABEL = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _STATED = re.compile(
-    r"([^\n.;:]+?)\s+is\s+(?:the|our|my)\s+(?:final\s+|correct\s+)?answer\b", re.IGNORECASE
+    r"([^\n.;:]{1,80}?)\sis\s(?:the|our|my)\s+(?:final\s+|correct\s+)?answer\b", re.IGNORECASE
 )
+_ADVERB = re.compile(
+    r"(?:therefore|thus|hence|simply|approximately|about|around|exactly|just|only|equal\s+to)\s+",
+    re.IGNORECASE,
+)
+_EMPHASIS = re.compile(r"(?<!\w)\*\*|\*\*(?![\w(])|`+")
 _METHOD = re.compile(
     r"(?:found|given|calculated|computed|obtained|determined)\s+(?:by|from|as|using)\b"
 )
@@ -50,8 +55,10 @@ _DISPLAY = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?][*\"')]*(?=\s|$)|\n")
 _REASON = re.compile(
-    r"[,;:]?\s+(?:because|since|as|so|thus|hence|therefore|which|where|when|given|i\.e\.|making)\b"
-    r"|\s+-{1,3}\s+[a-z]|\s*[\u2014\u2013]\s|\s+\((?=[^()]*\s)(?![^()]*,\s*[^A-Za-z]*\))"
+    r"[,;:]?\s+(?:because|since|as|so|thus|hence|therefore|which|where|when|given|making|if|but"
+    r"|due\s+to|rather|not|and\s+(?:not|there|she|he|they|we|it))\b"
+    r"|\s+-{1,3}\s+[a-z]|\s*[\u2014\u2013]\s|:\s+(?=.*[a-z]{3})"
+    r"|\s+[(\[](?=[^()\[\]]*[A-Za-z]{2,})(?![^()]*,\s*[^A-Za-z]*\))"
     r"|[,;]\s+(?!and\b|or\b)(?=[a-z]{2,}\b)",
     re.IGNORECASE,
 )
@@ -74,6 +81,7 @@ _NUMBER = re.compile(
 )
 # A completion is looked at from its end; longer ones are cut at their start.
 _LONGEST = 50_000
+_LONGEST_CLAIM = 1_000
 
 
 def find_answer(completion: str) -> str | None:
@@ -118,7 +126,8 @@ def _boxed(text: str) -> str | None:
             end = start + len(content)
         if not content.strip():
             continue
-        if answers and (end + 1 > first or not _JOINT.fullmatch(text[end + 1 : first][:200])):
+        between = text[end + 1 : first]
+        if answers and (end >= first or len(between) > 80 or not _JOINT.fullmatch(between)):
             break
         first = match.start()
         if content not in answers:
@@ -183,8 +192,9 @@ def _last_label(text: str) -> re.Match[str] | None:
 
 
 def _read_label(text: str, label: re.Match[str]) -> str:
-    rest = text[label.end() :].lstrip(" \t*_:#").removesuffix("**")
-    rest = re.sub(r"^\s*\n\s*-\s+", "", rest).lstrip(" \t\n*_:#")
+    rest = text[label.end() :].lstrip(" \t\n*_:#").removesuffix("**")
+    if "\n" in label[0]:
+        rest = re.sub(r"^-\s+", "", rest)  # a list of one
     claim = _claim(rest)
     steps = not label["is"] or _METHOD.match(rest)
     direct = (
@@ -197,20 +207,20 @@ def _read_label(text: str, label: re.Match[str]) -> str:
 
 def _stated(text: str) -> str | None:
     found = _STATED.findall(text)
-    return found[-1] if found else None
+    return _claim(found[-1]) if found else None
 
 
 def _last_said(text: str) -> str | None:
     """Return the number that the last sentence with a number states."""
     for sentence in reversed(_SENTENCE_END.split(text)):
         if last_number(sentence):
-            return last_number(_without_reason(sentence)) or last_number(sentence)
+            return last_number(_without_reason(sentence[-_LONGEST_CLAIM:])) or last_number(sentence)
     return None
 
 
 def _claim(text: str) -> str:
     """Return what the first sentence of a text states: without its reason, signs of display off."""
-    text = text.strip().lstrip("*_# \n")
+    text = _ADVERB.sub("", _EMPHASIS.sub("", text[:_LONGEST_CLAIM]).strip().lstrip("*_# \n"), count=1)
     if shown := _DISPLAY.match(text):
         return next(part for part in shown.groups() if part is not None)
     return _without_reason(_SENTENCE_END.split(text, maxsplit=1)[0]).strip().rstrip("*_")

@@ -13,7 +13,8 @@ LONGEST = 500
 _LETTER = re.compile(r"\(?([A-Ja-j])\)?")
 _CHOICE = re.compile(
     r"(?:(?:option|choice|answer)\s+)?"
-    r"(?:\(([A-Ja-j])\)|([A-J])[).:](?=\s|\W|[A-Z]|$)|([A-J])(?=\s*$|\s+[\d\\(]|\s+-\s))(?P<rest>.*)",
+    r"(?:[(\[]([A-Ja-j])[)\]]|([A-J])\s?[).:=,](?=[\s\d\\]|$)"
+    r"|([A-J])(?=\s*$|\s+[\d\\(]|\s+(?:-|only\b)))(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _WORDS = re.compile(r"(?=.*[A-Za-z]{2})(?!.*(?:\s-|-\s))[A-Za-z][A-Za-z'\s,.!-]*")
@@ -67,15 +68,22 @@ def sides(text: str) -> tuple[str, str]:
 
 def _choices(gold: str, expected: str, given: str) -> bool | None:
     """Return whether a choice is the one of the reference; None if that is no choice."""
-    letter = _LETTER.fullmatch(expected.strip('" ').replace('"', ""))
-    chosen = _CHOICE.fullmatch(given.replace('"', "").strip())
+    letter, text = _LETTER.fullmatch(_letters(expected)), _letters(given)
     if letter is None or not ("(" in expected or '"' in expected or letter[1].isupper()):
         return None
-    if chosen is None:
-        bare = _LETTER.fullmatch(given.replace('"', "").strip())
-        return bare is not None and bare[1].casefold() == letter[1].casefold() or None
+    bare = _LETTER.fullmatch(text)
+    if bare is not None:
+        return bare[1].casefold() == letter[1].casefold()
+    chosen = _CHOICE.fullmatch(text)
+    if chosen is None or re.match(r"[\s,.)]*(?:(?:and|or|,)\s*)?\(?[A-J]\)?(?:\W|$)", chosen["rest"]):
+        return None
     found = next(group for group in chosen.groups() if group)
     return found.casefold() == letter[1].casefold()
+
+
+def _letters(text: str) -> str:
+    """Return a text without the quotes of single letters, and without spaces in brackets."""
+    return re.sub(r"(?<=[(\[])\s+|\s+(?=[)\]])", "", text.replace('"', "")).strip()
 
 
 def _words(gold: str, expected: str, given: str) -> bool | None:
@@ -117,7 +125,7 @@ def _numbers(expected: str, given: str) -> bool | None:
 
 def _of_a_choice(text: str):
     """Return the number behind the letter of a choice, such as ``(E) 17``."""
-    chosen = _CHOICE.fullmatch(text.replace('"', ""))
+    chosen = _CHOICE.fullmatch(_letters(text))
     return chosen and quantity(chosen["rest"].strip())
 
 

@@ -56,6 +56,7 @@ _SPELLINGS = (
                 r"(?=\s*[(^_\d]|\s+[a-z](?![A-Za-z]))"), r"\\\1"),
     (re.compile(r"(?<=\d)[eE]([-+]?\d+)(?![\d.])"), r"\\cdot 10^{\1}"),
 )  # fmt: skip
+_DEGREES = re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc)) ?[({]?(\d+) ?degrees[)}]?")
 _BRACKETED = re.compile(r"(\\sqrt(?:\[[^\]]*\])?|\^|\\exp)\s*\(")
 _SHORT_FRACTION = re.compile(
     r"\\frac\s*(?:(\d)\s*([A-Za-z\d])|(\d)\s*\{([^{}]*)\}|\{((?:[^{}]|\{[^{}]*\})*)\}\s*(\w)|(\w)\s+(\w))"
@@ -87,6 +88,7 @@ def spelled(text: str) -> str:
     for pattern, spelling in _SPELLINGS:
         text = pattern.sub(spelling, text)
     text = " ".join(_SPACING.sub(" ", text).split())
+    text = _DEGREES.sub(r"\1(\\frac{\2\\pi}{180})", text)
     text = _BRACKETED.sub(r"\1(", text)
     text = _braced(text).replace(r"\exp{", "e^{")
     text = _SHORT_ROOT.sub(lambda m: rf"\sqrt{m[1] or ''}{{{m[2]}}}", text)

@@ -58,9 +58,13 @@ _RATE = re.compile(rf"\s*(?:/|per\b)\s*\"?[A-Za-z]+\"?{_POWER.pattern}")
 _PERCENT = re.compile(r"%|(?:percent(?:age points?)?|per cent)\b", re.IGNORECASE)
 _UNIT = re.compile(r'(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:"(?P<quoted>[A-Za-z])"|(?P<sign>[%\u00a2$\u20ac\u00a3])|(?P<word>[A-Za-z]+)\.?)')
 # What can follow a number of things: `12 of the 30 boxes`, but not `2 cats and 3 dogs`.
-_LINK = re.compile(r"\b(?:of|out|in|for|per|at|from|with|by|on|after|than|every|each|over|to)\b")
+_LINK = re.compile(r"\b(?:of|out|in|for|per|at|from|with|by|on|after|than|every|each|over)\b")
 _NO_WORDS = re.compile(
     r"[\\=<>^|/*+]|\b(?:pi|sqrt|sin|cos|tan|log|ln|exp|mod|inf|infinity|or|and)\b"
+)
+_TRAILING = re.compile(
+    rf"(?<=[\w}})\]])\s+(?:(?:square|cubic|sq\.?|cu\.?)\s+)?"
+    rf"((?:{_WORD}|{'|'.join(sorted(_TIGHT))})\.?|\"[A-Za-z]\"){_POWER.pattern}(?:{_RATE.pattern})?$"
 )
 _Unit = tuple[tuple[int, int], Fraction]  # kind and power, size in the basic unit of its kind
 _REFUSED = "\\"
@@ -110,6 +114,12 @@ def quantity(text: str) -> Quantity | None:
         return None
     kind, size = unit or (None, Fraction(1))
     return Quantity(number, number, kind, number * size, percent, places)
+
+
+def without_unit(text: str) -> str:
+    """Return an expression without the words behind it: ``12\\pi square units``."""
+    match = _TRAILING.search(text)
+    return text[: match.start()] if match and not _NO_WORDS.search(match[1]) else text
 
 
 def same(gold: Quantity, given: Quantity) -> bool:
@@ -222,6 +232,7 @@ def _compound(number: Fraction, unit: _Unit, rest: str) -> Quantity | None:
 
 def _in_digits(text: str) -> str:
     """Return a text whose first words, if they are a number, are digits: `twenty-one cats`."""
+    text = re.sub(r"^(?:(?:a|one)[ -])?half\b", r"1/2", text, flags=re.IGNORECASE)
     words = re.findall(r"[A-Za-z]+|[^A-Za-z]+", text[:200])
     total, current, end, seen = 0, 0, 0, False
     for place, word in enumerate(words):
@@ -237,7 +248,7 @@ def _in_digits(text: str) -> str:
         elif not (name.strip() in ("", "-") or (name == "and" and seen) or (name in ("a", "an") and place == 0)):
             break
     if not seen:
-        return re.sub(r"^(?:a|one)[ -]half\b", r"1/2", text, flags=re.IGNORECASE)
+        return text
     return f"{total + current}{''.join(words[end:])}{text[200:]}"
 
 
