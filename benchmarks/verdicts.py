@@ -87,8 +87,14 @@ def rewritings(answer: str) -> Iterator[tuple[str, str]]:
         if "^" not in answer and r"\text" not in answer:
             plain = re.sub(r"(?<!\d)(?<!\d )\\d?frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1)/(\2)", answer)
             yield "fraction", plain
-    yield "brackets", re.sub(r"(?<!\\right)(?<!\\)([)\]])", r"\\right\1",
-                             re.sub(r"(?<!\\left)(?<!\\)([(\[])", r"\\left\1", answer))
+    yield (
+        "brackets",
+        re.sub(
+            r"(?<!\\right)(?<!\\)([)\]])",
+            r"\\right\1",
+            re.sub(r"(?<!\\left)(?<!\\)([(\[])", r"\\left\1", answer),
+        ),
+    )
     yield "brackets", re.sub(r"\\left\s*|\\right\s*", "", answer)
     if re.fullmatch(r"-?\d+", answer):
         yield "decimals", f"{answer}.0"

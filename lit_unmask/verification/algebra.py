@@ -98,7 +98,7 @@ def _interval(text: str) -> str:
     low, left, name, right, high = sides
     if not _VARIABLE.fullmatch(name.strip()):
         return text
-    return f"{'([' [left != '<']}{low.strip()},{high.strip()}{')]'[right != '<']}"
+    return f"{'(['[left != '<']}{low.strip()},{high.strip()}{')]'[right != '<']}"
 
 
 def _split(text: str, separator: re.Pattern[str]) -> Iterator[str]:
@@ -110,7 +110,8 @@ def _split(text: str, separator: re.Pattern[str]) -> Iterator[str]:
     while place < len(text):
         depth += (text[place] in _OPEN) - (text[place] in _CLOSE)
         found = separator.match(text, place) if depth == 0 and r"\begin" not in text else None
-        if found and not re.match(r"\d,\d{3}(?!\d)", text[max(place - 1, 0) :]) or found and found[0] != ",":
+        thousands = re.match(r"\d,\d{3}(?!\d)", text[max(place - 1, 0) :])
+        if found and (found[0] != "," or not thousands):
             if text[start:place].strip():
                 yield text[start:place].strip()
             start = place = found.end()

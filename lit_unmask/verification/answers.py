@@ -24,7 +24,8 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is text
 # What stands between two boxes that are one answer: `}$ and $x = `.
 _JOINT = re.compile(
     r"(?:\$|\\[()\[\]]|\s|\*|\\q?quad)*(?:,|;)?\s*(?:\\(?:text|mbox)\{)?\s*"
-    r"(?:and|or|as well as|,|;|&)\s*\}?(?:\$|\\[()\[\]]|\s|\*|\\q?quad)*(?:[A-Za-z](?:_\{?\w\}?)?\s*=\s*)?"
+    r"(?:and|or|as well as|,|;|&)\s*\}?(?:\$|\\[()\[\]]|\s|\*|\\q?quad)*"
+    r"(?:[A-Za-z](?:_\{?\w\}?)?\s*=\s*)?"
 )
 _TAG = re.compile(r"<answer>(.*?)(?=</answer>|<answer>|\Z)", re.DOTALL | re.IGNORECASE)
 _HASHES = re.compile(r"(?<!#)####(?!#)[ \t*]*([^\n]+)")
@@ -37,9 +38,7 @@ _LABEL = re.compile(
     r"|^[#*_ \t]*(?:final\s+)?answers?[*_ \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_STATED = re.compile(
-    r"([^\n.;:]{1,80}?)\sis\s(?:the|our|my)\s+(?:final\s+|correct\s+)?answer\b", re.IGNORECASE
-)
+_STATED = re.compile(r"\sis\s(?:the|our|my)\s(?:final\s+|correct\s+)?answer\b", re.IGNORECASE)
 _ADVERB = re.compile(
     r"(?:therefore|thus|hence|simply|approximately|about|around|exactly|just|only|equal\s+to)\s+",
     re.IGNORECASE,
@@ -62,11 +61,10 @@ _REASON = re.compile(
     r"|[,;]\s+(?!and\b|or\b)(?=[a-z]{2,}\b)",
     re.IGNORECASE,
 )
+_BECAUSE = re.compile(r"\s(?:because|since|as)\b", re.IGNORECASE)
 # The answer itself behind a label, which steps do not begin with: mathematics, not an equation
 # unless of a name, with at most three words behind it; or at most three words.
-_DIRECT = re.compile(
-    r"(?:[A-Za-z](?:_\{?\w\}?|\([a-z]\))?\s*=)?[^=]*?"
-)
+_DIRECT = re.compile(r"(?:[A-Za-z](?:_\{?\w\}?|\([a-z]\))?\s*=)?[^=]*")
 _OPENING = re.compile(
     r"(?:let|first|we|to|the|she|he|they|it|step|there|since|if|in|so|now|okay|sure|here|given)\b"
     r"|[A-Za-z]{2,}\W+.*\d",
@@ -206,21 +204,29 @@ def _read_label(text: str, label: re.Match[str]) -> str:
 
 
 def _stated(text: str) -> str | None:
-    found = _STATED.findall(text)
-    return _claim(found[-1]) if found else None
+    """Return what stands in front of the last ``is the answer``."""
+    found = list(_STATED.finditer(text))
+    if not found:
+        return None
+    before = text[max(0, found[-1].start() - 80) : found[-1].start()]
+    return _claim(re.split(r"[\n;:]|\.\s", before)[-1])
 
 
 def _last_said(text: str) -> str | None:
     """Return the number that the last sentence with a number states."""
     for sentence in reversed(_SENTENCE_END.split(text)):
         if last_number(sentence):
-            return last_number(_without_reason(sentence[-_LONGEST_CLAIM:])) or last_number(sentence)
+            return last_number(_BECAUSE.split(sentence[-_LONGEST_CLAIM:])[0]) or last_number(
+                sentence
+            )
     return None
 
 
 def _claim(text: str) -> str:
     """Return what the first sentence of a text states: without its reason, signs of display off."""
-    text = _ADVERB.sub("", _EMPHASIS.sub("", text[:_LONGEST_CLAIM]).strip().lstrip("*_# \n"), count=1)
+    text = _ADVERB.sub(
+        "", _EMPHASIS.sub("", text[:_LONGEST_CLAIM]).strip().lstrip("*_# \n"), count=1
+    )
     if shown := _DISPLAY.match(text):
         return next(part for part in shown.groups() if part is not None)
     return _without_reason(_SENTENCE_END.split(text, maxsplit=1)[0]).strip().rstrip("*_")

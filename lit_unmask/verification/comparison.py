@@ -19,9 +19,19 @@ _CHOICE = re.compile(
 )
 _WORDS = re.compile(r"(?=.*[A-Za-z]{2})(?!.*(?:\s-|-\s))[A-Za-z][A-Za-z'\s,.!-]*")
 _BASED = re.compile(r"([0-9A-Fa-f]+)_\{?(\d+|[a-z]+)\}?")
-_BASES = {"two": "2", "three": "3", "five": "5", "six": "6", "seven": "7", "eight": "8", "ten": "10"}
+_BASES = {
+    "two": "2",
+    "three": "3",
+    "five": "5",
+    "six": "6",
+    "seven": "7",
+    "eight": "8",
+    "ten": "10",
+}
 # The name of what is asked for: x, f(x), m+n, \angle ABC, P(A), area.
-_NAME = re.compile(r"\s*(?=\\?[A-Za-z])(?:[A-Za-z\\'\x22+\s]|_\w|_\{[^{}]*\}|\^\{-1\}|\([^()=]*\))+")
+_NAME = re.compile(
+    r"\s*(?=\\?[A-Za-z])(?:[A-Za-z\\'\x22+\s]|_\w|_\{[^{}]*\}|\^\{-1\}|\([^()=]*\))+"
+)
 _HEADED = re.compile(r"^[A-Za-z][A-Za-z\s]+:\s+")
 _NO_VARIABLES = re.compile(r"\\[a-z]+|[A-Za-z]{2,}|\b[ei]\b")
 
@@ -75,7 +85,9 @@ def _choices(gold: str, expected: str, given: str) -> bool | None:
     if bare is not None:
         return bare[1].casefold() == letter[1].casefold()
     chosen = _CHOICE.fullmatch(text)
-    if chosen is None or re.match(r"[\s,.)]*(?:(?:and|or|,)\s*)?\(?[A-J]\)?(?:\W|$)", chosen["rest"]):
+    if chosen is None or re.match(
+        r"[\s,.)]*(?:(?:and|or|,)\s*)?\(?[A-J]\)?(?:\W|$)", chosen["rest"]
+    ):
         return None
     found = next(group for group in chosen.groups() if group)
     return found.casefold() == letter[1].casefold()
@@ -135,4 +147,6 @@ def _of_a_sentence(text: str):
         return None
     found = last_number(text)
     behind = text.rpartition(found)[2] if found else ""
-    return None if found is None else quantity(spelled(found + (behind if " " in behind[:1] else "")))
+    return (
+        None if found is None else quantity(spelled(found + (behind if " " in behind[:1] else "")))
+    )

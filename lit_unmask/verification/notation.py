@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_UNICODE = {
+_UNICODE: dict[str, str | int | None] = {
     **{"\u03c0": r"\pi ", "\u221e": r"\infty ", "\u03b8": r"\theta ", "\u222a": r"\cup "},
     **{"\u2229": r"\cap ", "\u2208": r"\in ", "\u00b1": r"\pm ", "\u2213": r"\mp "},
     **{"\u00d7": r"\cdot ", "\u00b7": r"\cdot ", "\u22c5": r"\cdot ", "\u2217": r"\cdot "},
@@ -25,7 +25,9 @@ TEXT = re.compile(
     r"\\(?:(text(?:rm|normal|up)?|mathrm|mbox|hbox)|text(?:bf|it|sf)|math(?:bf|it|sf)|operatorname\*?)"
     r"\s*\{([^{}]*)(?:\}|$)"
 )
-_SPACING = re.compile(r"(?<!\\)\\[,;:> ]|\\q?quad(?![a-z])|~|\\(?:hspace|vspace|hskip)\{[^{}]*\}|\s+")
+_SPACING = re.compile(
+    r"(?<!\\)\\[,;:> ]|\\q?quad(?![a-z])|~|\\(?:hspace|vspace|hskip)\{[^{}]*\}|\s+"
+)
 _NOTHING = re.compile(
     r"\\!|\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits)(?![a-z])\.?"
 )
@@ -63,7 +65,9 @@ _SHORT_FRACTION = re.compile(
 )
 _SHORT_ROOT = re.compile(r"\\sqrt(\[[^\]]*\])?\s*(\d|[A-Za-z]|\\pi)")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d])")
-_MIXED = re.compile(r"(?<![\d./^_{\\}])(\d+)(?:\s+(?:and\s+)?|-(?=\d+/\d+\s*[a-z]))(\d+)/(\d+)(?![\d/])")
+_MIXED = re.compile(
+    r"(?<![\d./^_{\\}])(\d+)(?:\s+(?:and\s+)?|-(?=\d+/\d+\s*[a-z]))(\d+)/(\d+)(?![\d/])"
+)
 
 
 def without_delimiters(text: str) -> str:

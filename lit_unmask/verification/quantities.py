@@ -28,7 +28,7 @@ _WORDS = {
     **{word: 10 * value for value, word in enumerate(_TENS, 2)},
 }
 # Units of one kind, by their size: a value in two of them is the same.
-_KINDS = (
+_KINDS: tuple[dict[str, int | str | Fraction], ...] = (
     {"second sec s": 1, "minute min": 60, "hour hr h": 3600, "day": 86400, "week": 604800},
     {"month": 1, "year yr": 12},
     {
@@ -56,7 +56,9 @@ _WORD = r"(?:[A-Za-z]{4,}|[^\W\d_aeiouAEIOU][aeiouy][^\W\d_aeiouxyzAEIOU]|(?:egg
 _POWER = re.compile(r"(?:\s*\^\s*\{?([123])\}?)?")
 _RATE = re.compile(rf"\s*(?:/|per\b)\s*\"?[A-Za-z]+\"?{_POWER.pattern}")
 _PERCENT = re.compile(r"%|(?:percent(?:age points?)?|per cent)\b", re.IGNORECASE)
-_UNIT = re.compile(r'(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:"(?P<quoted>[A-Za-z])"|(?P<sign>[%\u00a2$\u20ac\u00a3])|(?P<word>[A-Za-z]+)\.?)')
+_UNIT = re.compile(
+    r'(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:"(?P<quoted>[A-Za-z])"|(?P<sign>[%\u00a2$\u20ac\u00a3])|(?P<word>[A-Za-z]+)\.?)'
+)
 # What can follow a number of things: `12 of the 30 boxes`, but not `2 cats and 3 dogs`.
 _LINK = re.compile(r"\b(?:of|out|in|for|per|at|from|with|by|on|after|than|every|each|over)\b")
 _NO_WORDS = re.compile(
@@ -141,9 +143,7 @@ def same(gold: Quantity, given: Quantity) -> bool:
 
 def _rounds_to(exact: Fraction, decimal: Quantity) -> bool:
     return (
-        decimal.exact_enough
-        and _endless(exact)
-        and round(exact, decimal.places) == decimal.value
+        decimal.exact_enough and _endless(exact) and round(exact, decimal.places) == decimal.value
     )
 
 
@@ -245,7 +245,11 @@ def _in_digits(text: str) -> str:
                 current *= 100
             else:
                 total, current = total + current * scale, 0
-        elif not (name.strip() in ("", "-") or (name == "and" and seen) or (name in ("a", "an") and place == 0)):
+        elif not (
+            name.strip() in ("", "-")
+            or (name == "and" and seen)
+            or (name in ("a", "an") and place == 0)
+        ):
             break
     if not seen:
         return text
