@@ -38,7 +38,7 @@ def neighbours(answer: str) -> Iterator[tuple[str, str]]:
         (r"\frac{", r"\frac{2", "number"), (r"\sqrt", "", "root"), (r"\pi", "", "factor"),
         (r"\cup", r"\cap", "sign"), (r"\infty", "10", "number"), ("x", "x^2", "power"),
     ):  # fmt: skip
-        if old in answer:
+        if old in answer and not (kind == "bracket" and "text" in answer):
             yield kind, _once(answer, old, new)
     yield from _whole(answer)
 
