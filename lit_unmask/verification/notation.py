@@ -79,7 +79,7 @@ def without_delimiters(text: str) -> str:
 
 
 def spelled(text: str) -> str:
-    r"""Return an answer in one spelling, its words still apart: ``½ \text{ cm}`` as ``\frac{1}{2} cm``.
+    r"""Return an answer in one spelling, its words apart: ``½ \text{ cm}`` is ``\frac{1}{2} cm``.
 
     A single letter that was set as text stays in quotes, so that it can be told from a variable.
     """
@@ -103,7 +103,7 @@ def spelled(text: str) -> str:
 
 
 def compact(text: str) -> str:
-    r"""Return a spelled text without the spaces that say nothing; ``\pi x`` and ``1 2`` keep theirs."""
+    r"""Return a spelled text without spaces that say nothing; ``\pi x`` and ``1 2`` keep theirs."""
     text = re.sub(r"(?<=\d), (?=\d{3}(?!\d))", ";", text)  # a list, not thousands
     text = re.sub(r"(?<=[^\\A-Za-z\d.]) | (?=[^A-Za-z\d.])", "", text)
     text = re.sub(r"(?<=\d) (?=[A-Za-z])|(?<=[A-Za-z]) (?=\d)", "", text)

@@ -52,7 +52,10 @@ _UNITS = {
 }
 _TIGHT = {"cm", "mm", "km", "kg", "mg", "ml", "in", "ft", "hr", "min", "lb", "oz", "mph", "yd"}
 # Letters are a word if they look like one: a product of variables such as `abc` does not.
-_WORD = r"(?:[A-Za-z]{4,}|[^\W\d_aeiouAEIOU][aeiouy][^\W\d_aeiouxyzAEIOU]|(?:egg|inch|day|way|toy|key|guy|pie|box|USD|mph|all|ice|tie|men|ton)s?)"
+_WORD = (
+    r"(?:[A-Za-z]{4,}|[^\W\d_aeiouAEIOU][aeiouy][^\W\d_aeiouxyzAEIOU]"
+    r"|(?:egg|inch|day|way|toy|key|guy|pie|box|USD|mph|all|ice|tie|men|ton)s?)"
+)
 _POWER = re.compile(r"(?:\s*\^\s*\{?([123])\}?)?")
 _RATE = re.compile(rf"\s*(?:/|per\b)\s*\"?[A-Za-z]+\"?{_POWER.pattern}")
 _PERCENT = re.compile(r"%|(?:percent(?:age points?)?|per cent)\b", re.IGNORECASE)
@@ -119,7 +122,7 @@ def quantity(text: str) -> Quantity | None:
 
 
 def without_unit(text: str) -> str:
-    """Return an expression without the words behind it: ``12\\pi square units``."""
+    r"""Return an expression without the words behind it: ``12\pi square units``."""
     match = _TRAILING.search(text)
     return text[: match.start()] if match and not _NO_WORDS.search(match[1]) else text
 
