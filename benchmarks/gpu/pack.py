@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 WHEELS, ENVIRONMENT = ROOT / ".gpu", ROOT / ".venv-gpu"
 NEEDED = (
     *("jsonargparse", "typeshed-client", "docstring-parser"),
-    *("omegaconf", "antlr4-python3-runtime", "math-verify", "latex2sympy2-extended"),
+    *("omegaconf", "antlr4-python3-runtime", "latex2sympy2-extended"),
 )
 BUILD = "setuptools>=77,<82"  # of pyproject.toml, and what torch allows
 EIGHT_BIT = "torchao"

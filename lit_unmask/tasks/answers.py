@@ -9,7 +9,8 @@ ANSWER_REQUEST = (
     "Think it through step by step between <reasoning> and </reasoning>. "
     "Then put {what}, and nothing else, between <answer> and </answer>."
 )
-_OPEN = re.compile(r"<answer>")
+_OPEN = re.compile(r"<answer>", re.IGNORECASE)
+_CLOSE = re.compile(r"</answer>", re.IGNORECASE)
 
 
 def answer_part(completion: str) -> str | None:
@@ -17,7 +18,7 @@ def answer_part(completion: str) -> str | None:
     opened = list(_OPEN.finditer(completion))
     if not opened:
         return None
-    return completion[opened[-1].end() :].split("</answer>")[0].strip()
+    return _CLOSE.split(completion[opened[-1].end() :], maxsplit=1)[0].strip()
 
 
 def worked_answer(steps: str, answer: str) -> str:

@@ -21,9 +21,22 @@ Make {target} out of {numbers}. Use each number exactly once, with + - * / and p
 _LARGEST_TARGET = 999
 # Longer answers are wrong: six numbers with operators and parentheses need far less.
 _LONGEST_ANSWER = 200
-# Multiplication sign, middle dot, division sign and minus sign, as texts write them.
-_SPELLINGS = str.maketrans("\u00d7\u00b7\u00f7\u2212$", "**/- ")
-_TEX = ((r"\\(?:times|cdot)", "*"), (r"\\div", "/"), (r"\\left|\\right", ""))
+# Signs of multiplication, division and subtraction and brackets, as texts write them.
+_SPELLINGS = str.maketrans(
+    "\u00d7\u00b7\u22c5\u2217xX\u00f7\u2215:\u2212\u2013[]{}$`", "******///--()()  "
+)
+_TEX = (
+    (r"\\(?:times|cdot|ast)", "*"), (r"\\div", "/"), (r"\\(?:left|right|[,;! ()\[\]])", ""),
+    (r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"((\1)/(\2))"),
+)  # fmt: skip
+_PLAIN = (
+    # Emphasis; what stands beside a bracket is multiplied; zeros in front of a number.
+    (r"^\s*\*\*|\*\*[\s.]*$", " "), (r"(?<=[\d)])\s*(?=\()|(?<=\))\s*(?=\d)", "*"),
+    (r"(?<!\d)0+(?=\d)", ""),
+)  # fmt: skip
+_LABEL = re.compile(
+    r".*?(?:answer|expression|solution)\s*(?:is|:)[\s:*]*", re.IGNORECASE | re.DOTALL
+)
 _OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -107,8 +120,9 @@ def grade_countdown(completion: str, answer: str) -> float:
     """Return 1.0 if the expression in ``<answer>`` uses each number once and makes the target.
 
     Args:
-        completion: What was written. Without tags its last line counts. A trailing ``= 46``, a
-            box, dollar signs and other spellings of the operators are allowed.
+        completion: What was written. Without tags its last line counts. ``= 46`` on either side,
+            a label, a box, dollar signs, signs in front of a number, products without a sign and
+            other spellings of the operators are allowed.
         answer: Numbers and target, such as ``3 7 25 = 46``.
     """
     given, _, target = answer.partition("=")
@@ -125,11 +139,21 @@ def grade_countdown(completion: str, answer: str) -> float:
 
 
 def _parse(text: str) -> ast.expr:
-    if box := re.fullmatch(r"[\s$]*\\boxed\{(.*)\}[\s$.]*", text, re.DOTALL):
+    if len(text) > 10 * _LONGEST_ANSWER:
+        raise ValueError("not an expression")
+    if label := _LABEL.match(text):
+        text = text[label.end() :]
+    if box := re.fullmatch(r"[\s$\\\[(]*\\boxed\{(.*)\}[\s$.\\\])]*", text, re.DOTALL):
         text = box[1]
     for pattern, sign in _TEX:
         text = re.sub(pattern, sign, text)
-    text = " ".join(text.translate(_SPELLINGS).partition("=")[0].split())
+    text = text.translate(_SPELLINGS)
+    for pattern, sign in _PLAIN:
+        text = re.sub(pattern, sign, text)
+    left, equals, right = text.partition("=")
+    # `46 = ...`, with the number that was asked for in front, or `... = 46`.
+    text = right if equals and re.fullmatch(r"[\s(]*\d+[\s)]*", left) else left
+    text = " ".join(text.split()).rstrip(". ,")
     if len(text) > _LONGEST_ANSWER or not re.fullmatch(r"[\d+\-*/() ]+", text, re.ASCII):
         raise ValueError("not an expression")
     return ast.parse(text, mode="eval").body
@@ -140,6 +164,9 @@ def _value(node: ast.expr, used: list[int]) -> Fraction:
     if isinstance(node, ast.Constant) and isinstance(node.value, int):
         used.append(node.value)
         return Fraction(node.value)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        value = _value(node.operand, used)
+        return -value if isinstance(node.op, ast.USub) else value
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
         return _OPERATIONS[type(node.op)](_value(node.left, used), _value(node.right, used))
     raise ValueError("not an expression")

@@ -3,39 +3,45 @@ r"""Compares answers by their text and as numbers; what that cannot decide is le
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from lit_unmask.verifiers.answers import last_number
+from lit_unmask.verifiers.notation import TEXT, compact, spelled
+from lit_unmask.verifiers.quantities import quantity, same
 
-_SPACING = re.compile(r"\\[,;:! ]|\\q?quad|\\left(?![a-z])|\\right(?![a-z])|~|\s+")
-_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|textit|operatorname)\s*\{([^{}]*)\}")
-_DELIMITERS = ("$$", "$", r"\(", r"\)", r"\[", r"\]")
-_SHORT_FRACTION = re.compile(r"\\frac(?:(\d)(\d)|(\d)\{([^{}]*)\}|\{([^{}]*)\}(\d))")
-_SHORT_ROOT = re.compile(r"\\sqrt(\w)")
-_DEGREES = re.compile(r"\^\{?\\circ\}?|\\degrees?|°")
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+"
-_FRACTION = re.compile(r"\\frac\{(-?\d{1,50})\}\{(-?\d{1,50})\}")
-_NUMBER = re.compile(
-    rf"(?P<sign>[-+]?)(?:(?P<whole>\d{{1,50}})?{_FRACTION.pattern}"
-    rf"|(?P<top>{_DIGITS})(?:/(?P<bottom>\d{{1,50}}))?)"
-)
-# A single letter behind a number is a variable, unless it is set as text.
-_UNIT = re.compile(r"([A-Za-z]{2,})\.?(?:\^\{?[23]\}?)?(?:/[a-z]+)?")
-_TEXT_UNIT = re.compile(r"(?<=[\d}%])\s*\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}(?:\^\{?[23]\}?)?$")
-_NO_UNITS = {
-    *("pi", "tau", "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "mod"),
-    *("inf", "infinity", "hundred", "thousand", "million", "billion", "trillion", "dozen", "half"),
-}
 # Beyond this many characters an answer is no number, and no comparison is worth its time.
 LONGEST = 500
+_LETTER = re.compile(r"\(?([A-Ja-j])\)?")
+_CHOICE = re.compile(
+    r"(?:(?:option|choice|answer)\s+)?"
+    r"(?:[(\[]([A-Ja-j])[)\]]|([A-J])\s?[).:=,](?=[\s\d\\]|$)"
+    r"|([A-J])(?=\s*$|\s+[\d\\(]|\s+(?:-|only\b)))(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_WORDS = re.compile(r"(?=.*[A-Za-z]{2})(?!.*(?:\s-|-\s))[A-Za-z][A-Za-z'\s,.!-]*")
+_BASED = re.compile(r"([0-9A-Fa-f]+)_\{?(\d+|[a-z]+)\}?")
+_BASES = {
+    "two": "2",
+    "three": "3",
+    "five": "5",
+    "six": "6",
+    "seven": "7",
+    "eight": "8",
+    "ten": "10",
+}
+# The name of what is asked for: x, f(x), m+n, \angle ABC, P(A), area.
+_NAME = re.compile(
+    r"\s*(?=\\?[A-Za-z])(?:[A-Za-z\\'\x22+\s]|_\w|_\{[^{}]*\}|\^\{-1\}|\([^()=]*\))+"
+)
+_HEADED = re.compile(r"^[A-Za-z][A-Za-z\s]+:\s+")
+_NO_VARIABLES = re.compile(r"\\[a-z]+|[A-Za-z]{2,}|\b[ei]\b")
 
 
 def compare(gold: str, answer: str) -> bool | None:
     """Return whether an answer equals the reference, or None if that takes algebra.
 
     Texts are equal if they differ in spacing, delimiters and typography alone. Numbers are equal
-    by value: thousands separators, currency, degrees and units do not count. Where one alone has a
-    percent sign, both 20 and 0.2 equal 20 %.
+    by value (:func:`~lit_unmask.verifiers.quantities.same`). Of a choice its letter counts, of a
+    number in a base its digits, and its base if it is given.
 
     Args:
         gold: The reference answer.
@@ -46,86 +52,101 @@ def compare(gold: str, answer: str) -> bool | None:
     """
     if len(answer) > LONGEST:
         return False
-    texts = plain_text(gold), plain_text(answer)
-    if texts[0] == texts[1]:
-        return bool(texts[0])
-    expected, given = (plain_number(text) for text in (gold, answer))
-    if expected is None:
+    expected, given = spelled(gold), spelled(answer)
+    if compact(expected) == compact(given):
+        return bool(given)
+    for decide in (_choices, _words, _based):
+        if (verdict := decide(gold, expected, given)) is not None:
+            return verdict
+    return _numbers(expected, given)
+
+
+def sides(text: str) -> tuple[str, str]:
+    """Return the name in front of a value, empty without one, and the value.
+
+    Of a chain such as ``m+n = 256+37 = 293`` the last part is the value, if what stands before it
+    is a name or numbers alone.
+    """
+    *before, last = re.split(r"(?<![<>!:\\])=|\\approx(?![a-z])", _HEADED.sub("", text))
+    if not before or not last.strip():
+        return "", last if not before else text
+    if _NAME.fullmatch(before[0]):
+        return before[0].strip(), last.strip()
+    variables = any(re.search(r"[A-Za-z]", _NO_VARIABLES.sub("", part)) for part in before)
+    return "", text if variables else last.strip()
+
+
+def _choices(gold: str, expected: str, given: str) -> bool | None:
+    """Return whether a choice is the one of the reference; None if that is no choice."""
+    letter, text = _LETTER.fullmatch(_letters(expected)), _letters(given)
+    if letter is None or not ("(" in expected or '"' in expected or letter[1].isupper()):
         return None
-    if given is None:
-        given = _number_of_a_sentence(answer)
-    if given is None:
+    bare = _LETTER.fullmatch(text)
+    if bare is not None:
+        return bare[1].casefold() == letter[1].casefold()
+    chosen = _CHOICE.fullmatch(text)
+    if chosen is None or re.match(
+        r"[\s,.)]*(?:(?:and|or|,)\s*)?\(?[A-J]\)?(?:\W|$)", chosen["rest"]
+    ):
         return None
-    percent = [text.endswith("%") for text in texts]
-    if percent == [True, False]:
-        return given in (expected, expected / 100)
-    return expected == given or (percent == [False, True] and expected == given / 100)
+    found = next(group for group in chosen.groups() if group)
+    return found.casefold() == letter[1].casefold()
 
 
-def without_delimiters(text: str) -> str:
-    """Return an answer without the signs that begin and end mathematics, and emphasis."""
-    text = text.strip().strip("*").strip()
-    for delimiter in _DELIMITERS:
-        text = text.removeprefix(delimiter).removesuffix(delimiter).strip()
-    return text.rstrip(".,;")
+def _letters(text: str) -> str:
+    """Return a text without the quotes of single letters, and without spaces in brackets."""
+    return re.sub(r"(?<=[(\[])\s+|\s+(?=[)\]])", "", text.replace('"', "")).strip()
 
 
-def plain_text(text: str) -> str:
-    """Return an answer without what typography alone puts into it."""
-    text = without_delimiters(text)
-    text = text.replace("dfrac", "frac").replace("tfrac", "frac").replace("{,}", ",")
-    words = _TEXT.sub(r"\1", text)
-    if re.fullmatch(r"\(?[A-Za-z][A-Za-z\s]*\)?", words):  # a word or a choice, such as (C)
-        return " ".join(words.strip("()").casefold().split())
-    text = _SPACING.sub("", _DEGREES.sub("", words))
-    text = text.replace(r"\$", "").replace(r"\%", "%")
-    text = _SHORT_FRACTION.sub(_long_fraction, text)
-    return _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
-
-
-def plain_number(text: str) -> Fraction | None:
-    """Return the value of an answer that is a number with or without a unit, or None."""
-    text = plain_text(_TEXT_UNIT.sub(_unless_part_of_the_value, without_delimiters(text)))
-    if text.count("=") == 1 and re.fullmatch(r"\\?[A-Za-z]+(?:_\w)?", text.split("=")[0]):
-        text = text.split("=")[1]
-    text = text.lstrip("$€£").rstrip("$€£%")
-    text = re.sub(r"^([-+])[$€£]", r"\1", text)
-    match = _NUMBER.match(text)
-    if match is None:
+def _words(gold: str, expected: str, given: str) -> bool | None:
+    """Return whether words are those of the reference; None if that is not in words."""
+    plain = [re.sub(r"[^\w\s]", "", text).casefold().split() for text in (expected, given)]
+    if not _WORDS.fullmatch(expected) or quantity(expected) is not None:
         return None
-    if match.end() < len(text):
-        unit = _UNIT.fullmatch(text[match.end() :])
-        if unit is None or unit[1].casefold() in _NO_UNITS:
-            return None
-    return _value(match)
+    if plain[0] == plain[1]:
+        return True
+    as_text = TEXT.search(gold) is not None or len(expected) > 3
+    return False if as_text and _WORDS.fullmatch(given) else None
 
 
-def _unless_part_of_the_value(match: re.Match[str]) -> str:
-    return match[0] if match[1].strip().casefold() in _NO_UNITS else ""
-
-
-def _value(match: re.Match[str]) -> Fraction | None:
-    sign = -1 if match["sign"] == "-" else 1
-    try:
-        if match["top"] is None:
-            inner = _FRACTION.search(match[0])
-            assert inner is not None
-            part = Fraction(int(inner[1]), int(inner[2]))
-            return sign * (int(match["whole"] or 0) + part)
-        digits = match["top"].replace(",", "")
-        return sign * Fraction(digits if len(digits) < 100 else "x") / int(match["bottom"] or 1)
-    except (ValueError, ZeroDivisionError):
+def _based(gold: str, expected: str, given: str) -> bool | None:
+    """Return whether numerals of a base are equal; None if neither has one."""
+    numerals = [_BASED.fullmatch(compact(text)) for text in (expected, given)]
+    if numerals[0] is None and numerals[1] is None:
         return None
+    (digits, base), (other, its_base) = (
+        (found[1], _BASES.get(found[2], found[2])) if found else (compact(text), "")
+        for found, text in zip(numerals, (expected, given), strict=True)
+    )
+    if not base and its_base != "10":
+        return False
+    return digits.casefold() == other.casefold() and its_base in ("", base or "10")
 
 
-def _number_of_a_sentence(text: str) -> Fraction | None:
+def _numbers(expected: str, given: str) -> bool | None:
+    """Return whether numbers are equal; None if one is no number."""
+    (name, gold_value), (its_name, value) = sides(expected), sides(given)
+    wanted = quantity(gold_value)
+    if wanted is None:
+        return None
+    if name and its_name and compact(name) != compact(its_name):
+        return None
+    found = quantity(value) or _of_a_sentence(given) or _of_a_choice(given)
+    return None if found is None else same(wanted, found)
+
+
+def _of_a_choice(text: str):
+    """Return the number behind the letter of a choice, such as ``(E) 17``."""
+    chosen = _CHOICE.fullmatch(_letters(text))
+    return chosen and quantity(chosen["rest"].strip())
+
+
+def _of_a_sentence(text: str):
     """Return the number of an answer in words, such as ``She has 3 * 5 = 15 apples``."""
-    if len(re.findall(r"[A-Za-z]{2,}", _TEXT.sub(r"\1", text))) < 2:
+    if "\\text" in text or not re.match(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}\b|[A-Z][a-z]+ \d|I ", text):
         return None
     found = last_number(text)
-    return None if found is None else plain_number(found)
-
-
-def _long_fraction(match: re.Match[str]) -> str:
-    top, bottom = (group for group in match.groups() if group is not None)
-    return rf"\frac{{{top}}}{{{bottom}}}"
+    behind = text.rpartition(found)[2] if found else ""
+    return (
+        None if found is None else quantity(spelled(found + (behind if " " in behind[:1] else "")))
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from lit_unmask.verifiers.answers import find_answer
-from lit_unmask.verifiers.comparison import compare, without_delimiters
+from lit_unmask.verifiers.comparison import compare
 from lit_unmask.verifiers.prover import Effort, prover
 from lit_unmask.verifiers.verdicts import Unfinished
 
@@ -14,11 +14,12 @@ class MathVerifier:
     """Extracts the answer of a completion and compares it with the reference.
 
     Texts and numbers are compared at once
-    (:func:`~lit_unmask.verifiers.comparison.compare`); the rest goes to math-verify, in a
-    process that is killed at the deadline.
+    (:func:`~lit_unmask.verifiers.comparison.compare`); the rest goes to sympy
+    (:func:`~lit_unmask.verifiers.algebra.equal`), in a process that is killed at the deadline.
+    docs/grading.md says what counts as equal.
 
     Args:
-        effort: What a comparison by math-verify may cost.
+        effort: What a comparison with sympy may cost.
     """
 
     def __init__(self, effort: Effort = Effort()) -> None:  # noqa: B008  (frozen)
@@ -36,8 +37,7 @@ class MathVerifier:
             return 0.0
         equal = compare(answer, found)
         if equal is None:
-            expressions = (without_delimiters(text) for text in (answer, found))
-            equal = prover(self.effort).equal(*expressions)
+            equal = prover(self.effort).equal(answer, found)
         return Unfinished() if equal is None else float(equal)
 
 
@@ -54,6 +54,6 @@ def grade_math(completion: str, answer: str) -> float:
         1.0 or 0.0; an :class:`~lit_unmask.verifiers.verdicts.Unfinished` 0 at the deadline.
 
     Raises:
-        ProverError: If the process of math-verify cannot start or dies.
+        ProverError: If the process that compares expressions cannot start or dies.
     """
     return MathVerifier()(completion, answer)

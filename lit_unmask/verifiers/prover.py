@@ -1,4 +1,4 @@
-"""A process that compares expressions with math-verify, and that can be killed."""
+"""A process that compares expressions with sympy, and that can be killed."""
 
 from __future__ import annotations
 
@@ -119,7 +119,8 @@ class Prover:
         status = self._stop()
         self._errors.seek(0)
         said = self._errors.read()[-2000:].decode(errors="replace").strip()
-        return ProverError(f"the process of math-verify {what} (status {status})\n{said}".strip())
+        text = f"the process that compares expressions {what} (status {status})\n{said}"
+        return ProverError(text.strip())
 
     def _stop(self) -> int | None:
         process, self._process = self._process, None

@@ -11,20 +11,14 @@ import sys
 
 
 def compare(gold: str, answer: str) -> bool | None:
-    """Return whether math-verify finds an answer equal to the reference, None if memory ends."""
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+    """Return whether an answer is found equal to the reference, None if memory ends."""
+    from lit_unmask.verifiers.algebra import equal
 
-    kinds = (LatexExtractionConfig(), ExprExtractionConfig())
     try:
-        parsed = [
-            parse(f"${text}$", kinds, parsing_timeout=None, raise_on_error=True)
-            for text in (gold, answer)
-        ]
-        # Its own deadlines are signals; this process has one from outside.
-        return bool(verify(*parsed, timeout_seconds=None, raise_on_error=True))
+        return bool(equal(gold, answer))
     except MemoryError:
         return None
-    except Exception:  # what it cannot read or compare is not equal
+    except Exception:  # what cannot be read or compared is not equal
         return False
 
 
@@ -38,7 +32,7 @@ def main() -> None:
     # Libraries may print; answers have a descriptor that they do not know.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    compare("1", "2")
+    compare("x+1", "1+x")
     logging.disable()
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     answers.write("ready\n")

@@ -57,14 +57,14 @@ def test_each_count_of_numbers_is_drawn_and_steps_stay_whole_and_positive():
         ("<answer>3 * 25 - 7 - 8</answer>", 0.0),
         ("<answer>3 * (25 - 7) - 8 / (7 - 7)</answer>", 0.0),
         ("<answer>2 ** 5 + 8</answer>", 0.0),
-        ("<answer>-(-3 * (25 - 7) + 8)</answer>", 0.0),
+        ("<answer>-(-3 * (25 - 7) + 8)</answer>", 1.0),
         ("<answer>9**9**9**9</answer>", 0.0),
         ("<answer>__import__('os').getcwd()</answer>", 0.0),
         ("<answer>3 * (25 - 7 - 8</answer>", 0.0),
         ("<answer>" + "(" * 5000 + "</answer>", 0.0),
         ("<answer>" + "+".join("3" * 90) + "</answer>", 0.0),
         ("<answer>\u0663 * (25 - 7) - 8</answer>", 0.0),
-        ("<answer>3 (25 - 7) - 8</answer>", 0.0),
+        ("<answer>3 (25 - 7) - 8</answer>", 1.0),
         ("<answer></answer>", 0.0),
         ("\x00\ud800", 0.0),
         ("", 0.0),
@@ -72,6 +72,24 @@ def test_each_count_of_numbers_is_drawn_and_steps_stay_whole_and_positive():
 )
 def test_an_expression_counts_if_it_uses_each_number_once_and_makes_the_target(text, verdict):
     assert grade_countdown(text, "3 7 8 25 = 46") == verdict
+
+
+SPELLINGS = [
+    "(-3 + 10) * 7", "7(10-3)", "(10-3)7", "49 = (10-3)*7", "(10 - 3) x 7 = 49", "-7*(3-10)",
+    r"\boxed{(10-3) \cdot 7}", r"\[7 \times (10 - 3)\]", r"\(7 (10 - 3) = 49\)", "**(10-3)*7**",
+    "[10-3]*7", "{10-3}*7", "7*(10+-3)", "7*(+10-3)", "Answer: (10-3)*7.", "(10-3)*07",
+    "The expression is (10 - 3) * 7 = 49.", "`(10-3)*7`", "7 * (10 - 3) = 7 * 7 = 49",
+]  # fmt: skip
+NO_SOLUTIONS = ["49", "7*7", "10*7-3*7", "10-3*7", "(10-3)**7", "10 3 7", "-(10-3)*7", "7 10 - 3"]
+
+
+@pytest.mark.parametrize("form", ["<answer>{}</answer>", "{}", "<Answer>\n{}\n</Answer>"])
+def test_an_expression_counts_however_it_is_spelled(form):
+    verdicts = {text: grade_countdown(form.format(text), "3 7 10 = 49") for text in SPELLINGS}
+    assert verdicts == dict.fromkeys(SPELLINGS, 1.0)
+    wrong = {text: grade_countdown(form.format(text), "3 7 10 = 49") for text in NO_SOLUTIONS}
+    assert wrong == dict.fromkeys(NO_SOLUTIONS, 0.0)
+    assert grade_countdown(form.format(r"\frac{7}{2} * 4"), "2 4 7 = 14") == 1.0
 
 
 def test_a_quotient_need_not_be_whole_on_the_way():

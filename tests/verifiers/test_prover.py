@@ -136,10 +136,10 @@ def test_the_process_ends_with_its_owner(ending):
 
 def test_the_process_loads_neither_torch_nor_lightning():
     code = "import sys; import lit_unmask.verifiers, lit_unmask.verifiers.prover_process as p\n"
-    code += "p.compare('1', '2'); print(*sys.modules)"
+    code += "p.compare('x+1', '1+x'); print(*sys.modules)"
     run = [sys.executable, "-c", code]
     loaded = set(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split())
-    assert "math_verify" in loaded and not loaded & {"torch", "lightning", "transformers", "numpy"}
+    assert "sympy" in loaded and not loaded & {"torch", "lightning", "transformers", "numpy"}
 
 
 def test_most_answers_need_no_process(monkeypatch):

@@ -1,0 +1,146 @@
+"""Where the answer stands: each case is of a kind that graders were seen to get wrong."""
+
+import pytest
+
+from lit_unmask.verifiers import grade_math
+
+# Completions by reference.
+RIGHT = {
+    "12": [
+        "The answer is 12 (3 boxes of 4).", "The answer is 12 since 3 times 4 is 12, and 5 is odd",
+        "The answer is 12, which is 3 times 4.", "So the answer is 12 boxes of 4.",
+        "The final answer is: **12** because 3*4", "#### 12 boxes of 4", "#### **12**",
+        "#### $12$", "#### 12.", "####12", "<answer>12 because there are 3 boxes of 4</answer>",
+        "<answer>The answer is 12 because 3 boxes of 4</answer>",
+        "<answer>She has 3*4 = 12 eggs</answer>", "The answer is 3 * 4 = 12.",
+        "There are 12 eggs because there are 3 boxes of 4.", "Therefore there are 12 eggs in all.",
+        "Answer: 12 (since 3 boxes hold 4 each)", "Answer: 12 - three boxes of 4",
+        "12 is the answer because 3 times 4.", "The answer is twelve.",
+        "The answer to the question is 12.", r"The answer is $12$ because $3 \cdot 4 = 12$.",
+        r"The answer is \(12\), as 3 boxes of 4.",
+        "#### Step 1: Count\n5+7=12\n#### Step 2: Finish\nSo 12.",
+        "#### 1. Count\n5+7=12\n\n#### 12", "#### Solution\n5+7=12\n\nAnswer: 12",
+        "#### Final Answer: 12", "#### Final Answer\n12", "#### 2. Add 5 and 7\nwe get 12",
+        "##### Step 3\n12", "Answer: First, 3 boxes. Then 4 eggs each. Total 12.",
+        "Answer: 3 boxes hold 4 eggs each. So 12 eggs.",
+        "Answer: Let's think.\n3 * 4 = 12\nShe has 12 eggs.", "Answer: 5 + 1 = 6. 6 * 2 = 12.",
+        "Answer: She has 12 eggs.", "Answer: 12 eggs. There are 3 boxes.",
+        "Answer: There are 3 boxes with 4 eggs, so the answer is 12.",
+        "The answer is 12 eggs and there are 3 boxes.",
+        "The answer is 12, so there are 3 left over.", "The answer is 12; there are 3 boxes of 4.",
+        "The answer is 12: 3 boxes of 4.", "The answer is 12. 3 boxes of 4.",
+        "Thus the answer is 12, because 4 + 8 = 12 and 5 is odd.",
+        "The answer is that she has 12 eggs, since 3 x 4 = 12.",
+        "The answer is 12 given that there are 3 boxes of 4", "The answer is 12 after 3 days.",
+        "The answer is 12 for 3 boxes.", "The answer is 12 if there are 3 boxes.",
+        "The answer is 12 — that is 3 boxes of 4", "The answer is 12 [3 boxes of 4]",
+        "The answer is 12 = 3*4.", "The answer is 12 due to the 3 boxes.",
+        "The answer is 12 from 3 boxes with 4 eggs", "The answer is 12, not 4.",
+        "The answer is 12 and not 4.", "The answer is 12 rather than 4.",
+        "The answer is 12 but 3 are broken.", "Answer: 12 eggs in 3 boxes",
+        "My answer is 12 as 3*4.", "The answer would be 12.", "the answer will be 12",
+        "The answer is therefore 12.", "The answer is thus 12 because 3*4",
+        "The answer is simply 12.", "The answer is approximately 12.", "The answer is about 12.",
+        "The answer is exactly 12 eggs.", "The answer is equal to 12.", "The answer equals 12.",
+        "The final answer, 12, is right.", "The answer = 12", "Answer = 12 (3 boxes)",
+        "The answer is: She has 12 eggs.", r"The answer is $\boxed{12}$ because 3 of 4",
+        "#### 12\n\nThat is 3 boxes of 4.", "#### 12 eggs because 3*4=12", "#### 12 = 3*4",
+        "#### 3*4 = 12", "#### The answer is 12", "#### x = 12", "12 \n#### Answer: **12** eggs",
+        "Answer: To find the total, we multiply 3 by 4.\n\n3 * 4 = 12\n\nTherefore, 12 eggs.",
+        "Answer: Step 1: 3 boxes. Step 2: 4 eggs. Step 3: 12.",
+        "A: She has 3 boxes. 12 eggs in all.", "Answer: 3 boxes * 4 eggs = 12 eggs",
+        "Answer: John has 3 boxes. So he has 12 eggs",
+        "The answer is found by multiplying 3 and 4. 3*4 = 12.",
+    ],
+    "1234": ["#### 1,234 dollars"],
+    "-3": ["#### -3"],
+    "72": ["The total is 72 clips, altogether."],
+    "7": [
+        "**Answer:**\n\n7", "**Answer**:\n7", "Answer:\n\\[\n7\n\\]", "The answer is:\n\n$$7$$",
+        "### Answer\n\n7", "**Final Answer**\n\n7", "Final Answer:\n\n**7**", "Answer:\n- 7",
+        "The final answer is:\n\n7 apples", "## Final answer:\n$7$", "__Answer:__ 7", "Answer : 7",
+        "ANSWER: 7", "Answer:\n\\begin{align*}\n7\n\\end{align*}", "The answer is\n7",
+        "**The answer is:**\n\n7", "Answer:\n\n7\n\nExplanation: 3 + 4", "Answer:\n\n\\(7\\)",
+        "**Answer: 7**", "**Answer**: 7", "*Answer:* 7", "Answer:\n```\n7\n```",
+        "Answer:\n\n$\\displaystyle 7$", "Answer:\n\nx = 7", "<answer>\nAnswer:\n7\n</answer>",
+        "<answer>**7**</answer>", "<answer>$7$</answer>", "<answer>x = 7</answer>",
+        "<answer>3 + 4 = 7</answer>", "Answer:\r\n\r\n7", "Final answer\n\n7", "Answer ->  7",
+    ],
+    r"\frac12": ["The answer is\n$$\n\\frac{1}{2}\n$$\nwhich is small 3."],
+    "x^2": ["Answer:\n\n$x^2$"],
+    "2.5": ["The answer is 2 1/2.", "The answer is 2 and 1/2."],
+    "2500000": ["The answer is 2.5 million."],
+    "200": ["The answer is two hundred dollars."],
+    "5000": ["The answer is 5 thousand people"],
+    "36": ["She has 3 dozen eggs.", "It costs $36."],
+    "2000000": [
+        "So she earns 2 million dollars.", "#### 2 million", "<answer>2 million dollars</answer>",
+        "The answer is $2 million.", r"The answer is \$2 million.",
+    ],
+    "21": ["The answer is twenty-one."],
+    r"\text{(E)}": [
+        "The answer is (E) because (D) is too small.", "The answer is E.",
+        "The correct option is E.", "Answer: (E) 17 km", "The answer is option (E).",
+        "<answer>E</answer>", "<answer>(E) 17</answer>", "Answer: E) 17", "Answer: **E**",
+    ],
+    "1331,1728": [
+        r"\boxed{1331} and \boxed{1728}", r"$x=\boxed{1331}$ or $x=\boxed{1728}$",
+        "The answers are 1331 and 1728.", r"The solutions are $\boxed{1331}$, $\boxed{1728}$.",
+        r"The solutions are $\boxed{1331}\text{ and }\boxed{1728}$.",
+        r"$\boxed{1331} \quad \text{and} \quad \boxed{1728}$",
+        r"\[\boxed{1331} \text{ or } \boxed{1728}\]", "The answers are 1331, 1728",
+    ],
+    "3,5,7": [r"\boxed{3}, \boxed{5}, and \boxed{7}.", "The answers are 3, 5, and 7."],
+    "9, 10": ["The answers are 9, 10.", "The answer is 9 or 10.", "The answers are $9$ and $10$."],
+    "4": [r"\boxed{4} and again \boxed{4}"],
+    r"\text{even}": ["The answer is even."],
+    r"\text{Navin}": ["The answer is Navin because he ran 3 miles."],
+    r"\text{east}": ["The answer is **east**."],
+    r"\frac{3}{4}": [
+        "The answer is 3/4.", r"The answer is \frac{3}{4}.",
+        r"so the probability is $\frac{3}{4}$.",
+    ],
+    r"12\pi": ["so the area is 12π."],
+    "3": ["<answer>3</answer>", "So x = 3."],
+    "70": [r"\boxed{70\text{ minutes"],
+    r"\frac{1}{2}": ["**Answer:**\n\\[\n\\frac{1}{2}\n\\]\n"],
+    "1200": ["Answer: $1200"],
+    "2,3": [
+        "The two answers are x = 2 and x = 3.", "Answer: 2 and 3", "Answers: 2, 3", "#### 2, 3",
+        "#### 2 and 3", "<answer>2 and 3</answer>", "<answer>2, 3</answer>",
+        r"\boxed{2}\text{ and }\boxed{3}", r"\boxed{2} as well as \boxed{3}",
+    ],
+    "(1,2),(3,4)": [r"$\boxed{(1,2)}$ and $\boxed{(3,4)}$"],
+    "1500": ["The answer is one thousand five hundred."],
+    "1500000": ["The answer is 1.5 million people."],
+    "0.5": ["The answer is one half."],
+    "100": ["The answer is a hundred."],
+    r"\text{yes}": ["The answer is: Yes."],
+    r"\text{no}": ["<answer>No.</answer>"],
+    r"\text{Monday}": ["The answer is Monday!"],
+}  # fmt: skip
+WRONG = {
+    "4": ["The answer is 12 (3 boxes of 4).", "There are 12 eggs because there are 3 boxes of 4."],
+    "12": [
+        "The answer is 3 of 12", "12 or 13", "#### Step 12: nothing\nanswer 5",
+        "The answers are 12 and 13.", "<answer>12 or 13</answer>", "#### 12 or 13",
+        "The answer is 12 or 13.", r"\boxed{13} and \boxed{12}",
+    ],
+    "3": [
+        "3 dozen", "Answer: She has 3 boxes. Each holds 4 eggs. So she has 12 eggs in all.",
+        "The answer is 12 = 3*4.", "Answer: There are 3 boxes. 4 eggs each. So 12.",
+    ],
+    "1331": [r"\boxed{1331} and \boxed{1728}"],
+    r"\text{(E)}": ["The answer is (D) because (E) is too small."],
+    "2": ["The answer is 2 million.", "#### Step 2: 5 + 7 = 12"],
+    "5": ["#### Step 5\nSo the answer is 12."],
+    "1": ["#### 1. Count\nSo 12"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("cases", "verdict"), [(RIGHT, 1.0), (WRONG, 0.0)])
+def test_the_answer_of_a_text_is_what_it_states(cases, verdict):
+    given = {
+        (gold, text): grade_math(text, gold) for gold, texts in cases.items() for text in texts
+    }
+    assert {case: value for case, value in given.items() if value != verdict} == {}
