@@ -22,6 +22,7 @@ from study.evaluating import evaluate
 from study.page import study_section
 
 from lit_unmask.cli import main as lit_unmask
+from lit_unmask.preflight.extends import read_config
 from lit_unmask.report.cli import main as lit_unmask_report
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +62,7 @@ def trained(family: str) -> dict[str, Path]:
 
 def configuration(name: str, policy: Path, small: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a configuration that tests a saved policy, and the arguments of its last callback."""
-    config = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
+    config = read_config(ROOT / "configs" / f"{name}.yaml")
     config["trainer"]["logger"] = False
     # The policy's own test loop would repeat what goes to the store.
     config["trainer"]["limit_test_batches"] = 1

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_unmask.callbacks import WarmStart
 
 from lit_unmask.cli import main as lit_unmask
 from lit_unmask.evaluation.grading import Grader
 from lit_unmask.files import replace_file
+from lit_unmask.preflight.extends import read_config
 from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Problem
 
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def callbacks(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the configuration's warm start, if it has one, and the profile."""
     name = f"{WarmStart.__module__.rpartition('.')[0]}.{WarmStart.__name__}"
-    configured = yaml.safe_load(Path(options.config).read_text())["trainer"]["callbacks"]
+    configured = read_config(options.config)["trainer"]["callbacks"]
     warm = [callback for callback in configured if callback["class_path"] == name]
     file = str(options.out / "training_round.json")
     return [*warm, {"class_path": f"{__name__}.Profile", "init_args": {"file": file}}]

@@ -23,6 +23,7 @@ from torch.utils.tensorboard.summary import hparams
 from lit_unmask.callbacks import Trajectories
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.preflight.checks import check, check_problems, check_word
+from lit_unmask.preflight.extends import with_bases
 from lit_unmask.preflight.rehearsal import Rehearsal
 from lit_unmask.tasks.datamodule import TaskDataModule, attached_data, is_fast_dev_run
 from lit_unmask.training.checkpoints import check_checkpoint
@@ -137,6 +138,11 @@ class UnmaskCLI(LightningCLI):
             # A parser that nobody uses takes as long to build as the one that is used.
             return self.init_parser(**kwargs)
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.add_argument(
+            "--extends",
+            type=str | list[str] | None,
+            help="In a configuration: those that it changes, relative to itself.",
+        )
         if subcommand == "predict":
             parser.add_argument(
                 "--trajectories",
@@ -280,6 +286,7 @@ _EXPECTED_WARNINGS = (
     r".*isinstance\(treespec, LeafSpec\)",
     r"You have overridden `on_after_batch_transfer`",
     r".*does not have many workers",
+    r"LightningCLI's args parameter is intended",
 )
 
 
@@ -297,7 +304,7 @@ def main(arguments: list[str] | None = None) -> None:
         first = given[0] if given else None
         _warn_of_early_flags(given)
         kind = PlanCLI if first == "plan" else UnmaskCLI
-        kind(arguments, first)
+        kind(with_bases(given), first)
     except ConfigurationError as error:
         print(f"error: {_sentence(str(error))}", file=sys.stderr)
         sys.exit(1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from lit_unmask.cli import main
+from lit_unmask.preflight.extends import read_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # Those of large denoisers, and those that go together, have tests of their own.
@@ -18,7 +20,7 @@ PRETRAIN = sorted((CONFIGS / "pretrain").glob("*.yaml"))
 
 
 def task_name(config: Path) -> str:
-    return next(iter(yaml.safe_load(config.read_text())["data"]["init_args"]["val"]))
+    return next(iter(read_config(config)["data"]["init_args"]["val"]))
 
 
 @pytest.mark.parametrize("config", RUNS, ids=lambda path: path.stem)
@@ -61,3 +63,33 @@ def test_demonstrations_are_recorded_and_imitated(tmp_path, monkeypatch) -> None
     main(["fit", f"--config={imitate}", *small, *sizes])
     assert "predict --config configs/demonstrations.yaml" in record.read_text()
     assert "fit --config configs/imitation.yaml" in imitate.read_text()
+
+
+def test_a_configuration_holds_what_it_changes_of_those_it_extends(tmp_path, capsys) -> None:
+    (tmp_path / "base").mkdir()
+    base, middle, top = (tmp_path / name for name in ("base/a.yaml", "b.yaml", "c.yaml"))
+    base.write_text("seed_everything: 3\ntrainer: {max_steps: 7, val_check_interval: 9}\n")
+    middle.write_text("extends: base/a.yaml\ntrainer: {max_steps: 8}\n")
+    top.write_text("extends: [b.yaml]\ntrainer: {devices: 1}\n")
+    asked = ["--config", str(CONFIGS / "demo.yaml"), f"--config={top}", "--seed_everything=5"]
+    with pytest.raises(SystemExit):
+        main(["fit", *asked, "--print_config"])
+    said = yaml.safe_load(capsys.readouterr().out)
+    assert said["trainer"]["max_steps"] == 8 and said["trainer"]["val_check_interval"] == 9
+    assert said["seed_everything"] == 5 and said["extends"] is None
+    whole = read_config(top)
+    assert whole == {
+        "seed_everything": 3, "trainer": {"max_steps": 8, "val_check_interval": 9, "devices": 1},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("extends: nothing.yaml", "extends .*nothing.yaml, which is no file"),
+     ("extends: self.yaml", "extends itself")],
+)  # fmt: skip
+def test_a_base_that_cannot_be_is_refused(content, message, tmp_path, capsys) -> None:
+    (tmp_path / "self.yaml").write_text(content)
+    with pytest.raises(SystemExit) as end:
+        main(["fit", f"--config={tmp_path / 'self.yaml'}"])
+    assert end.value.code == 1 and re.search(message, capsys.readouterr().err)

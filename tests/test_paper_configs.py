@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lit_unmask.cli import main
 from lit_unmask.denoisers import DenoiserShape, Dream, LLaDA, StockDenoiser
+from lit_unmask.preflight.extends import read_config
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -109,9 +110,10 @@ def swap(config: Path, folder: Path, denoisers: dict[str, Path]) -> list[str]:
 
 def short(config: Path) -> list[str]:
     """Return arguments for responses of 32 tokens, in one block where the run has one block."""
-    stated = yaml.safe_load(config.read_text())["model"]["decoding"]
+    model = read_config(config)["model"]
+    stated = model["decoding"]
     block = 32 if stated["block_length"] == stated["gen_length"] else 8
-    kinds = ["decoding"] + (["eval_decoding"] if "eval_decoding" in config.read_text() else [])
+    kinds = ["decoding"] + (["eval_decoding"] if "eval_decoding" in model else [])
     return [
         f"--model.{kind}.{name}={value}"
         for kind in kinds
@@ -156,7 +158,7 @@ def test_the_transfer_goes_through_a_fast_dev_run(
     cells["programs"] = {"tuning": code["tuning"]["mbpp"], "test": code["test"]["humaneval"]}
     stated = next(
         callback["init_args"]["cells"]
-        for callback in yaml.safe_load(config.read_text())["trainer"]["callbacks"]
+        for callback in read_config(config)["trainer"]["callbacks"]
         if "cells" in callback.get("init_args", {})
     )
     assert stated.keys() == cells.keys()

@@ -15,6 +15,7 @@ from training_round import now
 from gpu.check import Check, Job
 from gpu.world import ROOT
 from lit_unmask.cli import main
+from lit_unmask.preflight.extends import read_config
 from lit_unmask.pretrain.cli import main as pretrain
 
 WARM_UP, STEPS = 50, 250
@@ -118,7 +119,7 @@ def pretraining(check: Check, name: str) -> None:
 
 def demo(check: Check) -> None:
     """Run the demo's configuration and note where it ends."""
-    config = yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
+    config = read_config(ROOT / "configs" / "demo.yaml")
     _trainer(check, config)
     if check.job.tiny:
         _shorten(config)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lit_unmask.callbacks import Frontier, FrontierOptions
@@ -20,6 +19,7 @@ from lit_unmask.evaluation.evaluate import evaluate
 from lit_unmask.evaluation.grid import HeuristicGrid
 from lit_unmask.evaluation.store import FILE, Outcome, Run, Store
 from lit_unmask.policies import LowConfidence, Random
+from lit_unmask.preflight.extends import read_config
 from lit_unmask.report.comparability import check_comparable
 from lit_unmask.sharing import save_policy
 from lit_unmask.types import Observation
@@ -250,7 +250,7 @@ def test_something_else_in_the_folder_is_left_alone(tiny_llada: LLaDA, tmp_path:
 
 def test_the_config_takes_checkpoints_of_tiny_math() -> None:
     mine, trained = (
-        yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())["model"]
+        read_config(ROOT / "configs" / f"{name}.yaml")["model"]
         for name in ("frontier", "tiny_math")
     )
     assert all(mine[part] == trained[part] for part in ("policy", "denoiser", "decoding"))

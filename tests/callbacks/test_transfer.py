@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from lit_unmask.callbacks import Cell, TransferOptions, TransferTest
 from lit_unmask.callbacks.transfer_cell import TransferRow
@@ -21,6 +20,7 @@ from lit_unmask.evaluation.grid import HeuristicGrid
 from lit_unmask.evaluation.points import Point
 from lit_unmask.evaluation.store import Store
 from lit_unmask.policies import LowConfidence, Random
+from lit_unmask.preflight.extends import read_config
 from lit_unmask.report.heatmap import CellRuns, read_cells, transfer_figure
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks import ShoppingSums
@@ -250,7 +250,7 @@ def test_the_heat_map_has_every_number_in_its_cell() -> None:
 
 def test_the_config_takes_checkpoints_of_tiny_math() -> None:
     mine, trained = (
-        yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())["model"]
+        read_config(ROOT / "configs" / f"{name}.yaml")["model"]
         for name in ("transfer", "tiny_math")
     )
     assert all(mine[part] == trained[part] for part in ("policy", "denoiser", "decoding"))
