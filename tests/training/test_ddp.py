@@ -15,7 +15,7 @@ from toys import config
 
 from lit_unmask.cli import main
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 THRESHOLD = "lit_unmask.policies.ConfidenceThreshold"
 LONGEST_RUN = 240  # seconds
 
