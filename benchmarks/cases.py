@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from lit_unmask.denoisers import Denoiser, DenoiserShape, LLaDA
 from lit_unmask.denoisers.running.memory import RowLimit
-from lit_unmask.evaluation.evaluate import encode_groups, rollout_numbers
+from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
 from lit_unmask.policies import ConfidenceThreshold, ConfidenceTransformer, LearnedPolicy, Policy
 from lit_unmask.rollout import Decoding, Noise, Scheduling
 from lit_unmask.tasks import ShoppingSums

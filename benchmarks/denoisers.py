@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.progress import track
 
 from lit_unmask.denoisers import Denoiser, Dream, LLaDA
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.grid import Candidate, HeuristicGrid, candidates
 from lit_unmask.evaluation.points import Point
 from lit_unmask.policies import (

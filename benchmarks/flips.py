@@ -25,7 +25,7 @@ from rich.progress import track
 
 from lit_unmask import load_policy
 from lit_unmask.denoisers import Denoiser, LLaDA
-from lit_unmask.evaluation.evaluate import decode_problems
+from lit_unmask.evaluation.decode import decode_problems
 from lit_unmask.evaluation.points import proportion_interval
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence, Policy
 from lit_unmask.rollout import Decoding, Rollout, Scheduling

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_unmask.callbacks.figures import path_figure, tensorboard
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import Evaluation
+from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.evaluation.metrics import RolloutMetrics
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding

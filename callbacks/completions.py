@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lit_unmask.callbacks.figures import tensorboard
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import Evaluation
+from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.files import check_folder
 from lit_unmask.tasks.datamodule import attached_data
 from lit_unmask.types import Problem

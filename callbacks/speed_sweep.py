@@ -10,7 +10,7 @@ from lit_unmask.callbacks.figures import tensorboard
 from matplotlib.figure import Figure
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import Evaluation
+from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.evaluation.metrics import RolloutMetrics
 from lit_unmask.policies import Paced
 from lit_unmask.tasks.datamodule import attached_data

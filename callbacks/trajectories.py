@@ -13,7 +13,7 @@ from lit_unmask.callbacks.figures import tensorboard
 from rich import get_console
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import Evaluation
+from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.files import check_folder
 from lit_unmask.inspection.trajectories import (
     NamedPolicy,

@@ -8,7 +8,7 @@ from importlib.resources import files
 import pytest
 
 from lit_unmask.denoisers import Denoiser, Dream, LLaDA
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.policies import LowConfidence, Random
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks import ShoppingSums

@@ -1,4 +1,4 @@
-"""What the README tells a user to type works."""
+"""What the README and the guide tell a user to type works."""
 
 import re
 import runpy
@@ -15,16 +15,19 @@ from lit_unmask.policies import Policy
 from lit_unmask.rollout import Decoding
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("guide", "engine"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
-COMMANDS = [
-    line.partition("#")[0].strip() for block in blocks("bash") for line in block.splitlines()
-]
+COMMANDS = list(
+    dict.fromkeys(
+        line.partition("#")[0].strip() for block in blocks("bash") for line in block.splitlines()
+    )
+)
 INLINE = re.findall(r"`((?:make|python) [^`]+)`", TEXT)
 RUNS = [command for command in COMMANDS if command.startswith("lit-unmask ")]
 SCRIPTS = [command for command in INLINE if command.startswith("python ")]
@@ -84,7 +87,15 @@ def test_the_heuristic_of_the_readme_decodes():
 
 def test_the_files_that_are_named_exist():
     named = re.findall(r"`((?:configs|docs|benchmarks)/[^`*\s]+)`", TEXT)
-    named += re.findall(r"\]\(((?!https?:)[^)]+)\)", TEXT)
     # The benchmark writes its results when it is run.
     missing = [n for n in named if not (ROOT / n).exists() and "results/" not in n]
     assert named and not missing
+
+
+LINKED = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.stem)
+def test_a_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), target

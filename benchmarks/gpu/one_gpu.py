@@ -20,8 +20,8 @@ from gpu.denoiser import row_forward
 from gpu.training import fit
 from gpu.world import ROOT, checkpoint, math_problem, question
 from lit_unmask.denoisers import Denoiser, LLaDA, Placement
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.drift import drift
-from lit_unmask.evaluation.evaluate import evaluate
 from lit_unmask.policies import LowConfidence
 from lit_unmask.rollout import Approximate, Decoding
 

@@ -52,7 +52,8 @@ class ChatText:
             The prompts on the denoiser's device; **P** is the longest of them.
 
         Raises:
-            ValueError: If there is no chat template, or a prompt is too long.
+            ValueError: If there is no chat template, a prompt is too long, or a chat holds a token
+                that only the template may write.
         """
         if self.tokenizer.chat_template is None:
             raise ValueError(
@@ -71,6 +72,14 @@ class ChatText:
 
     def _encode_one(self, problem: Problem, limit: int) -> list[int]:
         chat: Any = list(problem.messages)
+        kept = self.tokenizer.convert_ids_to_tokens([self.mask_id, self.pad_id, *self.end_ids])
+        for special in dict.fromkeys([*kept, *self.tokenizer.all_special_tokens]):
+            if special and any(special in message["content"] for message in chat):
+                raise ValueError(
+                    f"problem {problem.uid!r}: its chat holds {special!r}, which the tokenizer "
+                    "would read as that token and not as text; spell it otherwise, or leave the "
+                    "problem out"
+                )
         text = self.tokenizer.apply_chat_template(
             chat, tokenize=False, add_generation_prompt=True, **self.template_arguments
         )

@@ -6,13 +6,25 @@ The names load on first use: reports read stores without torch.
 from lit_unmask import lazily
 
 _HOMES = {
-    "Evaluation": "evaluate",
+    "Evaluation": "decode",
     "InProcess": "grading",
     "WorkerPool": "grading",
-    "drift": "drift",
-    "evaluate": "evaluate",
+    "content_tokens": "decode",
+    "decode_problems": "decode",
+    "encode_groups": "decode",
+    "evaluate": "decode",
+    "rollout_numbers": "decode",
 }
 
-__all__ = ["Evaluation", "InProcess", "WorkerPool", "drift", "evaluate"]
+__all__ = [
+    "Evaluation",
+    "InProcess",
+    "WorkerPool",
+    "content_tokens",
+    "decode_problems",
+    "encode_groups",
+    "evaluate",
+    "rollout_numbers",
+]
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lit_unmask.denoisers.network import Denoiser
 from lit_unmask.denoisers.running.cache import Kept
-from lit_unmask.evaluation.evaluate import Evaluation, evaluate
+from lit_unmask.evaluation.decode import Evaluation, evaluate
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Approximate, Decoding
 from lit_unmask.types import Problem, Reading

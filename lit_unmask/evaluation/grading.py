@@ -147,7 +147,7 @@ class WorkerPool(Grader):
     ```yaml
     model:
       grader:
-        class_path: lit_unmask.evaluation.evaluate.grading.WorkerPool
+        class_path: lit_unmask.evaluation.decode.grading.WorkerPool
         init_args: {processes: 4}
     ```
 

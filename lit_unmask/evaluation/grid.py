@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lit_unmask.evaluation.evaluate import Evaluation
+from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.evaluation.points import Contender, Point, cheapest_within_interval
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding

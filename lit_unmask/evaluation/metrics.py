@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from lit_unmask.evaluation.evaluate import Evaluation
+from lit_unmask.evaluation.decode import Evaluation
 
 
 class RolloutMetrics(nn.Module):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from scipy.stats import binomtest
 
-from lit_unmask.evaluation.evaluate import Evaluation
+from lit_unmask.evaluation.decode import Evaluation
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 
 from lit_unmask.denoisers.network import Denoiser
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
 from lit_unmask.evaluation.fingerprints import plain_settings
 from lit_unmask.evaluation.grading import Grader, InProcess

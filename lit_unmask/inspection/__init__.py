@@ -1,1 +1,25 @@
 """What a policy saw and did: traces, figures' numbers, trajectories of single problems."""
+
+from lit_unmask import lazily
+
+_HOMES = {
+    "Band": "inspection",
+    "Findings": "inspection",
+    "confidence_response": "inspection",
+    "pace": "inspection",
+    "probability_map": "inspection",
+    "share_done": "inspection",
+    "summary": "inspection",
+}
+
+__all__ = [
+    "Band",
+    "Findings",
+    "confidence_response",
+    "pace",
+    "probability_map",
+    "share_done",
+    "summary",
+]
+
+__getattr__ = lazily(__name__, _HOMES)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lit_unmask.denoisers.network import Denoiser
-from lit_unmask.evaluation.evaluate import rollout_numbers
+from lit_unmask.evaluation.decode import rollout_numbers
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Noise, Rollout, rollout
 from lit_unmask.types import Problem

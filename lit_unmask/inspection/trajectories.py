@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_unmask.denoisers.network import Denoiser
-from lit_unmask.evaluation.evaluate import content_tokens, rollout_numbers
+from lit_unmask.evaluation.decode import content_tokens, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, InProcess, Verdicts
 from lit_unmask.files import replace_file
 from lit_unmask.inspection.trace import Trace

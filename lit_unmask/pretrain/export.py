@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.points import proportion_interval
 from lit_unmask.policies import LowConfidence
 from lit_unmask.pretrain.module import LitPretrain

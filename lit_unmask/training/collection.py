@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_unmask.denoisers.network import Denoiser
-from lit_unmask.evaluation.evaluate import encode_groups, rollout_numbers
+from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, Verdicts
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Listener, Noise, Rollout, rollout

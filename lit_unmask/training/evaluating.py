@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from lit_unmask.denoisers.network import Denoiser
-from lit_unmask.evaluation.evaluate import Evaluation, evaluate
+from lit_unmask.evaluation.decode import Evaluation, evaluate
 from lit_unmask.evaluation.grading import Grader
 from lit_unmask.evaluation.metrics import RolloutMetrics
 from lit_unmask.policies.base import Policy

@@ -10,7 +10,7 @@ from toys import DECODING, make_data, make_module, make_trainer, small_policy
 
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.policies import LowConfidence
 from lit_unmask.policies.actions import Deterministic
 from lit_unmask.types import Observation

@@ -14,7 +14,7 @@ from toys import Coins, config, make_data, make_module, make_trainer
 
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.policies import LowConfidence
 from lit_unmask.rollout import Decoding
 from lit_unmask.training.demonstrations import DemonstrationStore

@@ -19,7 +19,7 @@ from toys import DECODING, Coins, make_data, make_module, make_trainer, small_po
 
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.inspection.inspection import Findings
 from lit_unmask.inspection.trace import record
 from lit_unmask.policies import LowConfidence

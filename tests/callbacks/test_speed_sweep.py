@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toy_trade import Riddles, fit, trade_module
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.policies import ConfidenceThreshold, Paced
 from lit_unmask.training.conditioning import Budget
 from lit_unmask.training.rewards import NearTarget

@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from lit_unmask.callbacks import Teaching, WarmStart
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.policies import ConfidenceTransformer, EntropyBound, LearnedPolicy
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks import ShoppingSums

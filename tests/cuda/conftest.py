@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lit_unmask.denoisers import Denoiser, Dream, LLaDA
-from lit_unmask.evaluation.evaluate import encode_groups, rollout_numbers
+from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
 from lit_unmask.policies import Policy
 from lit_unmask.rollout import Decoding, Noise, Rollout, rollout
 from lit_unmask.tasks import ShoppingSums

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lit_unmask.denoisers import Compile, Denoiser, LLaDA
 from lit_unmask.denoisers.running.memory import RowLimit
-from lit_unmask.evaluation.evaluate import encode_groups
+from lit_unmask.evaluation.decode import encode_groups
 from lit_unmask.policies import ConfidenceThreshold
 from lit_unmask.rollout import Decoding, Scheduling
 from lit_unmask.types import Prompt, Reading, Signals

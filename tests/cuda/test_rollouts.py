@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lit_unmask.denoisers import Denoiser
-from lit_unmask.evaluation.evaluate import encode_groups, rollout_numbers
+from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
 from lit_unmask.policies import (
     BernoulliArgmaxHead,
     BernoulliHead,

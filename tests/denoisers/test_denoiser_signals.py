@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_unmask.denoisers import Denoiser, LLaDA
+from lit_unmask.denoisers import Denoiser, Dream, LLaDA, StockDenoiser
 from lit_unmask.types import Prompt, Reading, Signals
 from tests.denoisers.conftest import (
     EOS,
@@ -17,6 +17,8 @@ from tests.denoisers.conftest import (
     MASK,
     PAD,
     SHAPE,
+    Writer,
+    edit_config,
     make_problem,
     make_prompt,
     make_response,
@@ -198,6 +200,15 @@ def test_long_prompts_are_refused_with_name_length_limit_and_remedy(denoiser: De
         denoiser.encode([make_problem("a " * 60)])
 
 
+def test_a_question_may_not_hold_tokens_that_the_template_writes(denoiser: Denoiser) -> None:
+    for token in denoiser.tokenizer.convert_ids_to_tokens([MASK, *denoiser.end_ids]):
+        with pytest.raises(ValueError, match=r"'gsm8k-17': its chat holds .* spell it otherwise"):
+            denoiser.encode([make_problem(f"a {token} b", uid="gsm8k-17")])
+    # Whatever is allowed to be there becomes no special token.
+    tokens = denoiser.encode([make_problem("a mask b")]).tokens
+    assert MASK not in tokens.flatten().tolist()
+
+
 def test_long_sequences_are_refused(denoiser: Denoiser) -> None:
     denoiser.check_length(make_prompt(1, 10), 30)
     with pytest.raises(ValueError, match=r"prompt length 10 .* gen_length=31 .* max_length=40"):
@@ -219,3 +230,14 @@ def test_decoding_cuts_at_the_first_end_and_leaves_masks_out(denoiser: Denoiser)
     assert denoiser.decode(torch.full((2, 3), MASK)) == ["", ""]
     unnamed = SHAPE.vocab_size - 1  # an embedding row that the tokenizer has no word for
     assert denoiser.decode(torch.tensor([[a, unnamed, b, EOS]])) == ["a b"]
+
+
+@pytest.mark.parametrize("family", [LLaDA, Dream])
+def test_each_of_several_end_tokens_ends_a_response(
+    family: type[StockDenoiser], write_checkpoint: Writer
+) -> None:
+    folder = write_checkpoint(family)
+    edit_config(folder, {"eos_token_id": [EOS, 7]})
+    denoiser = family(str(folder))
+    assert {EOS, 7} <= set(denoiser.end_ids)
+    assert family.original_config(denoiser.network.config)["eos_token_id"] == [EOS, 7]

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from lit_unmask.denoisers import Dream, LLaDA, Qwen3Diffusion, StockDenoiser
 from tests.denoisers import oracle
 from tests.denoisers.conftest import (
+    EOS,
     SHAPE,
     Writer,
     edit_config,
@@ -169,6 +170,8 @@ def test_a_config_that_is_not_the_weights_is_refused(
     [
         ({"mask_token_id": SHAPE.vocab_size}, r"mask_token_id=23 must lie in \[0, 23\)"),
         ({"eos_token_id": -1}, r"eos_token_id=-1 must lie in"),
+        ({"eos_token_id": [EOS, 99]}, r"eos_2_token_id=99 must lie in"),
+        ({"eos_token_id": []}, r"eos_token_id=\[\] names no token"),
         ({"mask_token_id": SHAPE.vocab_size - 1}, "mask_token_id=22 is none of the tokenizer's 20"),
     ],
 )

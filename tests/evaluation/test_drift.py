@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers import Denoiser
+from lit_unmask.evaluation.decode import evaluate, rollout_numbers
 from lit_unmask.evaluation.drift import Agreement, Drift, Side, denoiser_drift, drift
-from lit_unmask.evaluation.evaluate import evaluate, rollout_numbers
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence
 from lit_unmask.rollout import Approximate, Decoding, Noise, rollout
 from lit_unmask.tasks import ShoppingSums

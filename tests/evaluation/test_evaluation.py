@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lit_unmask.evaluation.evaluate import (
+from lit_unmask.evaluation.decode import (
     content_tokens,
     decode_problems,
     encode_groups,

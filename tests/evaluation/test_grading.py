@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.grading import Grader, InProcess, Verdicts, WorkerPool
 from lit_unmask.policies import ConfidenceThreshold, Random
 from lit_unmask.rollout import Decoding, Progress, Scheduling

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lit_unmask.evaluation.evaluate import Evaluation
+from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.evaluation.metrics import RolloutMetrics
 from lit_unmask.rollout import Ledger
 

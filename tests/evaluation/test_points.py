@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from lit_unmask.evaluation.evaluate import Evaluation
+from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.evaluation.points import (
     Contender,
     Point,

@@ -11,7 +11,7 @@ from toys import DECODING, Coins, small_policy
 
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
 from lit_unmask.evaluation.grid import Candidate
 from lit_unmask.evaluation.points import Contender, Point, proportion_interval

@@ -10,7 +10,7 @@ import pytest
 from toys import Coins, small_policy
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
 from lit_unmask.evaluation.sweep import Sweep, learned_candidate
 from lit_unmask.policies import (

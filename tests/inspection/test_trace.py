@@ -8,7 +8,7 @@ import torch
 from toys import DECODING, Coins, small_policy
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.evaluation.evaluate import decode_problems, evaluate
+from lit_unmask.evaluation.decode import decode_problems, evaluate
 from lit_unmask.inspection.trace import Trace, record
 from lit_unmask.policies import ConfidenceThreshold, Policy, Random
 from lit_unmask.rollout import Decoding, Noise, Rollout, rollout

@@ -13,7 +13,7 @@ from toys import Coins, small_policy
 from transformers import PreTrainedTokenizerFast
 
 from lit_unmask.denoisers import Dream, LLaDA
-from lit_unmask.evaluation.evaluate import decode_problems, evaluate
+from lit_unmask.evaluation.decode import decode_problems, evaluate
 from lit_unmask.inspection.trajectories import (
     NamedPolicy,
     Trajectory,

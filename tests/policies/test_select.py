@@ -4,7 +4,7 @@ import pytest
 import torch
 from toy_rollouts import POLICIES
 
-from lit_unmask.evaluation.evaluate import rollout_numbers
+from lit_unmask.evaluation.decode import rollout_numbers
 from lit_unmask.policies import (
     Choice,
     ConfidenceTransformer,

@@ -10,7 +10,7 @@ from toy_rollouts import LENGTH, NUMBERS, SEED, ToyDenoiser, learned, make_promp
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.denoisers.running.memory import RowLimit
 from lit_unmask.denoisers.running.reduction import even_chunk
-from lit_unmask.evaluation.evaluate import encode_groups, rollout_numbers
+from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
 from lit_unmask.policies import ConfidenceThreshold
 from lit_unmask.rollout import Approximate, Decoding, Noise, Scheduling, rollout
 from lit_unmask.tasks import ShoppingSums

@@ -22,7 +22,7 @@ from toys import (
 from lit_unmask import load_policy
 from lit_unmask.denoisers import Dream, LLaDA
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.policies import ConfidenceThreshold, ConfidenceTransformer, LearnedPolicy
 from lit_unmask.training.module import LitUnmask
 from lit_unmask.training.settings import Rounds

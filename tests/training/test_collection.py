@@ -12,7 +12,7 @@ from torch import Tensor
 from toys import DECODING, make_data, make_module
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.policies import (
     ConfidenceThreshold,
     EntropyBound,

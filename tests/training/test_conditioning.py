@@ -17,7 +17,7 @@ from toys import make_data, make_module
 
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence
 from lit_unmask.preflight.checks import check
 from lit_unmask.rollout import Decoding

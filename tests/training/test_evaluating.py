@@ -10,7 +10,7 @@ import pytest
 from toys import DECODING, After, Coins, make_data, make_module, make_trainer
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.evaluation.evaluate import evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.policies import LowConfidence
 from lit_unmask.types import Problem
 from lit_unmask.verifiers import Unfinished

@@ -116,7 +116,7 @@ class Dream(StockDenoiser):
             "rope_theta": rotary_base(config),
             "tie_word_embeddings": config.tie_word_embeddings,
             "mask_token_id": config.token_ids["mask"],
-            "eos_token_id": config.token_ids["eos"],
+            "eos_token_id": cls.ends_of(config),
             "bos_token_id": config.token_ids["eos"],
             "pad_token_id": config.token_ids["pad"],
             "hidden_act": "silu",

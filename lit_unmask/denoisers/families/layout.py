@@ -138,7 +138,7 @@ class Layout(ABC):
 
     @staticmethod
     def make_bidirectional(
-        config: StockConfig, mask_id: int, eos_id: int, pad_id: int
+        config: StockConfig, mask_id: int, eos_id: int | list[int], pad_id: int
     ) -> StockConfig:
         """Turn a stock causal config into a denoiser's, in place.
 
@@ -148,17 +148,30 @@ class Layout(ABC):
         Args:
             config: Stock config.
             mask_id: Token id of the mask.
-            eos_id: Token id of the end.
+            eos_id: Token id of the end, or several.
             pad_id: Token id of padding.
 
         Returns:
             The same config.
+
+        Raises:
+            ValueError: If there is no end token.
         """
+        ends = eos_id if isinstance(eos_id, list) else [eos_id]
+        if not ends:
+            raise ValueError("config.json: eos_token_id=[] names no token; give one or several")
         config.is_causal = False
         config.use_cache = False
         config.bos_token_id = config.eos_token_id = config.pad_token_id = None
-        config.token_ids = {"mask": mask_id, "eos": eos_id, "pad": pad_id}
+        further = {f"eos_{number}": token for number, token in enumerate(ends[1:], 2)}
+        config.token_ids = {"mask": mask_id, "eos": ends[0], "pad": pad_id, **further}
         return config
+
+    @staticmethod
+    def ends_of(config: StockConfig) -> int | list[int]:
+        """Return the end token as ``config.json`` writes it, a list of several."""
+        ends = [token for role, token in config.token_ids.items() if role.startswith("eos")]
+        return ends if len(ends) > 1 else ends[0]
 
     @classmethod
     def initialise(cls, shape: DenoiserShape) -> StockNetwork:

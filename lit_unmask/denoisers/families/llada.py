@@ -159,7 +159,7 @@ class LLaDA(StockDenoiser):
             "rope_theta": rotary_base(config),
             "weight_tying": config.tie_word_embeddings,
             "mask_token_id": config.token_ids["mask"],
-            "eos_token_id": config.token_ids["eos"],
+            "eos_token_id": cls.ends_of(config),
             "pad_token_id": config.token_ids["pad"],
             "block_type": "llama",
             "layer_norm_type": "rms",

@@ -141,7 +141,7 @@ class Qwen3Diffusion(StockDenoiser):
         return cls.make_bidirectional(
             config,
             mask_id=require(original, "mask_token_id"),
-            eos_id=_first(require(original, "eos_token_id")),
+            eos_id=require(original, "eos_token_id"),
             pad_id=require(original, "pad_token_id"),
         )
 
@@ -164,7 +164,7 @@ class Qwen3Diffusion(StockDenoiser):
             "attention_bias": config.attention_bias,
             "tie_word_embeddings": config.tie_word_embeddings,
             "mask_token_id": config.token_ids["mask"],
-            "eos_token_id": config.token_ids["eos"],
+            "eos_token_id": cls.ends_of(config),
             "pad_token_id": config.token_ids["pad"],
             "hidden_act": "silu",
             "rope_scaling": None,
@@ -190,8 +190,3 @@ class ShiftedQwen3Diffusion(Qwen3Diffusion):
 def _rotary(original: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the fields of the rotary embedding, which transformers 5 writes one level down."""
     return original.get("rope_parameters") or original
-
-
-def _first(ids: int | list[int]) -> int:
-    """Return the first of one or several token ids."""
-    return ids[0] if isinstance(ids, list) else ids

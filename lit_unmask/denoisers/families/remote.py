@@ -148,7 +148,8 @@ class RemoteCode(Denoiser):
         ids = _token_ids(original, tokenizer)
         check_vocabulary(tokenizer, ids, network.get_input_embeddings().weight.shape[0])
         known = tokenizer.get_vocab()
-        ends = [ids["eos"], ids["pad"], *(known[end] for end in END_TOKENS if end in known)]
+        ends = [token for role, token in ids.items() if role.startswith(("eos", "pad"))]
+        ends += [known[end] for end in END_TOKENS if end in known]
         identity = {
             "path": path,
             "revision": commit,
@@ -275,7 +276,7 @@ def _own_class(folder: Path, original: Mapping[str, Any], auto_class: str) -> ty
 
 def _token_ids(original: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     """Return mask, end and padding, from the config or else the tokenizer."""
-    ids = {}
+    ids: dict[str, int] = {}
     for role in ("mask", "eos", "pad"):
         found = original.get(f"{role}_token_id")
         found = getattr(tokenizer, f"{role}_token_id") if found is None else found
@@ -284,7 +285,8 @@ def _token_ids(original: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) 
                 f"neither config.json nor the tokenizer has a {role} token; add {role}_token_id "
                 "to config.json"
             )
-        ids[role] = found[0] if isinstance(found, list) else found
+        several = found if isinstance(found, list) else [found]
+        ids |= {f"{role}_{n}" if n > 1 else role: token for n, token in enumerate(several, 1)}
     return ids
 
 

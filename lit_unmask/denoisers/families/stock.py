@@ -186,7 +186,9 @@ class StockDenoiser(Layout, Denoiser):
     def _end_ids(cls, config: StockConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
         """Return the tokens that end a response, each once."""
         known = tokenizer.get_vocab()
-        ends = [config.token_ids[role] for role in cls.end_roles]
+        ends = [
+            token for role, token in config.token_ids.items() if role.split("_")[0] in cls.end_roles
+        ]
         ends += [known[token] for token in cls.end_tokens if token in known]
         return tuple(dict.fromkeys(ends))
 
