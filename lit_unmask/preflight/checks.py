@@ -170,6 +170,16 @@ def _check_fit(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None
             f"trainer.precision={trainer.precision} must be 32-true, or importance ratios are off; "
             "the frozen denoiser has its own model.denoiser.dtype"
         )
+    if trainer.overfit_batches:  # type: ignore[attr-defined]
+        raise ConfigurationError(
+            f"trainer.overfit_batches={trainer.overfit_batches} would replace the order of "  # type: ignore[attr-defined]
+            "problems that resuming relies on; make data.train small instead"
+        )
+    if trainer.reload_dataloaders_every_n_epochs:  # type: ignore[attr-defined]
+        raise ConfigurationError(
+            "trainer.reload_dataloaders_every_n_epochs would begin with the first order again; "
+            "leave it out, the order is another in each epoch"
+        )
     if trainer.max_steps == -1 and trainer.max_epochs == -1:
         raise ConfigurationError(
             "neither trainer.max_steps nor trainer.max_epochs is set; the learning-rate schedule "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies.base import Policy
@@ -53,6 +54,38 @@ def check_weights(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], polic
             f"({len(different)} differ, {different[0]} for one); use the policy settings that "
             "it was trained with, or no checkpoint"
         )
+
+
+def check_optimizer(checkpoint: Mapping[str, Any], optimizer: Optimizer) -> None:
+    """Check that a run goes on with the optimizer that a checkpoint holds the state of.
+
+    Args:
+        checkpoint: What Lightning is about to restore, and with it the settings of then.
+        optimizer: The optimizer of now, as it is made.
+
+    Raises:
+        ConfigurationError: If it is of another kind, or has other settings.
+    """
+    states = checkpoint.get("optimizer_states") or []
+    if not states:
+        return
+    then, now = dict(states[0]["param_groups"][0]), dict(optimizer.param_groups[0])
+    then["lr"] = then.get("initial_lr", then["lr"])
+    names = sorted((then.keys() | now.keys()) - {"params", "initial_lr"})
+    different = [name for name in names if _plain(then, name) != _plain(now, name)]
+    if different:
+        name = "lr" if "lr" in different else different[0]
+        raise ConfigurationError(
+            f"model.optimizer {type(optimizer).__name__} has {name}={_plain(now, name)} and the "
+            f"checkpoint's has {_plain(then, name)}, which would overwrite it; go on with the "
+            "settings that wrote the checkpoint, or begin anew from its weights with "
+            "model.policy={class_path: lit_unmask.load_policy, init_args: {path: ...}}"
+        )
+
+
+def _plain(group: Mapping[str, Any], name: str) -> Any:
+    value = group.get(name, "nothing")
+    return list(value) if isinstance(value, tuple) else value
 
 
 def note_objective(checkpoint: dict[str, Any], objective: str) -> None:

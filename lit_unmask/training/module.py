@@ -259,13 +259,17 @@ class LitUnmask(LitEvaluate):
         A run that learns from rewards takes the weights alone of one that imitated.
 
         Raises:
-            ConfigurationError: If its weights have other names or shapes, or its pace others.
+            ConfigurationError: If its weights have other names or shapes, its pace others, or the
+                optimizer is another.
         """
         policy = type(self.policy).__name__
         continuation.check_weights(checkpoint["state_dict"], self.state_dict(), policy)
         fits = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
         if fits and continuation.start_afresh(checkpoint, self._objective):
             rank_zero_info("the checkpoint is of a run with another objective: weights alone used")
+        if fits:
+            optimizer = self.make_optimizer(self.policy.parameters())
+            continuation.check_optimizer(checkpoint, optimizer)
         self._start = checkpoint.get("reference")
         if self.pace is not None:
             self.pace.load_state_dict(checkpoint.get("pace", {}))

@@ -41,6 +41,11 @@ MISTAKES = {
     ),
     "accumulation": (["--trainer.accumulate_grad_batches", "2"], ["accumulate_grad_batches=2"]),
     "half precision": (["--trainer.precision", "bf16-true"], ["bf16-true", "32-true"]),
+    "overfitting": (["--trainer.overfit_batches=1"], ["overfit_batches=1", "data.train small"]),
+    "reloaded loaders": (
+        ["--trainer.reload_dataloaders_every_n_epochs=1"],
+        ["reload_dataloaders_every_n_epochs", "leave it out"],
+    ),
     "endless training": (["--trainer.max_steps=-1"], ["trainer.max_steps"]),
     "nothing to train": (
         ["--model.policy", str(POLICIES / "threshold.yaml")],

@@ -102,6 +102,28 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
         assert torch.equal(value, weights(resumed)[name]), name
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "said"),
+    [
+        (lambda weights: torch.optim.SGD(weights, lr=1e-2), "model.optimizer SGD has"),
+        (lambda weights: torch.optim.AdamW(weights, lr=0.5), "has lr=0.5 .* 0.01, which would"),
+    ],
+)
+def test_a_run_does_not_go_on_with_another_optimizer(
+    optimizer: Any, said: str, tiny_llada: LLaDA, tmp_path: Path
+) -> None:
+    save = ModelCheckpoint(tmp_path, filename="first")
+    trainer = make_trainer(tmp_path, save, max_steps=1, enable_checkpointing=True)
+    trainer.fit(make_module(tiny_llada), datamodule=make_data())
+    other = make_module(tiny_llada, optimizer=optimizer)
+    before = weights(other)
+    with pytest.raises(ConfigurationError, match=said):
+        make_trainer(tmp_path, max_steps=2).fit(
+            other, datamodule=make_data(), ckpt_path=tmp_path / "first.ckpt", weights_only=True
+        )
+    assert same(before, weights(other))
+
+
 def averaging() -> EMAWeightAveraging:
     return EMAWeightAveraging(decay=0.8)
 
