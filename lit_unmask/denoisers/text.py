@@ -72,9 +72,11 @@ class ChatText:
 
     def _encode_one(self, problem: Problem, limit: int) -> list[int]:
         chat: Any = list(problem.messages)
-        kept = self.tokenizer.convert_ids_to_tokens([self.mask_id, self.pad_id, *self.end_ids])
-        for special in dict.fromkeys([*kept, *self.tokenizer.all_special_tokens]):
-            if special and any(special in message["content"] for message in chat):
+        added = self.tokenizer.added_tokens_decoder.values()
+        special_ones = [token.content for token in added if token.special]
+        mask = self.tokenizer.convert_ids_to_tokens(self.mask_id)
+        for special in dict.fromkeys([mask, *special_ones]):
+            if any(special in message["content"] for message in chat):
                 raise ValueError(
                     f"problem {problem.uid!r}: its chat holds {special!r}, which the tokenizer "
                     "would read as that token and not as text; spell it otherwise, or leave the "

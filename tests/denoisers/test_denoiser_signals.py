@@ -201,7 +201,7 @@ def test_long_prompts_are_refused_with_name_length_limit_and_remedy(denoiser: De
 
 
 def test_a_question_may_not_hold_tokens_that_the_template_writes(denoiser: Denoiser) -> None:
-    for token in denoiser.tokenizer.convert_ids_to_tokens([MASK, *denoiser.end_ids]):
+    for token in denoiser.tokenizer.convert_ids_to_tokens([MASK, EOS]):
         with pytest.raises(ValueError, match=r"'gsm8k-17': its chat holds .* spell it otherwise"):
             denoiser.encode([make_problem(f"a {token} b", uid="gsm8k-17")])
     # Whatever is allowed to be there becomes no special token.

@@ -208,12 +208,12 @@ def test_responses_are_cut_at_either_end_and_lose_special_tokens(
         assert denoiser.decode(torch.tensor([response])) == ["Hi \u00e9 a"]
 
 
-def test_special_tokens_in_a_question_are_read_as_such(tmp_path: Path) -> None:
-    """As with the real tokenizers; tasks that quote foreign text have to know it."""
+def test_special_tokens_in_a_question_are_refused(tmp_path: Path) -> None:
+    """The tokenizer would read them as such: an end of the turn, or a mask."""
     write_llada(tmp_path)
     denoiser = load(LLaDA, tmp_path)
-    tokens = denoiser.encode([problem(("user", "a<|eot_id|>b"))]).tokens[0].tolist()
-    assert tokens.count(token_id("<|eot_id|>", LLADA_TOKENS)) == 2
+    with pytest.raises(ValueError, match=r"its chat holds '<\|eot_id\|>'.* spell it otherwise"):
+        denoiser.encode([problem(("user", "a<|eot_id|>b"))])
 
 
 @pytest.mark.parametrize(
