@@ -52,5 +52,5 @@ class Sandlock(Sandbox):
             "clean_env": True,
             "cwd": folder,
         }
-        home = str(Path(spec.origin).parents[2])
+        home = str(Path(spec.origin).parents[1])
         return [interpreter(), "-I", "-S", "-c", _LAUNCH, home, json.dumps(settings), *inner]

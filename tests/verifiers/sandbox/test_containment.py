@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lit_unmask.verifiers.sandbox import Limits, Trial, Unsafe
+from lit_unmask.verifiers.sandbox import Limits, Sandlock, Trial, Unsafe
+from tests.verifiers.sandbox.conftest import reason_against
 
 SECRET = "the-answers-of-the-tests"
 # Tries everything that can be tried side by side, and returns the names of what worked.
@@ -257,3 +258,10 @@ def test_nothing_outlives_a_grader_that_is_killed(kind, tmp_path):
     while (running(marker) or any(tmp_path.iterdir())) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not running(marker) and not any(tmp_path.iterdir())
+
+
+def test_a_sandbox_whose_package_is_installed_finds_it() -> None:
+    pytest.importorskip("sandlock")
+    reason = reason_against(Sandlock)
+    # The kernel may lack what it needs; then its tests are skipped, and that is said.
+    assert reason is None or "No module named" not in reason
