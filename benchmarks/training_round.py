@@ -42,6 +42,7 @@ class TimedGrader(Grader):
     """Adds up the seconds that another grader keeps this process waiting."""
 
     def __init__(self, inner: Grader) -> None:
+        super().__init__(inner.patience)
         self.inner, self.seconds = inner, 0.0
 
     def submit(self, problem: Problem, completion: str) -> Future[float]:
