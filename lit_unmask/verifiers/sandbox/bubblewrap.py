@@ -90,8 +90,8 @@ def _show(paths: Iterable[str]) -> list[str]:
     paths = list(paths)
     parents = {str(parent) for path in paths for parent in Path(path).parents} - {"/"}
     options: list[str] = []
-    for parent in sorted(parents):  # bwrap would make them for root alone
-        options += ["--perms", "0755", "--dir", parent]
+    for parent in sorted(parents):  # to pass through, and not to list
+        options += ["--perms", "0111", "--dir", parent]
     for path in paths:
         link = os.path.islink(path)
         options += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]
