@@ -1,8 +1,6 @@
-"""Verdicts, and how a worker comes to one."""
+"""Verdicts that a limit came before."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 
 class Unfinished(float):
@@ -15,9 +13,3 @@ class Unfinished(float):
     def __new__(cls, value: float = 0.0) -> Unfinished:
         """Return the verdict."""
         return super().__new__(cls, value)
-
-
-def verdict(verifier: Callable[[str, str], float], completion: str, answer: str) -> float:
-    """Return the verdict of a verifier as a float, an :class:`Unfinished` one as it is."""
-    result = verifier(completion, answer)
-    return result if isinstance(result, Unfinished) else float(result)
