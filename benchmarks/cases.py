@@ -3,8 +3,7 @@
 - ``tiny/...``: the bundled tiny-llada on ShoppingSums, whose prompts have several lengths, all rows
   at once. Learned policies of the demo's size act on 8 rollouts a prompt: ``fresh`` as initialised,
   ``peaky`` close to a hard threshold on the confidence. A heuristic threshold, at block lengths L,
-  L/4 and L/8, has one rollout a prompt: it would repeat itself in a group. ``packed`` is L/4
-  without padding.
+  L/4 and L/8, has one rollout a prompt: it would repeat itself in a group.
 - ``tiny/start``, ``slow``, ``late``: the same prompts with replayed profiles (``profiles.py``), 16
   rows at a time as in the logs that they come from. A replay makes no sense with shorter blocks,
   where a trace would have to respect them: shorter blocks have heuristics alone.
@@ -256,9 +255,6 @@ def _cases() -> dict[str, Case]:
         decoding = Decoding(whole, block)
         build = partial(tiny, partial(ConfidenceThreshold, 0.6), decoding, group=1)
         result[f"tiny/threshold-block-{block}"] = Case(build)
-    packed = Decoding(whole, whole // 4, scheduling=Scheduling(packed=True))
-    threshold = partial(ConfidenceThreshold, 0.6)
-    result["tiny/threshold-packed"] = Case(partial(tiny, threshold, packed, group=1))
     for name in PROFILES:
         row_forwards = None if name == "slow" else 2.0
         targets = Targets(row_forwards=row_forwards, wall=1.9, eta=0.93)

@@ -145,7 +145,7 @@ BLOCKS = (LENGTH, 8, 2)
 SCHEDULES: list[dict[str, Any]] = [
     {}, {"skip": False}, {"share": False}, {"lookahead": 3}, {"lookahead": 1, "max_rows": 2},
     {"max_tokens": 150}, {"call_tokens": None}, {"call_tokens": 0},
-    {"deterministic": True, "static_rows": 4, "static_tokens": 16}, {"packed": True},
+    {"deterministic": True, "static_rows": 4, "static_tokens": 16}, {},
     {"skip": False, "share": False, "lookahead": 1, "max_rows": 1},
 ]  # fmt: skip
 CACHED = ("LowConfidence", "ConfidenceThreshold", "bernoulli", "gain", "ThresholdHead", "Random")
@@ -302,7 +302,7 @@ def test_every_value_of_every_axis_is_in_a_case() -> None:
         "policy": set(POLICIES), "denoiser": set(DENOISERS), "block": set(BLOCKS),
         "on_empty": {"force", "wait"}, "temperature": {0.0, 0.7},
         "cache": {"none", "prefix", "dual"},
-        **dict.fromkeys(("skip", "share", "deterministic", "packed", "early_stop"), both),
+        **dict.fromkeys(("skip", "share", "deterministic", "early_stop"), both),
         "lookahead": {1, 3, 8}, "max_rows": {None, 1, 2}, "max_tokens": {None, 150},
         "call_tokens": {None, 0, 512}, "static_rows": {4, 8}, "static_tokens": {16, 32},
     }  # fmt: skip

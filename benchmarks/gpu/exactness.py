@@ -46,8 +46,7 @@ def run(check: Check) -> None:
         torch.zeros((), device="cuda")
     notes = Notes(check)
     # The slowest come last.
-    packing = ["tests/denoisers/test_packing.py"] if check.job.device == "cuda" else []
-    files = ["tests/cuda/test_rollouts.py", *packing, "tests/cuda/test_denoisers.py"]
+    files = ["tests/cuda/test_rollouts.py", "tests/cuda/test_denoisers.py"]
     quiet = ["-m", "gpu", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist"]
     code = pytest.main([*quiet, *files], plugins=[notes])
     check.figure("tests that ran", notes.count)

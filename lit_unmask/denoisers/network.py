@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import torch
@@ -17,7 +17,7 @@ from lit_unmask.denoisers.running.cache import Kept
 from lit_unmask.denoisers.running.compilation import Compile
 from lit_unmask.denoisers.running.memory import RowLimit
 from lit_unmask.denoisers.running.reduction import Reduced, check_noise, even_chunk, reduce_logits
-from lit_unmask.denoisers.running.sequences import Sequences, check_lengths
+from lit_unmask.denoisers.running.sequences import Sequences
 from lit_unmask.denoisers.running.sharding import Shards
 from lit_unmask.denoisers.text import ChatText
 from lit_unmask.types import HIDDEN, Prompt, Reading, Signals
@@ -142,7 +142,6 @@ class Denoiser(ChatText, nn.Module, ABC):
         uniform: Tensor | None = None,
         temperature: float = 0.0,
         kept: Kept | None = None,
-        lengths: Sequence[int] | None = None,
     ) -> Reading:
         """Propose a token for every position of the response, and say how sure the model is.
 
@@ -155,7 +154,6 @@ class Denoiser(ChatText, nn.Module, ABC):
             temperature: 0 proposes the most probable token, above 0 a draw from
                 ``softmax(logits / temperature)``. Confidence and entropy are at temperature 1.
             kept: Keys and values to keep, or to attend to while only a span is computed.
-            lengths: Tokens of each prompt, to pack all rows one after the other, without padding.
 
         Returns:
             Proposals and signals, of the span alone (``[B, W]``) if there is one.
@@ -164,7 +162,6 @@ class Denoiser(ChatText, nn.Module, ABC):
             ValueError: If an argument does not fit, or asks for what the network cannot do.
         """
         self._check(prompt, response)
-        check_lengths(len(prompt), kept, lengths)
         if not 1 <= signals.top_k < self.vocab_size:
             raise ValueError(f"top_k={signals.top_k} must lie in [1, {self.vocab_size - 1}]")
         noise = check_noise(response, uniform, temperature)
@@ -178,10 +175,7 @@ class Denoiser(ChatText, nn.Module, ABC):
             one = Prompt(prompt.tokens[rows], prompt.attention[rows])
 
             def ask() -> Reading:
-                if lengths is None:
-                    states = self._states(one, response[rows], kept and kept.select(rows))
-                else:
-                    states = self._packed_states(one, response[rows], lengths[rows])
+                states = self._states(one, response[rows], kept and kept.select(rows))
                 return self._read(states, signals, drawn, temperature)
 
             return ask() if self.shards is None else self.shards.run(ask)
@@ -261,12 +255,6 @@ class Denoiser(ChatText, nn.Module, ABC):
             cache: Takes and gives keys and values.
         """
 
-    def _packed_body(self, call: Sequences) -> Tensor:
-        """Return the states ``[1, T, D]`` of packed tokens."""
-        raise ValueError(
-            f"{type(self).__name__} takes no packed rows; leave decoding.scheduling.packed out"
-        )
-
     def _cache(self, kept: Kept, places: Tensor | None, columns: int) -> Cache:
         """Return the cache of one call of the network; see :meth:`Kept.cache`."""
         return kept.cache(self.network.config.num_hidden_layers, places, columns)
@@ -276,11 +264,6 @@ class Denoiser(ChatText, nn.Module, ABC):
         call = Sequences.padded(prompt, response, self.shift, kept)
         cache = None if kept is None else self._cache(kept, call.places, call.columns)
         return call.read(self._body(call.tokens, call.attention, call.positions, cache))
-
-    def _packed_states(self, prompt: Prompt, response: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Return what :meth:`_states` does, of prompts of ``lengths`` tokens, without padding."""
-        call = Sequences.packed(prompt, response, self.shift, lengths)
-        return call.read(self._packed_body(call))
 
     def _check(self, prompt: Prompt, response: Tensor) -> None:
         """Check that response and prompt are rows of one batch."""

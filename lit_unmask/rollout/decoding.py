@@ -101,8 +101,3 @@ class Decoding:
                 f"scheduling.deterministic=True fixes the shapes of full forwards, and "
                 f"approximate.cache={self.approximate.cache!r} makes partial ones; choose one"
             )
-        if self.scheduling.packed and self.approximate.cache != "none":
-            raise ValueError(
-                f"scheduling.packed=True lays rows one after the other, where "
-                f"approximate.cache={self.approximate.cache!r} does not find them; choose one"
-            )

@@ -123,8 +123,6 @@ class Forwards:
             part, of_part = upload(rows[call], state.device), [lengths[place] for place in call]
             if scheduling.deterministic:
                 reading = self._fixed_forward(part, of_part)
-            elif scheduling.packed and len(set(of_part)) > 1:
-                reading = self._packed_forward(part, of_part)
             else:
                 kept_here = None if self.cache is None else self.cache.full(part)
                 reading = self._forward(part, of_part, kept_here)
@@ -144,11 +142,6 @@ class Forwards:
             self.ledger.partial_tokens += tokens
         # Denoisers that can keep nothing need not know of it.
         return self._ask(at, self._prompts(at, width), **({} if kept is None else {"kept": kept}))
-
-    def _packed_forward(self, at: Tensor, lengths: list[int]) -> Reading:
-        """Ask about rows ``[R]``, one after the other without padding."""
-        self._count(len(at), sum(lengths) + len(at) * self.decoding.gen_length)
-        return self._ask(at, self._prompts(at, max(lengths)), lengths=lengths)
 
     def _fixed_forward(self, at: Tensor, lengths: list[int]) -> Reading:
         """Ask about rows ``[R]`` of alike prompts in a call of a shape that others have too."""

@@ -31,14 +31,11 @@ class Scheduling:
             Without it rounding may depend on the shape of the batch, and now and then flip a
             decision in float32 or bfloat16. Calls are filled with copies of their first row, and
             every prompt has some padding. Numbers differ in their last bits from those without it.
-        packed: Whether rows of different prompt lengths go through the denoiser in one call, one
-            after the other, without padding and without being split by length. On a GPU that takes
-            half precision to be fast. Stock denoisers alone can do it.
         static_rows: Rows of every call, if deterministic.
         static_tokens: Prompts are padded to the next multiple of so many tokens, if deterministic.
 
     Raises:
-        ValueError: If a number is out of range, or packed calls are to have fixed shapes.
+        ValueError: If a number is out of range.
     """
 
     skip: bool = True
@@ -48,7 +45,6 @@ class Scheduling:
     max_tokens: int | None = None
     call_tokens: int | None = 512
     deterministic: bool = False
-    packed: bool = False
     static_rows: int = 8
     static_tokens: int = 32
 
@@ -64,11 +60,6 @@ class Scheduling:
         if self.call_tokens is not None and self.call_tokens < 0:
             raise ValueError(
                 f"call_tokens={self.call_tokens} must be at least 0, or null to never split"
-            )
-        if self.packed and self.deterministic:
-            raise ValueError(
-                "packed=True has calls of any number of tokens, and deterministic=True fixes their "
-                "shapes; choose one"
             )
 
     def admitted(self, lengths: Sequence[int]) -> int:
@@ -99,8 +90,6 @@ class Scheduling:
         Returns:
             Indices into ``lengths``, one list a call; each row is in exactly one of them.
         """
-        if self.packed:
-            return [list(range(len(lengths)))] if lengths else []
         if not self.deterministic:
             return [bucket for bucket in self.buckets(lengths) if bucket]
         by_width: dict[int, list[int]] = {}

@@ -131,8 +131,6 @@ def test_what_was_not_tried_together_is_refused(write_checkpoint: Writer) -> Non
     with pytest.raises(ValueError, match="spread over ranks exclude each other; leave the"):
         denoiser.shard(mesh)
     prompt, response = make_prompt(2, 4), make_response(2, 5)
-    with pytest.raises(ValueError, match="compiled denoiser takes no packed rows"):
-        denoiser(prompt, response, ALL, lengths=[4, 4])
     store = KeyValues(9)
     store.slots = 2
     with pytest.raises(ValueError, match="compiled denoiser keeps no keys and values"):

@@ -47,7 +47,6 @@ from tests.cuda.test_rollouts import HEADS, policies
 WAYS: dict[str, dict[str, Any]] = {
     "fixed shapes": {"scheduling": Scheduling(deterministic=True, static_rows=4)},
     "a queue": {"scheduling": Scheduling(max_rows=2)},
-    "packed": {"scheduling": Scheduling(packed=True)},
     "prefix cache": {"approximate": Approximate("prefix")},
     "dual cache": {"approximate": Approximate("dual")},
     "early stop": {"approximate": Approximate(early_stop=True)},

@@ -23,8 +23,6 @@ from lit_unmask.denoisers.loading.tokenizer import check_vocabulary, load_tokeni
 from lit_unmask.denoisers.network import Denoiser
 from lit_unmask.denoisers.running.cache import Kept
 from lit_unmask.denoisers.running.compilation import Compile
-from lit_unmask.denoisers.running.packing import packed_attention
-from lit_unmask.denoisers.running.sequences import Sequences
 from lit_unmask.denoisers.running.sharding import Shards
 
 DType = Literal["float32", "bfloat16", "float16"]
@@ -215,21 +213,6 @@ class StockDenoiser(Layout, Denoiser):
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
-
-    def _packed_body(self, call: Sequences) -> Tensor:
-        """Return the states ``[1, T, D]`` of packed tokens."""
-        if self.compilation is not None:
-            raise ValueError(
-                "a compiled denoiser takes no packed rows, as each number of tokens would be "
-                "compiled anew; leave out decoding.scheduling.packed or the denoiser's compile"
-            )
-        with packed_attention(self.network):
-            return self.network.model(
-                input_ids=call.tokens,
-                position_ids=call.positions,
-                use_cache=False,
-                packing=call.packing,
-            ).last_hidden_state
 
     def _cache(self, kept: Kept, places: Tensor | None, columns: int) -> Cache:
         """Return the cache of one call of the network."""
