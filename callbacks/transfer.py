@@ -18,7 +18,7 @@ from lit_unmask.callbacks.ranks import TrainerRanks
 from lit_unmask.callbacks.transfer_cell import Cell, TransferRow
 from rich import get_console
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
 from lit_unmask.evaluation.grid import Candidate, HeuristicGrid, candidates

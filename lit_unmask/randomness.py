@@ -17,6 +17,10 @@ TOKEN = 1
 """Stream of the numbers that decide which tokens are proposed."""
 SPEED = 2
 """Stream of the numbers that decide which speed is wanted of a group of rollouts."""
+CORRECTION = 3
+"""Stream of the numbers that decide which tokens are proposed to a corrector."""
+RESAMPLE = 4
+"""Stream of the numbers that decide which particles go on."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def uniform(seed: int, rollout: Tensor, step: Tensor, length: int, stream: int) 
         rollout: ``[B]`` int64, global number of each row's rollout.
         step: ``[B]`` int64, number of the step within its rollout.
         length: Numbers for each row, **L**.
-        stream: Which use the numbers are for: :data:`ACTION`, :data:`TOKEN` or :data:`SPEED`.
+        stream: Which use the numbers are for, such as :data:`ACTION`.
 
     Returns:
         ``[B, L]`` float32 in ``[0, 1)`` on the device of ``rollout``.

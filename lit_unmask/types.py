@@ -114,8 +114,20 @@ HIDDEN = Signal(
     "BLD",
     "state that predicts the position, after the final norm, in its own dtype",
 )
+LIKELIHOOD = Signal(
+    "likelihood",
+    "BL",
+    "log-probability of the proposal at temperature 1, float32 in nats",
+)
+STANDING = Signal(
+    "standing",
+    "BL",
+    "probability of the token that stands there, float32; 0 at masks",
+)
 SPEED = Signal("speed", "B", "wanted speed of the answer, float32", told=True)
-SIGNALS: Mapping[str, Signal] = {one.name: one for one in (ENTROPY, HIDDEN, SPEED)}
+SIGNALS: Mapping[str, Signal] = {
+    one.name: one for one in (ENTROPY, HIDDEN, LIKELIHOOD, STANDING, SPEED)
+}
 
 
 @dataclass(frozen=True)
@@ -157,8 +169,12 @@ class Signals:
 
 
 PREDICTOR = "predictor"
-"""Kind of the denoiser's own forwards; others are ``corrector``, ``particle``, ``autoregressive``
-and ``reward``."""
+"""Kind of the denoiser's forwards that a step begins with; wrappers add kinds of their own, such as
+``autoregressive`` and ``reward``."""
+CORRECTOR = "corrector"
+"""Kind of the denoiser's forwards that a corrector asks for."""
+PARTICLE = "particle"
+"""Kind of the denoiser's forwards about particles that are not the answer."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +253,7 @@ class Steps(Rows):
         chosen: ``[N, L]`` bool, positions that the action opens, before any forcing by the
             environment.
         log_prob: ``[N]`` float32, log-probability of ``action`` under the acting policy.
+        committed: ``[N, L]`` bool, positions that got their token at this step, chosen or forced.
     """
 
     rollout: Tensor
@@ -245,6 +262,7 @@ class Steps(Rows):
     action: Tensor
     chosen: Tensor
     log_prob: Tensor
+    committed: Tensor
 
     def __len__(self) -> int:
         """Return the number of steps **N**."""

@@ -146,11 +146,11 @@ def head(check: Check, denoiser: Denoiser) -> None:
     for name, most in (("in chunks", None), ("whole", 2**62)):
         before, denoiser.max_logits = denoiser.max_logits, most
         try:
-            states = denoiser._states(prompt, masks)
+            states = denoiser.states(prompt, masks)
             if cuda:
                 torch.cuda.reset_peak_memory_stats()
             there = torch.cuda.memory_allocated() if cuda else 0
-            seconds = repeated(lambda s=states: denoiser._read(s, SIGNALS, None, 0.0), device)
+            seconds = repeated(lambda s=states: denoiser.read(s, SIGNALS), device)
             check.figure(f"head {name}, 16 rows, ms a row", 1000 * seconds / 16)
             if cuda:
                 peak = torch.cuda.max_memory_allocated() - there

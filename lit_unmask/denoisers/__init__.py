@@ -1,5 +1,6 @@
 """Frozen diffusion language models behind one face."""
 
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.denoisers.families.dream import Dream
 from lit_unmask.denoisers.families.layout import DenoiserShape
 from lit_unmask.denoisers.families.llada import LLaDA
@@ -8,8 +9,9 @@ from lit_unmask.denoisers.families.remote import Code, RemoteCode
 from lit_unmask.denoisers.families.stock import StockDenoiser
 from lit_unmask.denoisers.loading.adapter import Adapter
 from lit_unmask.denoisers.loading.placement import Placement
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.network import NetworkDenoiser
 from lit_unmask.denoisers.running.compilation import Compile
+from lit_unmask.denoisers.wrappers.base import Wrapper
 
 __all__ = [
     "Adapter",
@@ -19,9 +21,11 @@ __all__ = [
     "DenoiserShape",
     "Dream",
     "LLaDA",
+    "NetworkDenoiser",
     "Placement",
     "Qwen3Diffusion",
     "RemoteCode",
     "ShiftedQwen3Diffusion",
     "StockDenoiser",
+    "Wrapper",
 ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.evaluation.grading import Grader, InProcess, Verdicts
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Ledger, Listener, Noise, Rollout, rollout
@@ -30,6 +30,7 @@ class Evaluation:
         completions: Decoded texts.
         ledger: Row-forwards by kind.
         seconds: Wall time of decoding and grading.
+        price: ``[B]`` int64 forwards by kind; their sum is ``nfe``.
         unfinished: Verdicts that are 0 because grading ran into a deadline or a memory limit.
     """
 
@@ -40,6 +41,7 @@ class Evaluation:
     completions: list[str]
     ledger: Ledger
     seconds: float
+    price: Mapping[str, Tensor] = field(default_factory=dict)
     unfinished: int = 0
 
     @property
@@ -133,6 +135,7 @@ def evaluate(
         completions=verdicts.completions,
         ledger=result.ledger,
         seconds=time.perf_counter() - start,
+        price={kind: price.cpu() for kind, price in result.price.items()},
         unfinished=verdicts.unfinished,
     )
 

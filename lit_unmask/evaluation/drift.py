@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.denoisers.running.cache import Kept
 from lit_unmask.evaluation.decode import Evaluation, evaluate
 from lit_unmask.policies.base import Policy

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.fingerprints import (
+    decoding_fields,
     denoiser_name,
     plain_settings,
     policy_hash,
@@ -112,11 +113,7 @@ class EvaluationSet:
             params=contender.params if learned else contender.params | plain_settings(policy),
             # What a heuristic does follows from its settings, unless it has tables in buffers.
             weights=policy_hash(policy) if policy.state_dict() else "",
-            gen_length=decoding.gen_length,
-            block_length=decoding.block_length,
-            temperature=decoding.temperature,
-            on_empty=decoding.on_empty,
-            approximate=asdict(decoding.approximate),
+            **decoding_fields(decoding),
             seed=seed,
             limits=self.limits,
         )

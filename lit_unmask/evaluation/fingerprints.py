@@ -9,26 +9,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.evaluation.jsonl import canonical_json
 from lit_unmask.policies.base import Policy
+from lit_unmask.rollout import Decoding
 from lit_unmask.types import Problem
 
+_NAMED = "gen_length", "block_length", "temperature", "on_empty", "approximate"
 # Weights of each tensor of a denoiser that are looked at: enough to tell two trainings apart.
 _SAMPLE = 64
 
 
 def denoiser_name(denoiser: Denoiser) -> str:
-    """Return a denoiser's path, revision and a hash of its config, type and weights.
+    """Return a denoiser's path, revision and a hash of the rest of its identity and its weights.
 
     Of the weights a sample of every tensor is looked at, as large ones take long to read.
     """
-    identity = denoiser.identity
+    identity = {name: value for name, value in denoiser.identity.items() if value is not None}
     said = hashlib.blake2b(canonical_json(identity["config_hash"]).encode(), digest_size=6)
+    rest = identity.keys() - {"path", "revision", "config_hash"}
+    if rest:
+        said.update(canonical_json({name: identity[name] for name in sorted(rest)}).encode())
     for name, value in denoiser.named_weights():
         stride = max(value.numel() // _SAMPLE, 1)
         _add(said, name, value.flatten()[::stride])
-    revision = f"@{identity['revision']}" if identity["revision"] else ""
+    revision = f"@{identity['revision']}" if "revision" in identity else ""
     return f"{identity['path']}{revision} #{said.hexdigest()}"
 
 
@@ -55,6 +60,17 @@ def plain_settings(module: nn.Module) -> dict[str, Any]:
         if not name.startswith("_") and name != "training" and _is_plain(value)
         if name not in later or value != later[name]
     }
+
+
+def decoding_fields(decoding: Decoding) -> dict[str, Any]:
+    """Return all that trajectories depend on: a field each, and ``further`` what is in use beside.
+
+    A setting that is new is among the further ones, so that no key can miss it.
+    """
+    settings = decoding.trajectory_settings()
+    named = {name: settings.pop(name) for name in _NAMED}
+    further = {name: value for name, value in settings.items() if value is not None}
+    return named | {"further": further}
 
 
 def problems_hash(denoiser: Denoiser, problems: Sequence[Problem]) -> str:

@@ -15,7 +15,7 @@ from types import FrameType
 import torch
 from torch import Tensor
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.rollout import Listener, Progress
 from lit_unmask.types import Problem

@@ -58,6 +58,7 @@ class Run:
         seed: Seed of the noise.
         limits: What grading may use, such as time and memory of programs, each set of limits once;
             empty where verdicts do not depend on any.
+        further: Settings of the decoding that are in use beside, such as a corrector, as JSON.
     """
 
     dataset: str
@@ -77,11 +78,14 @@ class Run:
     approximate: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     limits: list[dict[str, Any]] = field(default_factory=list)
+    further: dict[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """16 hex digits that follow from everything but ``name``."""
         said = {name: value for name, value in asdict(self).items() if name != "name"}
+        if not self.further:
+            del said["further"]
         return hashlib.blake2b(canonical_json(said).encode(), digest_size=8).hexdigest()
 
     @property
@@ -99,8 +103,16 @@ class Run:
     def label(self) -> str:
         """Name, settings and block length, for instance ``threshold (threshold=0.9), BL 8``."""
         settings = ", ".join(f"{name}={value}" for name, value in self.params.items())
-        mode = "".join(f", {name}={value}" for name, value in self.approximations.items())
+        parts = {name: _named(value) for name, value in self.further.items()}
+        used = self.approximations | parts
+        mode = "".join(f", {name}={value}" for name, value in used.items())
         return f"{self.name}{f' ({settings})' * bool(settings)}, BL {self.block_length}{mode}"
+
+
+def _named(part: Any) -> Any:
+    """Return a part of a decoding as its class and settings."""
+    known = isinstance(part, dict)
+    return part["class_path"].rpartition(".")[2] + str(part["init_args"]) if known else part
 
 
 @dataclass(frozen=True)

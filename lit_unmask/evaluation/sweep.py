@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
@@ -26,7 +26,7 @@ from lit_unmask.evaluation.points import (
 from lit_unmask.evaluation.store import Outcome, Store
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Listener, Progress
-from lit_unmask.types import Problem
+from lit_unmask.types import PREDICTOR, Problem
 
 Outcomes = dict[str, Outcome]
 
@@ -136,9 +136,18 @@ class Sweep:
         fresh = FreshForwards(len(problems), denoiser.mask_id, self.listener)
         policy, decoding = candidate.policy.to(denoiser.device), candidate.decoding
         result = evaluate(denoiser, policy, problems, decoding, seed, fresh, self.grader)
+        price = {kind: forwards.tolist() for kind, forwards in result.price.items()}
+        predictor = price.pop(PREDICTOR)
+        # Rows that corrector or particles change are new without a step of the policy.
+        new = [min(pair) for pair in zip(fresh.count.tolist(), predictor, strict=True)]
+        kinds = [
+            {"fresh": new[row], "unchanged": predictor[row] - new[row]}
+            | {kind: forwards[row] for kind, forwards in price.items()}
+            for row in range(len(problems))
+        ]
         rows = zip(
             problems,
-            *(result.correct.tolist(), result.nfe.tolist(), fresh.count.tolist()),
+            *(result.correct.tolist(), result.nfe.tolist(), kinds),
             *(result.tokens.tolist(), result.still_masked.tolist()),
             strict=True,
         )
@@ -147,12 +156,12 @@ class Sweep:
                 uid=problem.uid,
                 correct=correct,
                 nfe=nfe,
-                nfe_by_kind={"fresh": new, "unchanged": nfe - new},
+                nfe_by_kind=by_kind,
                 tokens=tokens,
                 still_masked=still_masked,
                 seconds=round(result.seconds / len(problems), 6),
             )
-            for problem, correct, nfe, new, tokens, still_masked in rows
+            for problem, correct, nfe, by_kind, tokens, still_masked in rows
         ]
 
 

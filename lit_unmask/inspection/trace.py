@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.evaluation.decode import rollout_numbers
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Noise, Rollout, rollout
@@ -29,6 +29,7 @@ class Trace:
     Attributes:
         rollout: ``[N]`` which of the **B** rollouts took the step.
         index: ``[N]`` number of the step within its rollout, from 0.
+        masked: ``[N, L]`` bool.
         eligible: ``[N, L]`` bool.
         confidence: ``[N, L]`` largest token probability.
         probability: ``[N, L]`` marginal probability that the policy opens the position.
@@ -42,6 +43,7 @@ class Trace:
 
     rollout: Ints
     index: Ints
+    masked: Bools
     eligible: Bools
     confidence: Floats
     probability: Floats
@@ -70,7 +72,6 @@ class Trace:
         steps = result.steps
         rows = torch.arange(len(steps), device=steps.rollout.device).split(_REPLAY_CHUNK)
         replayed = [policy(steps.select(part).observation).probability() for part in rows]
-        committed = result.committed_at[steps.rollout] == steps.index[:, None]
         ends = torch.tensor(sorted(end_ids), device=result.response.device)
         values = {
             "rollout": steps.rollout,
@@ -78,8 +79,9 @@ class Trace:
             "eligible": steps.observation.eligible,
             "confidence": steps.observation.confidence[..., 0],
             "probability": torch.cat(replayed),
-            "committed": committed,
-            "forced": committed & ~steps.chosen,
+            "masked": steps.observation.masked,
+            "committed": steps.committed,
+            "forced": steps.committed & ~steps.chosen,
             "committed_at": result.committed_at,
             "decisions": result.decisions,
             "nfe": result.nfe,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.evaluation.decode import content_tokens, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, InProcess, Verdicts
 from lit_unmask.files import replace_file
@@ -176,9 +176,8 @@ def _steps(trace: Trace, row: int) -> Iterator[TrajectoryStep]:
     """Iterate over the steps of one rollout in order."""
     rows = np.flatnonzero(trace.rollout == row)
     for step in rows[trace.index[rows].argsort()]:
-        left = (trace.committed_at[row] < 0) | (trace.committed_at[row] >= trace.index[step])
         yield TrajectoryStep(
-            masked=_positions(left),
+            masked=_positions(trace.masked[step]),
             eligible=_positions(trace.eligible[step]),
             committed=_positions(trace.committed[step]),
             forced=_positions(trace.forced[step]),

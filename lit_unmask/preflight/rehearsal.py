@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.tasks.datamodule import TaskDataModule
 
 

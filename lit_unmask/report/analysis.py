@@ -135,7 +135,7 @@ def _spreads(dataset: Dataset, family: Family) -> list[Spread]:
     groups: dict[str, list[Setting]] = {}
     for index in family.indices:
         run = dataset.test[index].run
-        decoding = f"{run.block_length} {run.on_empty} {run.approximate}"
+        decoding = f"{run.block_length} {run.on_empty} {run.approximate} {run.further}"
         groups.setdefault(decoding, []).append(dataset.test[index])
     return [
         Spread(

@@ -275,7 +275,7 @@ def _labels(runs: Sequence[Run]) -> list[str]:
         alike = [other for other in runs if other.label == run.label]
         extra = [
             f"{name} {getattr(run, name)}"
-            for name in ("policy", "on_empty", "approximate", "weights")
+            for name in ("policy", "on_empty", "approximate", "further", "weights")
             if len({str(getattr(other, name)) for other in alike}) > 1
         ]
         labels.append(", ".join([run.label, *extra]))

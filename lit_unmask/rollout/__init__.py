@@ -3,7 +3,8 @@
 from lit_unmask.randomness import Noise
 from lit_unmask.rollout.decoding import Approximate, Decoding
 from lit_unmask.rollout.ledger import Ledger
-from lit_unmask.rollout.loop import Listener, Progress, Rollout, rollout
+from lit_unmask.rollout.loop import rollout
+from lit_unmask.rollout.result import Listener, Progress, Rollout
 from lit_unmask.rollout.scheduling import Scheduling
 
 __all__ = [

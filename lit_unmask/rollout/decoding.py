@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
+from lit_unmask.rollout.correctors.base import Corrector
+from lit_unmask.rollout.resamplers.base import Resampler
 from lit_unmask.rollout.scheduling import Scheduling
+from lit_unmask.types import Signals
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,14 @@ class Decoding:
             exact); ``wait`` leaves the buffer as it is, and a block may then end with masks left.
         scheduling: How rows share the denoiser's time; trajectories do not depend on it.
         approximate: Savings that trajectories do depend on, all off by default.
+        corrector: Rewrites committed tokens before the policy acts; None leaves them.
+        resampler: Decodes every prompt by several rows that may replace each other; None does not.
+        max_block_steps: Most steps in a block, which may then end with masks left; None is
+            ``block_length``, as many as it takes without a corrector.
 
     Raises:
         ValueError: If a value is out of range, the block length does not divide the length, or
-            there is a cache and only one block, or calls that a cache cannot be kept of.
+            there is a cache and only one block, or something that a cache cannot be kept of.
     """
 
     gen_length: int = 256
@@ -80,6 +87,9 @@ class Decoding:
     on_empty: Literal["force", "wait"] = "force"
     scheduling: Scheduling = Scheduling()  # noqa: RUF009  (frozen)
     approximate: Approximate = Approximate()
+    corrector: Corrector | None = None
+    resampler: Resampler | None = None
+    max_block_steps: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -101,3 +111,43 @@ class Decoding:
                 f"scheduling.deterministic=True fixes the shapes of full forwards, and "
                 f"approximate.cache={self.approximate.cache!r} makes partial ones; choose one"
             )
+        if self.max_block_steps is not None and self.max_block_steps < 1:
+            raise ValueError(
+                f"max_block_steps={self.max_block_steps} must be at least 1, or null for as many "
+                "as the block has tokens"
+            )
+        changes = self.corrector or self.resampler
+        if changes is not None and self.approximate.cache != "none":
+            raise ValueError(
+                f"{type(changes).__name__} changes tokens outside the current block, whose keys "
+                f"and values approximate.cache={self.approximate.cache!r} keeps; choose one"
+            )
+
+    @property
+    def most_block_steps(self) -> int:
+        """Most steps in a block."""
+        return self.max_block_steps or self.block_length
+
+    @property
+    def signals(self) -> Signals:
+        """What corrector and resampler need of readings."""
+        found = Signals()
+        for part in (self.corrector, self.resampler):
+            found = found if part is None else found | part.signals
+        return found
+
+    def trajectory_settings(self) -> dict[str, Any]:
+        """Return all that trajectories depend on, as JSON; scheduling is not among it.
+
+        Stores, demonstrations and saved policies tell decodings apart by it.
+        """
+        found = {name: value for name, value in vars(self).items() if name != "scheduling"}
+        return {name: _plain(value) for name, value in found.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return settings as JSON; of an exchangeable part, its class and settings."""
+    if isinstance(value, Corrector | Resampler):
+        kind = type(value)
+        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": asdict(value)}
+    return asdict(value) if isinstance(value, Approximate) else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.denoisers.running.cache import Kept
-from lit_unmask.randomness import TOKEN, Noise, uniform
+from lit_unmask.randomness import CORRECTION, TOKEN, Noise, uniform
 from lit_unmask.rollout.block_cache import BlockCache
+from lit_unmask.rollout.host import Indices, upload
 from lit_unmask.rollout.ledger import Ledger
-from lit_unmask.rollout.state import Indices, RowState, upload
+from lit_unmask.rollout.state import RowState
+from lit_unmask.rows import Rows
 from lit_unmask.types import Prompt, Reading, Signals
+
+
+@dataclass(frozen=True)
+class Query(Rows):
+    """What the denoiser is asked about **R** rows.
+
+    Attributes:
+        at: ``[R]`` int64, the rows, for their prompts.
+        response: ``[R, L]`` int64, the buffers.
+        draws: ``[R, L]`` float32 in ``[0, 1)``, or None at temperature 0.
+    """
+
+    at: Tensor
+    response: Tensor
+    draws: Tensor | None
 
 
 class Forwards:
@@ -95,76 +112,125 @@ class Forwards:
 
         The state is prompt and buffer, and for a partial forward what it attends to.
         """
-        parts = [self._group[rows, None], self.state.host.response[rows]]
+        parts = [self.state.host.response[rows]]
         if self.cache is not None:
             parts.append(self.cache.key(upload(rows, self.state.device)).cpu().numpy())
+        first, place = self._alike(rows, *parts)
+        return (rows, None) if len(first) == len(rows) else (rows[first], rows[first[place]])
+
+    def _alike(self, rows: Indices, *parts: Indices) -> tuple[Indices, Indices]:
+        """Find rows of one prompt that agree in all parts ``[R, ...]``.
+
+        Returns:
+            The first place of each distinct state, and the number of each row's state among them.
+        """
         # Rows are few and long, which numpy's search for distinct ones is slow at.
-        states = [tuple(row) for row in np.concatenate(parts, axis=1).tolist()]
+        table = np.concatenate([self._group[rows, None], *parts], axis=1).tolist()
+        states = [tuple(row) for row in table]
         first: dict[tuple[int, ...], int] = {}
         for number, one in enumerate(states):
             first.setdefault(one, number)
-        if len(first) == len(rows):
-            return rows, None
-        return rows[[first[one] for one in sorted(first)]], rows[[first[one] for one in states]]
+        order = {one: number for number, one in enumerate(sorted(first))}
+        return np.array([first[one] for one in order]), np.array([order[one] for one in states])
+
+    def ask(self, at: Tensor, buffers: Tensor) -> Reading:
+        """Read other buffers of some rows for a corrector, and charge the rows for it.
+
+        Args:
+            at: ``[A]`` int64, the rows.
+            buffers: ``[A, L]`` int64.
+        """
+        state, temperature = self.state, self.decoding.temperature
+        rows = at.cpu().numpy()
+        first, place = np.arange(len(rows)), np.arange(len(rows))
+        query = Query(at, buffers, None)
+        if temperature > 0:
+            key, number = self.noise.rollout[at], state.asked[at]
+            draws = uniform(self.noise.seed, key, number, buffers.shape[1], CORRECTION)
+            query = replace(query, draws=draws)
+        elif self.decoding.scheduling.share:
+            first, place = self._alike(rows, buffers.cpu().numpy())
+        self.ledger.shared += len(rows) - len(first)
+        lengths = state.lengths[rows[first]].tolist()
+        calls, readings = self.decoding.scheduling.calls(lengths), []
+        for call in calls:
+            part = query.select(upload(first[call], state.device))
+            readings.append(self._call(part, [lengths[one] for one in call]))
+        order = np.argsort(np.concatenate(calls), kind="stable")
+        reading = Reading.cat(readings).select(upload(order[place], state.device))
+        state.charge_asked(at, reading.price)
+        return reading
 
     def _compute(self, rows: Indices) -> None:
         """Ask the denoiser about rows ``[R]``, about all that a cache does not hold."""
-        state, scheduling = self.state, self.decoding.scheduling
+        state = self.state
         if self.cache is not None:
             at = upload(rows, state.device)
             full = state.is_base(at)
             for part, kept in self.cache.parts(at[~full]):
                 lengths = state.lengths[part.cpu().numpy()].tolist()
-                state.remember(part, self._forward(part, lengths, kept), kept.span)
+                state.remember(part, self._forward(self._query(part), lengths, kept), kept.span)
             rows = rows[full.cpu().numpy()]
             self.cache.renew(upload(rows, state.device))
         lengths = state.lengths[rows].tolist()
-        for call in scheduling.calls(lengths):
-            part, of_part = upload(rows[call], state.device), [lengths[place] for place in call]
-            if scheduling.deterministic:
-                reading = self._fixed_forward(part, of_part)
-            else:
-                kept_here = None if self.cache is None else self.cache.full(part)
-                reading = self._forward(part, of_part, kept_here)
-            state.remember(part, reading)
+        for call in self.decoding.scheduling.calls(lengths):
+            part = upload(rows[call], state.device)
+            state.remember(part, self._call(self._query(part), [lengths[one] for one in call]))
 
-    def _forward(self, at: Tensor, lengths: list[int], kept: Kept | None) -> Reading:
-        """Ask about rows ``[R]``, or about the span of them that is to be computed."""
-        width = max(lengths)
+    def _query(self, at: Tensor) -> Query:
+        """Return what is asked of rows ``[R]``, with the noise of their last change."""
+        response, draws = self.state.response[at], None
+        if self.decoding.temperature > 0:
+            key, step = self.noise.rollout[at], self.state.changed_at[at]
+            draws = uniform(self.noise.seed, key, step, response.shape[1], TOKEN)
+        return Query(at, response, draws)
+
+    def _call(self, query: Query, lengths: list[int]) -> Reading:
+        """Ask about whole rows in one call."""
+        if self.decoding.scheduling.deterministic:
+            return self._fixed_forward(query, lengths)
+        kept = None if self.cache is None else self.cache.full(query.at)
+        return self._forward(query, lengths, kept)
+
+    def _forward(self, query: Query, lengths: list[int], kept: Kept | None) -> Reading:
+        """Ask about rows, or about the span of them that is to be computed."""
+        width, count = max(lengths), len(lengths)
         if kept is None or kept.span is None:
-            self._count(len(at), len(at) * (width + self.decoding.gen_length))
-            self.ledger.padded_tokens += len(at) * width - sum(lengths)
+            self._count(count, count * (width + self.decoding.gen_length))
+            self.ledger.padded_tokens += count * width - sum(lengths)
         else:
             # A shifted denoiser computes one token more: its state predicts the span's first.
-            tokens = len(at) * (kept.span.length + int(self.denoiser.shift))
-            self._count(len(at), tokens)
-            self.ledger.partial += len(at)
+            tokens = count * (kept.span.length + int(self.denoiser.shift))
+            self._count(count, tokens)
+            self.ledger.partial += count
             self.ledger.partial_tokens += tokens
         # Denoisers that can keep nothing need not know of it.
-        return self._ask(at, self._prompts(at, width), **({} if kept is None else {"kept": kept}))
+        options = {} if kept is None else {"kept": kept}
+        return self._ask(query, self._prompts(query.at, width), **options)
 
-    def _fixed_forward(self, at: Tensor, lengths: list[int]) -> Reading:
-        """Ask about rows ``[R]`` of alike prompts in a call of a shape that others have too."""
-        scheduling, longest = self.decoding.scheduling, max(lengths)
-        filled, width = scheduling.filled(at), scheduling.width(longest)
-        prompt = self._prompts(filled, longest)
+    def _fixed_forward(self, query: Query, lengths: list[int]) -> Reading:
+        """Ask about rows of alike prompts in a call of a shape that others have too."""
+        scheduling, longest, count = self.decoding.scheduling, max(lengths), len(lengths)
+        places = torch.arange(count, device=query.at.device)
+        filled, width = query.select(scheduling.filled(places)), scheduling.width(longest)
+        prompt = self._prompts(filled.at, longest)
         prompt = replace(
             prompt,
             tokens=F.pad(prompt.tokens, (width - longest, 0)),
             attention=F.pad(prompt.attention, (width - longest, 0)),
         )
-        reading = self._ask(filled, prompt)
+        reading, size = self._ask(filled, prompt), len(filled.at)
         limit = self.denoiser.row_limit.rows
-        if limit is not None and limit < len(filled):
+        if limit is not None and limit < size:
             raise RuntimeError(
-                f"a call of {len(filled)} rows does not fit into memory, and of {limit} it would "
+                f"a call of {size} rows does not fit into memory, and of {limit} it would "
                 f"give other numbers; set scheduling.static_rows={limit}"
             )
-        blank, columns = len(filled) - len(at), width + self.decoding.gen_length
-        self._count(len(filled), len(filled) * columns)
+        blank, columns = size - count, width + self.decoding.gen_length
+        self._count(size, size * columns)
         self.ledger.blank += blank
-        self.ledger.padded_tokens += blank * columns + len(at) * width - sum(lengths)
-        return reading.select(slice(len(at)))
+        self.ledger.padded_tokens += blank * columns + count * width - sum(lengths)
+        return reading.select(slice(count))
 
     def _prompts(self, at: Tensor, width: int) -> Prompt:
         """Return the last ``width`` columns of the prompts of rows ``[R]``."""
@@ -174,13 +240,10 @@ class Forwards:
             prompt, tokens=prompt.tokens[:, first:], attention=prompt.attention[:, first:]
         )
 
-    def _ask(self, at: Tensor, prompt: Prompt, **options: Any) -> Reading:
-        """Call the denoiser on rows ``[R]``, with the noise of their last change."""
-        response, temperature, draws = self.state.response[at], self.decoding.temperature, None
-        if temperature > 0:
-            key, step = self.noise.rollout[at], self.state.changed_at[at]
-            draws = uniform(self.noise.seed, key, step, response.shape[1], TOKEN)
-        return self.denoiser(prompt, response, self.signals, draws, temperature, **options)
+    def _ask(self, query: Query, prompt: Prompt, **options: Any) -> Reading:
+        """Call the denoiser."""
+        noise = query.draws, self.decoding.temperature
+        return self.denoiser(prompt, query.response, self.signals, *noise, **options)
 
     def _count(self, rows: int, tokens: int) -> None:
         """Count a call of the denoiser on the ledger."""

@@ -11,6 +11,7 @@ class Ledger:
 
     Attributes:
         charged: Forwards that the rows are charged for, the sum of NFE.
+        other: Of the charged forwards, those of other models than the denoiser.
         computed: Row-forwards that ran, full ones, partial ones and blank ones.
         shared: Charged steps that took the result of an identical row.
         tokens: Tokens that went through the denoiser, padding included.
@@ -28,6 +29,7 @@ class Ledger:
     """
 
     charged: int = 0
+    other: int = 0
     computed: int = 0
     shared: int = 0
     tokens: int = 0
@@ -42,7 +44,7 @@ class Ledger:
     @property
     def skipped(self) -> int:
         """Charged steps without a forward, because the row's buffer had not changed."""
-        return self.charged - (self.computed - self.blank) - self.shared
+        return self.charged - self.other - (self.computed - self.blank) - self.shared
 
     @property
     def full(self) -> int:

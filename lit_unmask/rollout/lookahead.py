@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_unmask.rollout.state import Indices, RowState, upload
+from lit_unmask.rollout.host import Indices, upload
+from lit_unmask.rollout.state import RowState
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Asked:
     @classmethod
     def of(cls, state: RowState, rows: Indices, most: int) -> Asked:
         """Lay out up to ``most`` steps, at least one, for each of rows ``[R]``."""
-        left = state.decoding.block_length - state.host.block_steps[rows]
+        left = state.decoding.most_block_steps - state.host.block_steps[rows]
         count = left.clip(max=most)
         starts = count.cumsum() - count
         layout = (*_runs(count), starts, count - 1, rows)
@@ -80,10 +81,12 @@ def lookahead(state: RowState, rows: Indices, most: int) -> Iterator[Asked]:
     """Ask rows ``[R]`` for a step, and those that wait for ``most`` until they write or finish.
 
     Without a change there is nothing new to ask the denoiser, but the time moves on. All rows are
-    then ready for a forward; without ``skip`` each is asked once.
+    then ready for a forward; without ``skip``, or with a corrector, each is asked once.
     """
     yield Asked.of(state, rows, 1)
     decoding, host = state.decoding, state.host
+    if decoding.corrector is not None:
+        return
     while decoding.scheduling.skip and decoding.on_empty == "wait":
         rows = rows[~host.stale[rows] & ~host.finished[rows]]
         if not len(rows):

@@ -13,76 +13,32 @@ finished rows leave the batch and waiting ones take their place.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.policies.base import Policy
 from lit_unmask.randomness import ACTION, Noise, uniform
+from lit_unmask.rollout.correctors.base import Edit
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.forwards import Forwards
-from lit_unmask.rollout.ledger import Ledger
+from lit_unmask.rollout.host import Indices, upload
 from lit_unmask.rollout.lookahead import Asked, lookahead
-from lit_unmask.rollout.state import Edit, Indices, RowState, total, upload
+from lit_unmask.rollout.resamplers.particles import Particles
+from lit_unmask.rollout.result import Listener, Record, Rollout, progress
+from lit_unmask.rollout.state import RowState
 from lit_unmask.rows import Rows
-from lit_unmask.types import HIDDEN, SPEED, Observation, Prompt, Reading, Signals, Steps
-
-
-@dataclass(frozen=True)
-class Progress:
-    """State of a rollout that is under way, for progress bars and for early grading.
-
-    Attributes:
-        rows: Rows **B** in all.
-        rows_left: Rows that are not finished.
-        nfe: Forwards charged so far, over all rows.
-        computed: Row-forwards that ran so far.
-        finished: ``[F]`` int64, rows that have finished since the last call.
-        response: ``[B, L]`` int64, the buffers of all rows; those of finished rows stay as they
-            are.
-    """
-
-    rows: int
-    rows_left: int
-    nfe: int
-    computed: int
-    finished: Tensor
-    response: Tensor
-
-
-Listener = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """Decoded responses and what it took to get there.
-
-    Attributes:
-        response: ``[B, L]`` int64 token ids; holds the mask id where ``still_masked``.
-        decisions: ``[B]`` int64, steps that each row took.
-        price: ``[B]`` int64 forwards that each row was charged for, by kind.
-        committed_at: ``[B, L]`` int64, step at which a position was committed, or -1; also -1
-            where an early stop filled in the end token.
-        still_masked: ``[B]`` bool, rows that ended with masks left.
-        ledger: Row-forwards by kind.
-        steps: Recorded steps, or None if recording was off.
-    """
-
-    response: Tensor
-    decisions: Tensor
-    price: Mapping[str, Tensor]
-    committed_at: Tensor
-    still_masked: Tensor
-    ledger: Ledger
-    steps: Steps | None = None
-
-    @property
-    def nfe(self) -> Tensor:
-        """Forwards of all kinds, ``[B]`` int64."""
-        return total(self.price)
+from lit_unmask.types import (
+    HIDDEN,
+    SPEED,
+    Observation,
+    Prompt,
+    Reading,
+    Signals,
+    Steps,
+)
 
 
 @dataclass(frozen=True)
@@ -110,32 +66,63 @@ class Loop:
         state: The rows.
         forwards: The denoiser.
         policy: Chooses the positions to commit.
-        record: Whether to keep every step.
+        record: Keeps the steps, if they are to be kept.
+        particles: Groups of rows that may replace each other; None without a resampler.
     """
 
     state: RowState
     forwards: Forwards
     policy: Policy
-    record: bool
+    record: Record
+    particles: Particles | None = None
 
     def __post_init__(self) -> None:
-        """Begin with nothing recorded."""
-        self.recorded: list[Steps] = []
+        """Decide how far the policy is asked ahead."""
         # Asking ahead repeats the observation, which hidden states make large.
         hidden = HIDDEN in self.forwards.signals
         self.ahead = 1 if hidden else self.state.decoding.scheduling.lookahead
 
     def step(self, rows: Indices) -> None:
         """Let rows ``[R]`` take a step, or as many as pass until something is written."""
-        said = self.forwards.of(rows)
+        said = self.correct(rows, self.forwards.of(rows))
         for asked in lookahead(self.state, rows, self.ahead):
             seen = observe(self.state, said, asked)
             action = self.act(seen, asked)
-            self.state.write(reveal(action, said, asked))
+            self.write(reveal(action, said, asked), asked, said)
             if action.log_prob is not None:
-                done = action.action, action.chosen, action.log_prob
+                done = action.action, action.chosen, action.log_prob, action.commit
                 steps = Steps(asked.row, asked.index, seen, *done)
-                self.recorded.append(steps.select(asked.taken(self.state)))
+                self.record.add(steps.select(asked.taken(self.state)))
+        self.record.note_generations()
+
+    def correct(self, rows: Indices, said: Reading) -> Reading:
+        """Return the readings of all rows, after a corrector rewrote those of rows ``[R]``."""
+        state, corrector = self.state, self.state.decoding.corrector
+        if corrector is None:
+            return said
+        at = upload(rows, state.device)
+        at = at[corrector.due(state.view(at))]
+        if len(at):
+
+            def ask(mine: Tensor, buffers: Tensor) -> Reading:
+                return self.forwards.ask(at[mine], buffers)
+
+            state.rewrite(at, *corrector.correct(state.view(at), said.select(at), ask))
+        return said
+
+    def write(self, revealed: tuple[Edit, Tensor], asked: Asked, said: Reading) -> None:
+        """Write what the policy reveals, and how many steps that took it."""
+        edit, steps = revealed
+        if self.particles is not None:
+            self.particles.weigh(asked.at, edit, said.select(asked.at))
+        self.state.write(asked.rows, asked.at, edit, steps)
+
+    def next_rows(self) -> Indices:
+        """Return the rows ``[R]`` that take the next step: of those that can, the first."""
+        state, done = self.state, self.state.host.finished
+        waiting = (~(done if self.particles is None else done | self.particles.held)).nonzero()[0]
+        lengths = state.lengths[waiting] + state.decoding.gen_length
+        return waiting[: state.decoding.scheduling.admitted(lengths.tolist())]
 
     def act(self, seen: Observation, asked: Asked) -> Action:
         """Return what the policy does, asked in calls of one shape if need be."""
@@ -161,7 +148,7 @@ class Loop:
         chosen = commit = distribution.positions(action) & seen.eligible
         if self.state.decoding.on_empty == "force":
             commit = distribution.forced(chosen) & seen.eligible
-        log_prob = distribution.log_prob(action) if self.record else None
+        log_prob = distribution.log_prob(action) if self.record.keeps else None
         return Action(action, chosen, commit, log_prob)
 
 
@@ -179,11 +166,15 @@ def observe(state: RowState, said: Reading, asked: Asked) -> Observation:
     )
 
 
-def reveal(action: Action, said: Reading, asked: Asked) -> Edit:
-    """Return the write of each row's first action that commits anything, or of its last one."""
+def reveal(action: Action, said: Reading, asked: Asked) -> tuple[Edit, Tensor]:
+    """Return the write of each row's first action that commits anything, or of its last one.
+
+    Returns:
+        The write to rows ``[R]``, and ``[R]`` int64, how many steps it took.
+    """
     stop = asked.stop(action.commit.any(1))
     where = action.commit[asked.first + stop]
-    return Edit(asked.rows, asked.at, stop + 1, where, said.proposal[asked.at])
+    return Edit(where, said.proposal[asked.at]), stop + 1
 
 
 @torch.no_grad()
@@ -218,34 +209,27 @@ def rollout(
             not have one number a row, a policy that is told the wanted speed is not, or a compiled
             denoiser would be called with any shapes.
     """
-    start, signals = time.perf_counter(), policy.signals | signals
+    start, signals = time.perf_counter(), policy.signals | signals | decoding.signals
     check(policy, prompt, noise, signals)
     check_shapes(denoiser, decoding)
     denoiser.check_length(prompt, decoding.gen_length)
-    state = RowState(denoiser, prompt, decoding)
-    forwards = Forwards(denoiser, state, noise, signals)
-    loop = Loop(state, forwards, policy, record)
-    host, ledger = state.host, forwards.ledger
-    while len(waiting := (~host.finished).nonzero()[0]):
-        lengths = state.lengths[waiting] + decoding.gen_length
-        rows = waiting[: decoding.scheduling.admitted(lengths.tolist())]
+    particles, resampler = None, decoding.resampler
+    if resampler is not None:
+        prompt, noise = Particles.spread(prompt, noise, resampler.particles)
+    state = RowState(denoiser, prompt, decoding, record)
+    if resampler is not None:
+        particles = Particles(resampler, state, noise)
+    forwards, kept = Forwards(denoiser, state, noise, signals), Record(state, particles, record)
+    loop = Loop(state, forwards, policy, kept, particles)
+    while len(rows := loop.next_rows()):
         loop.step(rows)
-        ledger.charged = int(host.nfe.sum())
+        if particles is not None:
+            particles.settle(rows)
+        forwards.ledger.charged = int(state.host.nfe.sum())
         if listener is not None:
-            finished = upload(rows[host.finished[rows]], state.device)
-            left = len(waiting) - len(finished)
-            counts = len(prompt), left, ledger.charged, ledger.computed
-            listener(Progress(*counts, finished, state.response))
-    ledger.seconds = time.perf_counter() - start
-    return Rollout(
-        response=state.response,
-        decisions=state.step,
-        price=state.price,
-        committed_at=state.committed_at,
-        still_masked=(state.response == denoiser.mask_id).any(1),
-        ledger=ledger,
-        steps=Steps.cat(loop.recorded) if loop.recorded else None,
-    )
+            listener(progress(state, particles, forwards.ledger, rows))
+    forwards.ledger.seconds = time.perf_counter() - start
+    return kept.result(forwards.ledger)
 
 
 def check(policy: Policy, prompt: Prompt, noise: Noise, signals: Signals) -> None:

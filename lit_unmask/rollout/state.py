@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.denoisers.running.cache import Span
+from lit_unmask.rollout.correctors.base import Edit, View
 from lit_unmask.rollout.decoding import Decoding
-from lit_unmask.types import PREDICTOR, Prompt, Reading
-
-Indices = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-
-
-def upload(indices: Indices, device: torch.device) -> Tensor:
-    """Return indices as a tensor on a device, without waiting for it."""
-    tensor = torch.from_numpy(indices)
-    if device.type == "cpu":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
+from lit_unmask.rollout.host import HostRows, Indices
+from lit_unmask.rows import Rows
+from lit_unmask.types import CORRECTOR, PREDICTOR, Prompt, Reading
 
 
 def total(price: Mapping[str, Tensor]) -> Tensor:
@@ -34,71 +24,24 @@ def total(price: Mapping[str, Tensor]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Edit:
-    """A write to the buffers of some rows.
+class Writes(Rows):
+    """The log of writes: one row a write to one buffer, in the order of each rollout's steps.
+
+    Some write nothing, which the host need not know.
 
     Attributes:
-        rows: ``[R]`` int64, the rows.
-        at: The same on the device.
-        steps: ``[R]`` int64, steps that it took the policy, for which the row is charged.
-        where: ``[R, L]`` bool, positions that get a token.
-        tokens: ``[R, L]`` int64.
+        rollout: ``[W]`` int64, index of the rollout.
+        step: ``[W]`` int64, step at which it was written; -1 where an early stop filled in.
+        where: ``[W, L]`` bool, positions that got a token.
+        tokens: ``[W, L]`` int64; the mask where a token was taken back.
+        corrected: ``[W]`` bool, written by a corrector and not by the policy.
     """
 
-    rows: Indices
-    at: Tensor
-    steps: Tensor
+    rollout: Tensor
+    step: Tensor
     where: Tensor
     tokens: Tensor
-
-
-@dataclass(frozen=True)
-class HostRows:
-    """The state of all rows after the last write, for the decisions of the host.
-
-    Attributes:
-        response: ``[B, L]`` int64, the buffers.
-        step: ``[B]`` int64, steps taken.
-        nfe: ``[B]`` int64, forwards charged.
-        block_steps: ``[B]`` int64, steps in the current block.
-        finished: ``[B]`` bool.
-        stale: ``[B]`` bool, rows whose reading is not one of their buffer.
-        untouched: ``[B]`` bool, rows in which nothing was ever written.
-    """
-
-    response: Indices
-    step: Indices
-    nfe: Indices
-    block_steps: Indices
-    finished: Flags
-    stale: Flags
-    untouched: Flags
-
-    @classmethod
-    def start(cls, count: int, length: int, mask_id: int) -> HostRows:
-        """Return the state of ``count`` rows of ``length`` masks, none of which took a step."""
-        response = np.full((count, length), mask_id, dtype=np.int64)
-        step, nfe, block_steps = np.zeros((3, count), dtype=np.int64)
-        finished, (stale, untouched) = np.zeros(count, np.bool_), np.ones((2, count), np.bool_)
-        return cls(response, step, nfe, block_steps, finished, stale, untouched)
-
-    def fetch(self, rows: Indices, response: Tensor, *columns: Tensor) -> None:
-        """Wait for the device and take over the state of some rows.
-
-        Args:
-            rows: ``[R]`` int64.
-            response: ``[R, L]`` int64.
-            columns: ``[R]`` each: steps taken, forwards charged, steps in the block, whether the
-                row is finished, and whether its reading got out of date.
-        """
-        # One copy, as each one waits until the device has caught up.
-        read = torch.cat([response, torch.stack(columns, 1)], 1).cpu().numpy()
-        self.response[rows] = read[:, : response.shape[1]]
-        step, nfe, block_steps, finished, stale = read[:, response.shape[1] :].T
-        self.step[rows], self.nfe[rows], self.block_steps[rows] = step, nfe, block_steps
-        self.finished[rows] = finished != 0
-        self.stale[rows] |= stale != 0
-        self.untouched[rows] &= stale == 0
+    corrected: Tensor
 
 
 class RowState:
@@ -108,6 +51,7 @@ class RowState:
         denoiser: Says which tokens are the mask and ends.
         prompt: All prompts.
         decoding: Lengths and savings.
+        record: Whether to keep a log of writes.
 
     Attributes:
         response: ``[B, L]`` int64, the buffers.
@@ -117,16 +61,21 @@ class RowState:
         block: ``[B]`` int64, the current block.
         block_steps: ``[B]`` int64, steps taken in it.
         changed_at: ``[B]`` int64, the step at which the buffer last changed.
+        corrected: ``[B]`` bool, rows whose reading is a corrector's, and good for one step.
+        asked: ``[B]`` int64, how often a corrector asked about the row.
         finished: ``[B]`` bool.
         base: ``[B, L]`` int64, the buffers as they were when their blocks began; None without a
             cache of keys and values.
         slot: ``[B]`` int64, where the keys and values of each row are, or -1.
         said: The denoiser's latest reading of each row; None before the first.
+        log: All writes, if there is a log.
         host: What the host knows of all this.
         lengths: ``[B]`` int64 on the host, tokens of each prompt.
     """
 
-    def __init__(self, denoiser: Denoiser, prompt: Prompt, decoding: Decoding) -> None:
+    def __init__(
+        self, denoiser: Denoiser, prompt: Prompt, decoding: Decoding, record: bool = False
+    ) -> None:
         self.prompt, self.decoding, self.mask_id = prompt, decoding, denoiser.mask_id
         count, length, device = len(prompt), decoding.gen_length, prompt.tokens.device
         self.response = torch.full((count, length), self.mask_id, device=device)
@@ -135,7 +84,9 @@ class RowState:
         self.price = {PREDICTOR: torch.zeros_like(self.step)}
         self.block, self.block_steps = torch.zeros_like(self.step), torch.zeros_like(self.step)
         self.changed_at = torch.zeros_like(self.step)
-        self.finished = torch.zeros_like(self.step, dtype=torch.bool)
+        self.asked = torch.zeros_like(self.step)
+        self.finished, self.corrected = torch.zeros(2, count, dtype=torch.bool, device=device)
+        self.log: list[Writes] | None = [] if record else None
         self.base = self.response.clone() if decoding.approximate.cache != "none" else None
         self.slot = torch.full_like(self.step, -1)
         self.said: Reading | None = None
@@ -185,24 +136,61 @@ class RowState:
         """Note where the keys and values of rows ``[R]`` are."""
         self.slot[at] = slots
 
-    def write(self, edit: Edit) -> None:
+    def view(self, at: Tensor) -> View:
+        """Return what a corrector sees of rows ``[R]``."""
+        response, counts = self.response[at], (self.step[at], self.block_steps[at])
+        masked = response == self.mask_id
+        return View(response, masked, self.in_block(at), self.committed_at[at], *counts)
+
+    def rewrite(self, at: Tensor, edit: Edit, reading: Reading) -> None:
+        """Correct the buffers of rows ``[R]``, with the reading that holds for this step.
+
+        Masked positions are left to the policy, and masks are put back in the current block alone.
+        """
+        opened = (edit.tokens != self.mask_id) | self.in_block(at)
+        where = edit.where & ~self.masked(at) & opened
+        self._put(at, Edit(where, edit.tokens), self.step[at], corrected=True)
+        # The draws of the next reading are new ones.
+        self.changed_at[at] = torch.where(where.any(1), self.step[at] + 1, self.changed_at[at])
+        self.corrected[at] = True
+        assert self.said is not None
+        self.remember(at, replace(reading, price=self.said.select(at).price))
+
+    def write(self, rows: Indices, at: Tensor, edit: Edit, steps: Tensor) -> None:
         """Charge for steps, write tokens and move on from blocks that are done; tell the host.
 
         Tokens are committed at each row's latest step.
+
+        Args:
+            rows: ``[R]`` int64, the rows.
+            at: The same on the device.
+            edit: What the policy reveals.
+            steps: ``[R]`` int64, steps that it took the policy, for which the row is charged.
         """
-        at, where = edit.at, edit.where
-        self._charge(at, edit.steps)
-        self.response[at] = torch.where(where, edit.tokens, self.response[at])
-        latest = (self.step[at, None] - 1).expand_as(where)
-        self.committed_at[at] = torch.where(where, latest, self.committed_at[at])
-        stale = where.any(1)
+        self._charge(at, steps)
+        self._put(at, edit, self.step[at] - 1)
+        stale = edit.where.any(1)
         self.changed_at[at] = torch.where(stale, self.step[at], self.changed_at[at])
+        stale |= self.corrected[at]
+        self.corrected[at] = False
         done = self._move_on(at)
         if self.base is not None:
             stale |= self._enter(at, done)
         nfe = total({kind: price[at] for kind, price in self.price.items()})
         counts = self.step[at], nfe, self.block_steps[at]
-        self.host.fetch(edit.rows, self.response[at], *counts, self.finished[at], stale)
+        self.host.fetch(rows, self.response[at], *counts, self.finished[at], stale)
+
+    def _put(self, at: Tensor, edit: Edit, step: Tensor, corrected: bool = False) -> None:
+        """Write tokens to rows ``[R]`` at steps ``[R]``; nothing else changes a buffer."""
+        where = edit.where
+        self.response[at] = torch.where(where, edit.tokens, self.response[at])
+        when = step[:, None].expand_as(where)
+        if corrected:
+            when = when.masked_fill(edit.tokens == self.mask_id, -1)
+        self.committed_at[at] = torch.where(where, when, self.committed_at[at])
+        if self.log is not None:
+            marks = torch.full_like(step, corrected, dtype=torch.bool)
+            self.log.append(Writes(at, step, where, edit.tokens, marks))
 
     def _charge(self, at: Tensor, steps: Tensor) -> None:
         """Charge rows ``[R]`` for steps ``[R]``, by the price of their readings."""
@@ -210,12 +198,28 @@ class RowState:
         self.step[at] += steps
         self.block_steps[at] += steps
         for kind, price in self.said.price.items():
-            self.price.setdefault(kind, torch.zeros_like(self.step))[at] += steps * price[at]
+            self._account(kind)[at] += steps * price[at]
+
+    def charge_asked(self, at: Tensor, price: Mapping[str, Tensor]) -> None:
+        """Charge rows ``[R]`` for readings of theirs that a corrector asked for."""
+        self.asked[at] += 1
+        for kind, forwards in price.items():
+            self._account(CORRECTOR if kind == PREDICTOR else kind)[at] += forwards
+
+    def _account(self, kind: str) -> Tensor:
+        return self.price.setdefault(kind, torch.zeros_like(self.step))
+
+    def replace(self, at: Tensor, others: Tensor) -> None:
+        """Let rows ``[R]`` take over the states of others ``[R]``; what they cost stays theirs."""
+        own = self.response, self.committed_at, self.step, self.block, self.block_steps
+        for value in (*own, self.changed_at, self.corrected, self.asked, self.finished):
+            value[at] = value[others]
+        self.host.replace(at.cpu().numpy(), others.cpu().numpy())
 
     def _move_on(self, at: Tensor) -> Tensor:
         """Leave the blocks of rows ``[R]`` that are done, and return which are, ``[R]`` bool."""
         done = ~(self.masked(at) & self.in_block(at)).any(1)
-        done |= self.block_steps[at] >= self.decoding.block_length
+        done |= self.block_steps[at] >= self.decoding.most_block_steps
         self.block[at] += done
         self.block_steps[at] *= ~done
         self.finished[at] = self.block[at] > self._block_of[-1]
@@ -243,7 +247,8 @@ class RowState:
         response = self.response[at]
         stop, end = ended(response, self.mask_id, end_ids)
         fill = stop[:, None] & (response == self.mask_id)
-        self.response[at] = torch.where(fill, end[:, None], response)
+        tokens = end[:, None].expand_as(fill)
+        self._put(at, Edit(fill, tokens), torch.full_like(self.step[at], -1))
         self.finished[at] |= stop
 
 

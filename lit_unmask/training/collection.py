@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, Verdicts
 from lit_unmask.policies.base import Policy
@@ -209,7 +209,7 @@ class Collector:
 
     def _as_own(self, played: _Played) -> _Played:
         """Return an expert's rollouts with actions and likelihoods of the policy's mixture."""
-        steps = shown(played.steps, played.result.committed_at)
+        steps = shown(played.steps)
         steps = as_seen(steps, self.signals, self.decoding.block_length)
         actions, log_probs = [], []
         for seen in self._chunks(steps):

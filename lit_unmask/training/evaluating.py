@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.evaluation.decode import Evaluation, evaluate
 from lit_unmask.evaluation.grading import Grader
 from lit_unmask.evaluation.metrics import RolloutMetrics

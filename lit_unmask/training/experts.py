@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.policies.base import Policy

@@ -12,17 +12,13 @@ from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.types import Observation, Signals, Steps
 
 
-def shown(steps: Steps, committed_at: Tensor) -> Steps:
+def shown(steps: Steps) -> Steps:
     """Return the steps with what was committed in the place of what was chosen.
 
     They differ where the environment forced a position: whoever imitates a policy shall do what
     became of its decision, also where the decision was empty.
-
-    Args:
-        steps: Recorded steps.
-        committed_at: ``[B, L]`` int, step at which each position of a rollout was committed.
     """
-    return replace(steps, chosen=committed_at[steps.rollout] == steps.index[:, None])
+    return replace(steps, chosen=steps.committed)
 
 
 def as_seen(steps: Steps, signals: Signals, block_length: int) -> Steps:

@@ -91,14 +91,14 @@ def _under_a_cap(denoiser: Denoiser, prompt: Prompt, response: Tensor) -> Readin
 
 def _scarce(monkeypatch: pytest.MonkeyPatch, fits: int) -> None:
     """Let calls of more rows fail as they do where memory runs out."""
-    states = LLaDA._states
+    states = LLaDA.states
 
     def scarce(self: Any, prompt: Prompt, response: Tensor, kept: Any) -> Tensor:
         if len(response) > fits:
             raise torch.OutOfMemoryError("out of memory")
         return states(self, prompt, response, kept)
 
-    monkeypatch.setattr(LLaDA, "_states", scarce)
+    monkeypatch.setattr(LLaDA, "states", scarce)
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def attending_to(
         position_ids=torch.cat([positions, positions[new]])[None],
         use_cache=False,
     ).last_hidden_state[:, columns : columns + span.length]
-    return denoiser._read(states, ALL, None, 0.0)
+    return denoiser.read(states, ALL)
 
 
 def test_keeping_changes_no_bit_of_a_full_forward(
@@ -217,7 +217,7 @@ def test_running_out_of_memory_loses_nothing(
     whole = Kept(keep(denoiser, prompt, base), SLOTS, span)
     expected = denoiser(prompt, buffer, ALL, kept=whole)
     tight = copy.deepcopy(denoiser)
-    states = tight._states
+    states = tight.states
 
     def limited(one: Prompt, response: Tensor, kept: Any = None) -> Tensor:
         result = states(one, response, kept)
@@ -225,7 +225,7 @@ def test_running_out_of_memory_loses_nothing(
             raise torch.OutOfMemoryError("too much")
         return result
 
-    monkeypatch.setattr(tight, "_states", limited)
+    monkeypatch.setattr(tight, "states", limited)
     store = keep(tight, prompt, base)
     assert tight.row_limit.rows == 1
     assert_close(tight(prompt, buffer, ALL, kept=Kept(store, SLOTS, span)), expected)

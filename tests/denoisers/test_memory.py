@@ -78,14 +78,14 @@ def test_a_denoiser_that_runs_out_of_memory_says_the_same_about_every_row(tiny_l
     signals, uniform = Signals(top_k=2, names={"entropy"}), torch.rand(6, 8)
     monkeypatch.setattr(tiny_llada, "row_limit", RowLimit())
     whole = tiny_llada(prompt, response, signals, uniform, 0.7)
-    states = LLaDA._states
+    states = LLaDA.states
 
     def scarce(self, prompt, response, kept):
         if len(response) > 4:
             raise torch.OutOfMemoryError("out of memory")
         return states(self, prompt, response, kept)
 
-    monkeypatch.setattr(LLaDA, "_states", scarce)
+    monkeypatch.setattr(LLaDA, "states", scarce)
     split = tiny_llada(prompt, response, signals, uniform, 0.7)
     assert tiny_llada.row_limit.rows == 3
     assert torch.equal(split.proposal, whole.proposal)

@@ -14,6 +14,7 @@ import torch
 from lit_unmask.denoisers import Code, LLaDA, RemoteCode
 from lit_unmask.denoisers.families.remote import code_hash
 from lit_unmask.denoisers.running.cache import Kept, KeyValues
+from lit_unmask.evaluation.fingerprints import denoiser_name
 from lit_unmask.types import Signals
 from tests.denoisers.conftest import (
     EOS,
@@ -150,6 +151,16 @@ def test_code_of_a_folder_is_pinned_by_its_content(folder: Path) -> None:
         RemoteCode(str(folder), False, code)
     with pytest.raises(ValueError, match="only checkpoints on the hub have revisions"):
         RemoteCode(str(folder), False, Code(True, revision="a" * 40))
+
+
+def test_other_code_or_another_shift_is_another_denoiser_to_results_stores(
+    folder: Path,
+) -> None:
+    names = [denoiser_name(load(folder)), denoiser_name(load(folder, shift=True))]
+    model = folder / "modeling_mean.py"
+    model.write_text(model.read_text() + "\n# the same weights, and other code\n")
+    names.append(denoiser_name(load(folder)))
+    assert len(set(names)) == 3
 
 
 @pytest.mark.parametrize("revision", [None, "main", "abc123"])

@@ -56,7 +56,7 @@ def by_hand(
     )
     exact = denoiser(prompt.select(steps.rollout), buffer, Signals())
     seen = steps.observation
-    same = denoiser._head(seen.signals["hidden"]).argmax(-1) == exact.proposal
+    same = denoiser.head(seen.signals["hidden"]).argmax(-1) == exact.proposal
     return seen.masked, seen.eligible, same, (seen.confidence - exact.confidence).abs()[..., 0]
 
 

@@ -91,9 +91,10 @@ def test_every_setting_but_the_name_makes_another_run() -> None:
         "denoiser": "other", "kind": "learned", "policy": "Margin", "params": {"threshold": 0.8},
         "weights": "w", "gen_length": 128, "block_length": 16, "temperature": 1.0,
         "on_empty": "wait", "approximate": {}, "seed": 1, "limits": [{"seconds": 5.0}],
+        "further": {"max_block_steps": 9},
     }  # fmt: skip
     assert changed.keys() == asdict(run).keys() - {"name"}
-    assert len({run.key, *(replace(run, **{k: v}).key for k, v in changed.items())}) == 17
+    assert len({run.key, *(replace(run, **{k: v}).key for k, v in changed.items())}) == 18
     assert run.key == make_run(approximate={"early_stop": False, "cache": "none"}).key
 
 

@@ -63,6 +63,7 @@ def make_trace(
     return Trace(
         rollout=np.array([b for b, _ in rows]),
         index=np.array([i for _, i in rows]),
+        masked=eligible,
         eligible=eligible,
         confidence=sure,
         probability=np.where(eligible, sure, 0.0),

@@ -86,7 +86,8 @@ def test_the_first_end_token_parts_content_and_tail() -> None:
     end = np.array([[0, 0, 1, 0, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]], dtype=bool)
     none = np.zeros((0, 5))
     trace = Trace(
-        rollout=np.zeros(0, int), index=np.zeros(0, int), eligible=none > 0, confidence=none,
+        rollout=np.zeros(0, int), index=np.zeros(0, int), masked=none > 0,
+        eligible=none > 0, confidence=none,
         probability=none, committed=none > 0, forced=none > 0,
         committed_at=np.full((3, 5), -1), decisions=np.ones(3, int),
         nfe=np.ones(3, int), end=end,

@@ -115,14 +115,14 @@ def test_numbers_differ_from_those_of_other_shapes_by_rounding_alone(tiny_dream,
 
 
 def test_a_call_that_does_not_fit_into_memory_is_an_error_with_the_remedy(monkeypatch, tiny_llada):
-    states = LLaDA._states
+    states = LLaDA.states
 
     def scarce(self, prompt, response, kept):
         if len(response) > 3:
             raise torch.OutOfMemoryError("out of memory")
         return states(self, prompt, response, kept)
 
-    monkeypatch.setattr(LLaDA, "_states", scarce)
+    monkeypatch.setattr(LLaDA, "states", scarce)
     monkeypatch.setattr(tiny_llada, "row_limit", RowLimit())
     with pytest.raises(RuntimeError, match=r"4 rows does not fit.*scheduling\.static_rows=2"):
         decode(tiny_llada, list(ShoppingSums("test", 4)), Decoding(8, 8, scheduling=STATIC))
@@ -140,7 +140,7 @@ def test_shapes_are_at_least_one(name):
 
 
 def test_all_chunks_of_logits_have_one_shape(tiny_llada, monkeypatch):
-    shapes, head = [], LLaDA._head
+    shapes, head = [], LLaDA.head
 
     def watched(self, states):
         shapes.append(len(states))
@@ -150,7 +150,7 @@ def test_all_chunks_of_logits_have_one_shape(tiny_llada, monkeypatch):
     uniform = torch.rand(6, 7)
     asked = prompt, response, Signals(top_k=2, names={"entropy"}), uniform, 0.7
     whole = tiny_llada(*asked)
-    monkeypatch.setattr(LLaDA, "_head", watched)
+    monkeypatch.setattr(LLaDA, "head", watched)
     monkeypatch.setattr(tiny_llada, "max_logits", tiny_llada.vocab_size * 10)
     chunked = tiny_llada(*asked)
     assert shapes == [9] * 5

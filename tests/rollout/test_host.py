@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toy_rollouts import LENGTH, NUMBERS, POLICIES, SEED, ToyDenoiser, make_prompts
 
 from lit_unmask.rollout import Decoding, Noise, Scheduling, rollout
-from lit_unmask.rollout.state import HostRows
+from lit_unmask.rollout.host import HostRows
 
 # Operations whose result, or whose shape, the host has to know.
 WAITING = {

@@ -31,7 +31,7 @@ def play(problems: Sequence[Problem], spare: bool) -> Experience:
     plane, rollout = torch.zeros(count, 3), torch.arange(count)
     none = plane.bool()
     observation = Observation(none, none, plane[..., None], number)
-    steps = Steps(rollout, rollout * 0, observation, none, none, number)
+    steps = Steps(rollout, rollout * 0, observation, none, none, number, none)
     gain = signal.repeat_interleave(GROUP) * torch.tensor([1.0, -1.0]).repeat(len(problems))
     return Experience(
         steps, gain, rollout * 0 + 1, number, number, none[:, 0], signal, count,

@@ -16,6 +16,8 @@ def make_steps() -> Steps:
     masked = torch.tensor([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1]]).bool()
     eligible = torch.tensor([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0]]).bool()
     chosen = torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 0, 0]]).bool()
+    forced = torch.zeros_like(chosen)
+    forced[1, 1] = True
     return Steps(
         rollout=torch.tensor([0, 0, 0, 1]),
         index=torch.tensor([0, 1, 2, 0]),
@@ -25,12 +27,12 @@ def make_steps() -> Steps:
         action=chosen,
         chosen=chosen,
         log_prob=torch.zeros(4),
+        committed=chosen | forced,
     )
 
 
 def test_a_forced_position_is_what_is_shown() -> None:
-    committed_at = torch.tensor([[0, 1, -1, 2], [0, 0, -1, -1]])
-    steps = shown(make_steps(), committed_at)
+    steps = shown(make_steps())
     assert steps.chosen.int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [1, 1, 0, 0]]
 
 

@@ -22,7 +22,7 @@ from lit_unmask.denoisers.loading.loading import Loaded, check_dtype, load_netwo
 from lit_unmask.denoisers.loading.placement import Placement, input_device
 from lit_unmask.denoisers.loading.probes import probe_tokens
 from lit_unmask.denoisers.loading.tokenizer import check_vocabulary, load_tokenizer
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.network import NetworkDenoiser
 from lit_unmask.denoisers.running.cache import Kept
 
 END_TOKENS = ("<|im_end|>", "<|eot_id|>")
@@ -89,7 +89,7 @@ class Code:
         return folder, commit
 
 
-class RemoteCode(Denoiser):
+class RemoteCode(NetworkDenoiser):
     """A network whose own code is run: the last resort, for architectures without a stock class.
 
     The code can do whatever this user can; nothing is isolated. Prefer a stock class. The network
@@ -155,6 +155,7 @@ class RemoteCode(Denoiser):
             "revision": commit,
             "config_hash": config_hash(original),
             "code_hash": code_hash(folder),
+            "shift": str(shift),
         }
         loaded = Loaded(
             network=network,
@@ -198,7 +199,7 @@ class RemoteCode(Denoiser):
             raise RuntimeError(
                 f"head probe: the network's logits differ by {difference:.1e} from its output "
                 "embeddings of its last states, so it does something else to them; write a "
-                "Denoiser of its own for it"
+                "NetworkDenoiser of its own for it"
             )
         super().probe()
 
@@ -239,7 +240,7 @@ class RemoteCode(Denoiser):
         if len(states) != 1:
             raise RuntimeError(
                 f"head probe: the network called its output embeddings {len(states)} times in a "
-                "forward, must be once; write a Denoiser of its own for it"
+                "forward, must be once; write a NetworkDenoiser of its own for it"
             )
         return states[0].to(self.device)
 

@@ -20,7 +20,7 @@ from lit_unmask.denoisers.loading.loading import Loaded, check_dtype, empty_shap
 from lit_unmask.denoisers.loading.placement import Placement, input_device
 from lit_unmask.denoisers.loading.probes import probe_rotary
 from lit_unmask.denoisers.loading.tokenizer import check_vocabulary, load_tokenizer
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.network import NetworkDenoiser
 from lit_unmask.denoisers.running.cache import Kept
 from lit_unmask.denoisers.running.compilation import Compile
 from lit_unmask.denoisers.running.sharding import Shards
@@ -29,7 +29,7 @@ DType = Literal["float32", "bfloat16", "float16"]
 HEAD = "lm_head.weight"
 
 
-class StockDenoiser(Layout, Denoiser):
+class StockDenoiser(Layout, NetworkDenoiser):
     """A denoiser in an original layout that a stock architecture fills.
 
     A subclass says which architecture it is and how the original checkpoint maps to it. Config,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.fingerprints import denoiser_name, policy_hash
+from lit_unmask.evaluation.fingerprints import decoding_fields, denoiser_name, policy_hash
 from lit_unmask.files import replace_file
 from lit_unmask.rollout import Approximate
 from lit_unmask.sharing.description import describe
@@ -16,7 +16,7 @@ from lit_unmask.training.demonstrations.recording import Demonstrator
 from lit_unmask.types import Signals
 
 FILE = "recipe.json"
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Recipe:
         block_length: Block length that the expert was held to.
         temperature: Token temperature of the denoiser.
         on_empty: What happened when the expert chose nothing.
+        further: Settings of the decoding that were in use beside, such as a corrector.
         expert: Its ``class_path`` and ``init_args``, or its class alone if it has no description.
         expert_hash: Hash of the expert's settings and weights.
         seed: Seed of the noise.
@@ -44,6 +45,7 @@ class Recipe:
     block_length: int
     temperature: float
     on_empty: str
+    further: dict[str, Any]
     expert: dict[str, Any] | str
     expert_hash: str
     seed: int
@@ -69,6 +71,8 @@ class Recipe:
                 f"demonstrations are recorded exactly, and decoding has {decoding.approximate}; "
                 "leave decoding.approximate out"
             )
+        settings = decoding_fields(decoding)
+        del settings["approximate"]
         try:
             description: dict[str, Any] | str = describe(who.policy)
         except ConfigurationError:
@@ -76,10 +80,7 @@ class Recipe:
             description = type(who.policy).__qualname__
         return cls(
             denoiser=denoiser_name(who.denoiser),
-            gen_length=decoding.gen_length,
-            block_length=decoding.block_length,
-            temperature=decoding.temperature,
-            on_empty=decoding.on_empty,
+            **settings,
             expert=description,
             expert_hash=policy_hash(who.policy),
             seed=who.seed,

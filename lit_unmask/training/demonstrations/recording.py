@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, Verdicts
 from lit_unmask.policies.base import Policy
@@ -25,7 +25,6 @@ class Demonstrated:
     Attributes:
         problems: The problems.
         steps: All steps, with what was committed as ``chosen``.
-        committed_at: ``[B, L]`` int64, step at which each position was committed, or -1.
         decisions: ``[B]`` int64, steps of each rollout.
         nfe: ``[B]`` int64, forwards of each rollout.
         correct: ``[B]`` float32 verdicts in ``[0, 1]``.
@@ -35,7 +34,6 @@ class Demonstrated:
 
     problems: Sequence[Problem]
     steps: Steps
-    committed_at: Tensor
     decisions: Tensor
     nfe: Tensor
     correct: Tensor
@@ -100,8 +98,7 @@ def demonstrate(
     assert result.steps is not None
     return Demonstrated(
         problems=problems,
-        steps=shown(result.steps, result.committed_at),
-        committed_at=result.committed_at,
+        steps=shown(result.steps),
         decisions=result.decisions,
         nfe=result.nfe,
         correct=verdicts.wait().to(result.nfe.device),

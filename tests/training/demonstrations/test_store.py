@@ -131,5 +131,5 @@ def test_damage_is_named_with_the_remedy(store: Path, tmp_path: Path) -> None:
         DemonstrationStore(folder)
     recipe = json.loads((folder / "recipe.json").read_text())
     (folder / "recipe.json").write_text(json.dumps(recipe | {"version": 9}))
-    with pytest.raises(ConfigurationError, match="version=9 must be 2"):
+    with pytest.raises(ConfigurationError, match="version=9 must be 3"):
         DemonstrationStore(folder)

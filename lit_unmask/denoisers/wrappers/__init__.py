@@ -1,0 +1,1 @@
+"""Denoisers that change what another one says."""

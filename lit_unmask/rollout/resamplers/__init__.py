@@ -1,0 +1,5 @@
+"""What lets rows of one prompt replace each other."""
+
+from lit_unmask.rollout.resamplers.base import Resampler
+
+__all__ = ["Resampler"]
