@@ -75,7 +75,7 @@ def _(problems: Mixture) -> ProblemSet:
 
 @expected.register
 def _(problems: Curriculum) -> ProblemSet:
-    return Curriculum([expected(stage) for stage in problems.stages], problems.blend)
+    return Curriculum([expected(stage) for stage in problems.stages])
 
 
 @singledispatch
