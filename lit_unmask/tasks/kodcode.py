@@ -24,26 +24,6 @@ class KodCode(HubProgramTask):
     tests need pytest to call them (fixtures, parameters, classes) are left out and counted. The
     data is licensed for non-commercial use. A file of the source serves ``train`` (94 % of it),
     ``tuning`` and ``validation`` (3 % each).
-
-    ```yaml
-    train:
-      class_path: lit_unmask.tasks.KodCode
-      init_args:
-        split: train
-        verifier:
-          class_path: lit_unmask.verifiers.ProgramVerifier
-          init_args:
-            sandbox:
-              class_path: lit_unmask.verifiers.sandbox.Strongest
-              init_args: {packages: [numpy]}
-    ```
-
-    Args:
-        split: ``train``, ``tuning`` or ``validation``.
-        size: Number of problems, chosen by a hash of each; None takes all.
-        path: File of JSON lines; None reads ``KodCode/KodCode-Light-RL-10K`` from the hub.
-        revision: Commit on the hub; None takes the one that is pinned here.
-        verifier: Runs the programs; see :class:`~lit_unmask.tasks.HumanEval`.
     """
 
     source: ClassVar[HubDataset] = HubDataset(
