@@ -24,7 +24,7 @@ from lit_unmask.verifiers.sandbox import (
     Sandlock,
     Strongest,
     Unsafe,
-    ladder,
+    detection,
     strongest,
 )
 
@@ -215,7 +215,7 @@ def test_what_grading_lacks_is_found_before_it(monkeypatch):
         verifier.check(answers)
     with pytest.raises(NoSandbox, match=r"no room left.*choose another"):
         ProgramVerifier(Broken()).check()
-    monkeypatch.setattr(ladder, "LADDER", (Broken,))
+    monkeypatch.setattr(detection, "KINDS", (Broken,))
     strongest.cache_clear()
     with pytest.raises(NoSandbox, match="apt-get install bubblewrap"):
         ProgramVerifier().check()

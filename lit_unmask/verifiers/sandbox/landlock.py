@@ -6,10 +6,8 @@ import importlib.util
 import json
 from pathlib import Path
 
-from lit_unmask.verifiers.sandbox.base import INSIDE, Sandbox, interpreter
-from lit_unmask.verifiers.sandbox.errors import SandboxError
-from lit_unmask.verifiers.sandbox.packages import places_of
-from lit_unmask.verifiers.sandbox.paths import hidden, readable
+from lit_unmask.verifiers.sandbox.base import INSIDE, Sandbox, SandboxError, interpreter
+from lit_unmask.verifiers.sandbox.visible import hidden, places_of, readable
 
 # sandlock watches its child from threads, so it gets a process of its own.
 _LAUNCH = """\

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from lit_unmask.verifiers.sandbox.base import Sandbox
+from lit_unmask.verifiers.sandbox.base import NoSandbox, Sandbox, SandboxError
 from lit_unmask.verifiers.sandbox.bubblewrap import Bubblewrap
-from lit_unmask.verifiers.sandbox.errors import NoSandbox, SandboxError
 from lit_unmask.verifiers.sandbox.landlock import Sandlock
 
-LADDER: tuple[type[Sandbox], ...] = (Bubblewrap, Sandlock)
+KINDS: tuple[type[Sandbox], ...] = (Bubblewrap, Sandlock)
 _REMEDIES = """\
 Do one of these:
   - install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap), and in a container allow
@@ -29,7 +28,7 @@ def strongest() -> Sandbox:
         NoSandbox: If none does; the message says why, and names the remedies.
     """
     reasons = []
-    for kind in LADDER:
+    for kind in KINDS:
         sandbox = kind()
         try:
             sandbox.probe()
