@@ -9,6 +9,7 @@ from lit_unmask.tasks.programs import HubProgramTask, program_reference, python_
 from lit_unmask.tasks.published import CARVED, Parts
 from lit_unmask.tasks.rows import HubDataset, Row
 from lit_unmask.types import Problem
+from lit_unmask.verifiers.syntax import Reader
 
 _PROMPT = """\
 {question}
@@ -75,11 +76,10 @@ def runnable_tests(source: str) -> str | None:
         A script to run behind the program, or None if the tests need more than that, or there are
         none.
     """
-    try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError):
+    tree = Reader().tree(source)
+    if tree is None:
         return None
-    named = [node for node in body if getattr(node, "name", "").lower().startswith("test")]
+    named = [node for node in tree.body if getattr(node, "name", "").lower().startswith("test")]
     plain = [node for node in named if isinstance(node, ast.FunctionDef) and _is_plain(node)]
     if not plain or len(plain) < len(named):
         return None

@@ -15,6 +15,7 @@ from lit_unmask.tasks.published import WHOLE, HubTask, Parts, PublishedTask
 from lit_unmask.tasks.rows import HubDataset, Row, read_rows
 from lit_unmask.types import Message, Problem
 from lit_unmask.verifiers.programs import ProgramVerifier, is_tested_apart
+from lit_unmask.verifiers.syntax import Reader
 
 _COMPLETE = """\
 Finish this Python function. Reply with all of it, imports included, in one ```python block and \
@@ -231,11 +232,11 @@ def function_under_test(code: str, tests: str) -> str | None:
         code: The program, which defines it.
         tests: What calls it.
     """
-    try:
-        defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
-        called = [node.func for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Call)]
-    except (SyntaxError, ValueError):
+    trees = [Reader().tree(source) for source in (code, tests)]
+    if trees[0] is None or trees[1] is None:
         return None
+    defined = {node.name for node in trees[0].body if isinstance(node, ast.FunctionDef)}
+    called = [node.func for node in ast.walk(trees[1]) if isinstance(node, ast.Call)]
     names = [node for node in called if isinstance(node, ast.Name) and node.id in defined]
     first = min(names, key=lambda node: (node.lineno, node.col_offset), default=None)
     return None if first is None else first.id

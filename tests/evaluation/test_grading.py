@@ -220,7 +220,7 @@ def test_verdicts_that_ran_out_of_time_are_counted_wherever_they_were_made(grade
 WORKERS = """
 from concurrent.futures import ProcessPoolExecutor
 import json, multiprocessing, os, sys
-from lit_unmask.verifiers import grade_math, grade_program
+from lit_unmask.verifiers import ProgramVerifier, grade_math
 from lit_unmask.verifiers.verdicts import verdict_of
 
 def loaded(completion, answer):
@@ -232,7 +232,7 @@ if __name__ == "__main__":
         reference = json.dumps({"prompt": "", "tests": "assert f(1) == 2", "entry_point": "f"})
         print(pool.submit(verdict_of, grade_math, r"\\boxed{1+x}", "x+1", "a").result())
         program = "def f(x): return x + 1"
-        print(pool.submit(verdict_of, grade_program, program, reference, "b").result())
+        print(pool.submit(verdict_of, ProgramVerifier(), program, reference, "b").result())
         print(pool.submit(verdict_of, loaded, "", "", "c").result())
 """
 

@@ -172,20 +172,15 @@ class Sandbox(ABC):
         Raises:
             SandboxError: If the sandbox itself fails; a program cannot bring this about.
         """
-        token, boot = secrets.token_hex(16), self._boot()
-        job = asdict(trial) | self.settings()
-        job |= {"token": token, "boot": boot}
+        boot = self._boot()
+        job = asdict(trial) | self.settings() | {"token": secrets.token_hex(16), "boot": boot}
         inner = [interpreter(), *_FLAGS, "-c", f"{boot}\ntester.main()"]
         folder = tempfile.mkdtemp(prefix="trial-")
-        order: dict[str, Any] = {"command": self.command(inner, folder), "folder": folder}
-        order |= {"job": json.dumps(job)}
-        order |= {
-            "token": token,
-            "report": job["report"],
-            "scratch": job["scratch"],
-            "seconds": self.limits.wall_seconds,
+        order = {name: job[name] for name in ("token", "report", "scratch")} | {
+            **{"command": self.command(inner, folder), "folder": folder, "job": json.dumps(job)},
+            **{"seconds": self.limits.wall_seconds, "memory": self.limits.memory},
+            **{"disk": SCRATCH_MIB, "parent": os.getpid()},
         }
-        order |= {"memory": self.limits.memory, "disk": SCRATCH_MIB, "parent": os.getpid()}
         try:
             return _outcome(_keep(order))
         finally:

@@ -28,16 +28,6 @@ class Bubblewrap(Sandbox):
 
     Debian and Ubuntu: ``apt-get install bubblewrap``. Containers often forbid namespaces; the
     probe finds out.
-
-    ```yaml
-    verifier:
-      class_path: lit_unmask.verifiers.ProgramVerifier
-      init_args:
-        sandbox:
-          class_path: lit_unmask.verifiers.sandbox.Bubblewrap
-          init_args:
-            limits: {seconds: 5}
-    ```
     """
 
     def command(self, inner: list[str], folder: str) -> list[str]:

@@ -47,17 +47,6 @@ class Strongest(Sandbox):
     :class:`~lit_unmask.verifiers.sandbox.Sandlock`; where neither runs, grading refuses with
     :class:`~lit_unmask.verifiers.sandbox.NoSandbox`, and nothing is run without containment. Which
     one it is, is found out once in each process, so that workers on other machines find their own.
-
-    ```yaml
-    verifier:
-      class_path: lit_unmask.verifiers.ProgramVerifier
-      init_args:
-        sandbox:
-          class_path: lit_unmask.verifiers.sandbox.Strongest
-          init_args:
-            limits: {seconds: 10, memory: 2048}
-            packages: [numpy]
-    ```
     """
 
     def command(self, inner: list[str], folder: str) -> list[str]:

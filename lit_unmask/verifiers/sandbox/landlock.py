@@ -26,13 +26,6 @@ class Sandlock(Sandbox):
     Of the machine a program sees shared libraries and the interpreter, and may write to a fresh
     folder; no connection can be opened. It needs ``pip install lit-unmask[sandbox]`` and Linux 6.7
     or later.
-
-    ```yaml
-    verifier:
-      class_path: lit_unmask.verifiers.ProgramVerifier
-      init_args:
-        sandbox: {class_path: lit_unmask.verifiers.sandbox.Sandlock}
-    ```
     """
 
     def command(self, inner: list[str], folder: str) -> list[str]:
