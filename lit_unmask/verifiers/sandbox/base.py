@@ -32,7 +32,7 @@ sys.modules["lit_unmask.verifiers.sandbox"].__path__.append({folder!r})
 """
 _INSIDE = """\
 from lit_unmask.verifiers.sandbox.inside import tester, solution, shown
-shown.install({places!r})
+sys.meta_path.append(shown.Shown({places!r}))
 """
 _KEEPER = "from lit_unmask.verifiers.sandbox import keeper\nkeeper.main()"
 _REACH = """\

@@ -6,6 +6,7 @@ Nothing here is trusted after the program was loaded; it can say whatever the pr
 from __future__ import annotations
 
 import builtins
+import operator
 import os
 import sys
 import types
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
 MODULE = "solution"
 _BASES: tuple[Any, ...] = (list, tuple, dict, set, frozenset, str, int, float, bytes)
+# What the tester may do with a thing of the program; next is a list of one item, empty at the end.
+_OPERATIONS: dict[str, Any] = {
+    "call": lambda function, *args, **kwargs: function(*args, **kwargs),
+    **{"get": getattr, "item": operator.getitem, "iterate": iter, "length": len},
+    "next": lambda thing: [item for _, item in zip((None,), thing, strict=False)],
+    "same": lambda thing, other: bool(thing == other),
+}
 
 
 class Solution:
@@ -40,7 +48,7 @@ class Solution:
         self._rpc.serve_forever()
 
     def _serve(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        return getattr(self, f"_do_{name}")(*args, **kwargs)
+        return (_OPERATIONS.get(name) or getattr(self, f"_do_{name}"))(*args, **kwargs)
 
     def _do_greet(self) -> None:
         pass
@@ -61,28 +69,6 @@ class Solution:
         current.clear()
         current.update(self._builtins)
         exec(compile(source, "<tests>", "exec"), vars(self._module))
-
-    def _do_call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    def _do_get(self, thing: Any, name: str) -> Any:
-        return getattr(thing, name)
-
-    def _do_item(self, thing: Any, key: Any) -> Any:
-        return thing[key]
-
-    def _do_iterate(self, thing: Any) -> Any:
-        return iter(thing)
-
-    def _do_next(self, thing: Any) -> Any:
-        """Return a list of the next item, empty at the end."""
-        return [item for _, item in zip((None,), thing, strict=False)]
-
-    def _do_length(self, thing: Any) -> int:
-        return len(thing)
-
-    def _do_same(self, thing: Any, other: Any) -> bool:
-        return bool(thing == other)
 
     def _do_data(self, thing: Any) -> Any:
         """Return the content of an instance of a subclass of a builtin type, or None."""
