@@ -50,17 +50,7 @@ class CodeDataModule(TaskDataModule):
     """Programs: trains on KodCode, reports on HumanEval and MBPP (three examples).
 
     Sets that are given replace those; ``{}`` stands for none. Programs are run to grade them, so
-    let workers do it:
-
-    ```yaml
-    model:
-      grader:
-        class_path: lit_unmask.evaluation.grading.WorkerPool
-        init_args: {processes: 8}
-    data:
-      class_path: lit_unmask.tasks.CodeDataModule
-      init_args: {batch_size: 16, max_prompt_tokens: 512}
-    ```
+    let workers do it, as for :class:`MathDataModule`.
 
     Where programs run is one setting for all of those sets:
     ``--data.verifier.sandbox.limits.seconds=10``, or
