@@ -14,7 +14,7 @@ from lit_unmask.policies.base import Policy
 from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
 from lit_unmask.training.demonstrations import Demonstrated, Demonstrator, demonstrate
 from lit_unmask.training.experts import check_imitator
-from lit_unmask.training.imitation import as_seen, imitation_loss
+from lit_unmask.training.imitation import imitation_loss, in_view
 from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Steps
 
@@ -95,7 +95,7 @@ class WarmStart(Callback):
             return
         if trainer.is_global_zero:
             shown = self._demonstrate(trainer, pl_module)
-            steps = as_seen(
+            steps = in_view(
                 shown.correct_steps, pl_module.policy.signals, pl_module.decoding.block_length
             )
             if not len(steps):

@@ -19,8 +19,7 @@ from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.rollout import Listener, Progress
 from lit_unmask.types import Problem
-from lit_unmask.verifiers.judging import judged
-from lit_unmask.verifiers.verdicts import Unfinished
+from lit_unmask.verifiers.verdicts import Unfinished, verdict_of
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ class InProcess(Grader):
         future: Future[float] = Future()
         try:
             with _alarm(self.patience):
-                verdict = judged(problem.verifier, completion, problem.answer, problem.uid)
+                verdict = verdict_of(problem.verifier, completion, problem.answer, problem.uid)
         except _Hanging:
             raise self._hangs(problem) from None
         future.set_result(verdict)
@@ -174,7 +173,7 @@ class WorkerPool(Grader):
             self._pool = ProcessPoolExecutor(self.processes, mp_context=context)
         task = problem.verifier, completion, problem.answer, problem.uid
         try:
-            return self._pool.submit(judged, *task)
+            return self._pool.submit(verdict_of, *task)
         except BrokenExecutor as error:  # what ended a worker is told by whoever waits
             future: Future[float] = Future()
             future.set_exception(error)

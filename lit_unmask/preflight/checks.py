@@ -17,7 +17,7 @@ from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.conditioning import check_told
 from lit_unmask.training.demonstrations import ImitationData
-from lit_unmask.training.dynamic_sampling import check_spares
+from lit_unmask.training.dynamic_sampling import check_dynamic_sampling
 from lit_unmask.training.module import LitUnmask
 
 # Sets of at most so many problems are tokenised as a whole to find prompts that are too long.
@@ -190,7 +190,7 @@ def _check_fit(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None
     if isinstance(data, ImitationData):
         data.check_imitable(model.policy, model.decoding, model.denoiser)
     else:
-        check_spares(model.rounds.spare_prompts, data.batch_size, trainer.world_size)
+        check_dynamic_sampling(model.rounds.dynamic_sampling, data.batch_size, trainer.world_size)
 
 
 def _evaluated(stage: str, data: TaskDataModule) -> dict[str, ProblemSet]:

@@ -15,10 +15,9 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.preflight.blueprint import Blueprint
 from lit_unmask.preflight.missing import Missing
 from lit_unmask.tasks.base import ProblemSet
-from lit_unmask.tasks.curriculum import Curriculum
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.tasks.limits import prompt_lengths
-from lit_unmask.tasks.mixture import Mixture
+from lit_unmask.tasks.mixture import Curriculum, Mixture
 from lit_unmask.tasks.programs import ProgramTask
 from lit_unmask.tasks.published import HubTask
 from lit_unmask.types import Problem
@@ -75,7 +74,7 @@ def _(problems: Mixture) -> ProblemSet:
 
 @expected.register
 def _(problems: Curriculum) -> ProblemSet:
-    return Curriculum([expected(stage) for stage in problems.stages], problems.blend)
+    return Curriculum([expected(stage) for stage in problems.stages])
 
 
 @singledispatch

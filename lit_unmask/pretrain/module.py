@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Muon
 
 from lit_unmask.denoisers import StockDenoiser
 from lit_unmask.denoisers.families.layout import DenoiserShape
 from lit_unmask.pretrain.data import DemonstrationData, DemonstrationEncoder, Demonstrations
-from lit_unmask.pretrain.muon import Muon
 from lit_unmask.pretrain.objective import mask_response, masked_diffusion_loss, stratified_times
 from lit_unmask.pretrain.vocabulary import Vocabulary
 from lit_unmask.training.schedule import Schedule, WarmupStableDecay

@@ -9,10 +9,9 @@ from lit_unmask import lazily
 from lit_unmask.tasks.arithmetic import ShoppingSums, SolutionLanguage
 from lit_unmask.tasks.base import ClosedTask, ProblemSet, Task
 from lit_unmask.tasks.countdown import Countdown
-from lit_unmask.tasks.curriculum import Curriculum
 from lit_unmask.tasks.functions import ShortFunctions
 from lit_unmask.tasks.gym import ReasoningGym
-from lit_unmask.tasks.mixture import Mixture
+from lit_unmask.tasks.mixture import Curriculum, Mixture
 from lit_unmask.tasks.sudoku import Sudoku4x4
 
 if TYPE_CHECKING:

@@ -23,6 +23,12 @@ _SHARES: dict[str, range] = {
     "test": range(90, 100),
 }
 
+# How puzzles ask for steps and answer.
+ANSWER_REQUEST = (
+    "Think it through step by step between <reasoning> and </reasoning>. "
+    "Then put {what}, and nothing else, between <answer> and </answer>."
+)
+
 
 class ProblemSet(Sequence[Problem], Dataset[Problem], ABC):
     """A finite sequence of problems; item ``i`` is the same in every process and run."""
@@ -103,3 +109,8 @@ def split_of(text: str) -> str:
 def percentile_of(text: str) -> int:
     """Return a number in ``[0, 100)`` that follows from a text alone, and is evenly spread."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") % 100
+
+
+def worked_answer(steps: str, answer: str) -> str:
+    """Return steps and answer in the form that :data:`ANSWER_REQUEST` asks for."""
+    return f"<reasoning>\n{steps}\n</reasoning>\n<answer>\n{answer}\n</answer>"

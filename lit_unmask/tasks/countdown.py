@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from lit_unmask.tasks.answers import ANSWER_REQUEST, answer_part, worked_answer
-from lit_unmask.tasks.base import Split, Task
+from lit_unmask.tasks.base import ANSWER_REQUEST, Split, Task, worked_answer
 from lit_unmask.types import Problem
+from lit_unmask.verifiers.answers import answer_part
 
 _REQUEST = ANSWER_REQUEST.format(what="the expression")
 _PROMPT = """\

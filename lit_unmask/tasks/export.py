@@ -92,25 +92,18 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; what goes wrong is one sentence."""
     parser = ArgumentParser("lit-unmask-data", description="Writes problems into files.")
     commands = parser.add_subcommands(dest="command")
-    for command in (export, generate):
+    known = {command.__name__: command for command in (export, generate)}
+    for name, command in known.items():
         said = (command.__doc__ or "").split("\n")[0]
         part = ArgumentParser(description=said)
         part.add_function_arguments(command, skip={"overwrite"})
         part.add_argument(
             "--overwrite", action="store_true", help="replace the file if it is there"
         )
-        commands.add_subcommand(command.__name__, part, help=said)
+        commands.add_subcommand(name, part, help=said)
     options = parser.parse_args(arguments)
-    settings = vars(options[options.command])
     try:
-        if options.command == "export":
-            export(**settings)
-        else:
-            generate(**settings)
+        known[options.command](**vars(options[options.command]))
     except (ConfigurationError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -23,11 +23,6 @@ class ShortFunctions(ClosedTask):
     names are free but must agree with each other and whose operands may stand in either order.
     It is at most 48 words long. The verifier runs it on held-out inputs in a whitelisting
     interpreter (:func:`~lit_unmask.tasks.interpreter.run_function`).
-
-    Args:
-        split: Part of the problem space.
-        size: Number of problems.
-        seed: Seed of the generator.
     """
 
     def draw(self, rng: random.Random) -> Problem:

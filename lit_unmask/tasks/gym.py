@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.tasks.answers import ANSWER_REQUEST, answer_part
-from lit_unmask.tasks.base import Split
+from lit_unmask.tasks.base import ANSWER_REQUEST, Split
 from lit_unmask.tasks.published import Parts, PublishedTask, name_of
 from lit_unmask.tasks.rows import Row, read_rows
 from lit_unmask.types import Problem
+from lit_unmask.verifiers.answers import answer_part
 
 _REQUEST = ANSWER_REQUEST.format(what="the answer")
 _INSTALL = "pip install 'lit-unmask[gym]'"

@@ -9,6 +9,7 @@ from lit_unmask.tasks.programs import HubProgramTask, program_reference, python_
 from lit_unmask.tasks.published import CARVED, Parts
 from lit_unmask.tasks.rows import HubDataset, Row
 from lit_unmask.types import Problem
+from lit_unmask.verifiers.syntax import Reader
 
 _PROMPT = """\
 {question}
@@ -24,26 +25,6 @@ class KodCode(HubProgramTask):
     tests need pytest to call them (fixtures, parameters, classes) are left out and counted. The
     data is licensed for non-commercial use. A file of the source serves ``train`` (94 % of it),
     ``tuning`` and ``validation`` (3 % each).
-
-    ```yaml
-    train:
-      class_path: lit_unmask.tasks.KodCode
-      init_args:
-        split: train
-        verifier:
-          class_path: lit_unmask.verifiers.ProgramVerifier
-          init_args:
-            sandbox:
-              class_path: lit_unmask.verifiers.sandbox.Strongest
-              init_args: {packages: [numpy]}
-    ```
-
-    Args:
-        split: ``train``, ``tuning`` or ``validation``.
-        size: Number of problems, chosen by a hash of each; None takes all.
-        path: File of JSON lines; None reads ``KodCode/KodCode-Light-RL-10K`` from the hub.
-        revision: Commit on the hub; None takes the one that is pinned here.
-        verifier: Runs the programs; see :class:`~lit_unmask.tasks.HumanEval`.
     """
 
     source: ClassVar[HubDataset] = HubDataset(
@@ -95,11 +76,10 @@ def runnable_tests(source: str) -> str | None:
         A script to run behind the program, or None if the tests need more than that, or there are
         none.
     """
-    try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError):
+    tree = Reader().tree(source)
+    if tree is None:
         return None
-    named = [node for node in body if getattr(node, "name", "").lower().startswith("test")]
+    named = [node for node in tree.body if getattr(node, "name", "").lower().startswith("test")]
     plain = [node for node in named if isinstance(node, ast.FunctionDef) and _is_plain(node)]
     if not plain or len(plain) < len(named):
         return None

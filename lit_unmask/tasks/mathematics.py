@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from lit_unmask.tasks.answers import worked_answer
-from lit_unmask.tasks.base import Split
+from lit_unmask.tasks.base import worked_answer
 from lit_unmask.tasks.published import CARVED, WHOLE, HubTask, Parts, name_of
 from lit_unmask.tasks.rows import HubDataset, Row
 from lit_unmask.types import Problem
+from lit_unmask.verifiers.answers import closing_braces
 from lit_unmask.verifiers.mathematics import grade_math
 
 # The same words in training, validation and test.
@@ -54,12 +54,6 @@ class GSM8K(HubTask):
         class_path: lit_unmask.tasks.GSM8K
         init_args: {split: test, path: gsm8k_test.jsonl}
     ```
-
-    Args:
-        split: ``train``, ``tuning``, ``validation`` or ``test``.
-        size: Number of problems, chosen by a hash of each; None takes all.
-        path: File of JSON lines; None reads ``openai/gsm8k`` from the hub.
-        revision: Commit on the hub; None takes the one that is pinned here.
     """
 
     source: ClassVar[HubDataset] = HubDataset(
@@ -86,15 +80,7 @@ class MATH(HubTask):
     r"""Competition mathematics (arXiv 2103.03874): 7,500 to learn from and 5,000 to test on.
 
     Fields: ``problem``, ``solution`` with the answer in ``\boxed{}``; ``level`` and ``type`` are
-    not needed. MATH-500 is a part of ``test``. A file of the source's ``train`` serves ``train``
-    (94 % of it), ``tuning`` and ``validation`` (3 % each).
-
-    Args:
-        split: ``train``, ``tuning``, ``validation`` or ``test``.
-        size: Number of problems, chosen by a hash of each; None takes all.
-        path: File of JSON lines; None reads the seven subjects of ``EleutherAI/hendrycks_math``
-            from the hub.
-        revision: Commit on the hub; None takes the one that is pinned here.
+    not needed. MATH-500 is a part of ``test``. The splits are those of :class:`GSM8K`.
     """
 
     source: ClassVar[HubDataset] = HubDataset(
@@ -121,11 +107,6 @@ class MATH500(HubTask):
 
     Fields: ``problem``, ``answer``, ``unique_id``; ``solution``, ``subject`` and ``level`` are not
     needed.
-
-    Args:
-        size: Number of problems, chosen by a hash of each; None takes all.
-        path: File of JSON lines; None reads ``HuggingFaceH4/MATH-500`` from the hub.
-        revision: Commit on the hub; None takes the one that is pinned here.
     """
 
     source: ClassVar[HubDataset] = HubDataset(
@@ -134,12 +115,11 @@ class MATH500(HubTask):
         sizes={"test": 500},
     )
     parts: ClassVar[Parts] = {"test": ("test", WHOLE)}
-    _SPLIT: ClassVar[Split] = "test"
 
     def __init__(
         self, size: int | None = None, path: str | None = None, revision: str | None = None
     ) -> None:
-        super().__init__(self._SPLIT, size, path, revision)
+        super().__init__("test", size, path, revision)
 
     def read(self, row: Row) -> Problem:
         """Turn a row into a problem."""
@@ -158,9 +138,5 @@ def last_boxed(text: str) -> str | None:
     start = places[-1]
     if text[start] != "{":
         return text[start]
-    depth = 0
-    for end in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[end], 0)
-        if depth == 0:
-            return text[start + 1 : end].strip()
-    return None
+    end = closing_braces(text).get(start)
+    return None if end is None else text[start + 1 : end].strip()

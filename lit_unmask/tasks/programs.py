@@ -8,14 +8,14 @@ import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.tasks.base import Split
 from lit_unmask.tasks.published import WHOLE, HubTask, Parts, PublishedTask
 from lit_unmask.tasks.rows import HubDataset, Row, read_rows
 from lit_unmask.types import Message, Problem
 from lit_unmask.verifiers.programs import ProgramVerifier, is_tested_apart
+from lit_unmask.verifiers.syntax import Reader
 
 _COMPLETE = """\
 Finish this Python function. Reply with all of it, imports included, in one ```python block and \
@@ -89,22 +89,16 @@ class HubProgramTask(ProgramTask, HubTask):
     """Programs to write of a dataset on the hub, or of a file with its fields.
 
     Args:
-        split: Which problems.
-        size: Number of problems, chosen by a hash of each; None takes all.
-        path: File of JSON lines; None reads the dataset from the hub.
-        revision: Commit on the hub; None takes the one that is pinned here.
         verifier: Runs the programs; see :class:`HumanEval`.
     """
 
     def __init__(
         self,
-        split: Split,
-        size: int | None = None,
-        path: str | None = None,
-        revision: str | None = None,
+        *args: Any,
         verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
+        **kwargs: Any,
     ) -> None:
-        super().__init__(split, size, path, revision)
+        super().__init__(*args, **kwargs)
         self.verifier = verifier
 
 
@@ -112,20 +106,6 @@ class HumanEval(ProgramTask):
     """The 164 functions to finish of arXiv 2107.03374, without examples; a test set only.
 
     Fields: ``task_id``, ``prompt``, ``canonical_solution``, ``test``, ``entry_point``.
-
-    ```yaml
-    test:
-      humaneval:
-        class_path: lit_unmask.tasks.HumanEval
-        init_args:
-          verifier:
-            class_path: lit_unmask.verifiers.ProgramVerifier
-            init_args:
-              sandbox:
-                class_path: lit_unmask.verifiers.sandbox.Bubblewrap
-                init_args:
-                  limits: {seconds: 10, memory: 2048}
-    ```
 
     Args:
         size: Number of problems, chosen by a hash of each; None takes all.
@@ -135,7 +115,6 @@ class HumanEval(ProgramTask):
     """
 
     parts: ClassVar[Parts] = {"test": ("test", WHOLE)}
-    _SPLIT: ClassVar[Split] = "test"
 
     def __init__(
         self,
@@ -143,7 +122,7 @@ class HumanEval(ProgramTask):
         path: str | None = None,
         verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
     ) -> None:
-        super().__init__(self._SPLIT, size)
+        super().__init__("test", size)
         self.path, self.verifier = path, verifier
 
     def rows(self) -> Iterator[Row]:
@@ -182,24 +161,6 @@ class MBPP(HubProgramTask):
 
     The program has to define the function of ``code`` that the tests call, which decides between
     the blocks of a completion. The prompt shows its name in the tests.
-
-    ```yaml
-    test:
-      mbpp:
-        class_path: lit_unmask.tasks.MBPP
-        init_args:
-          split: test
-          verifier:
-            class_path: lit_unmask.verifiers.ProgramVerifier
-            init_args: {sandbox: {class_path: lit_unmask.verifiers.sandbox.Sandlock}}
-    ```
-
-    Args:
-        split: ``train``, ``tuning``, ``validation`` or ``test``.
-        size: Number of problems, chosen by a hash of each; None takes all.
-        path: File of JSON lines; None reads ``google-research-datasets/mbpp`` from the hub.
-        revision: Commit on the hub; None takes the one that is pinned here.
-        verifier: Runs the programs; see :class:`HumanEval`.
     """
 
     source: ClassVar[HubDataset] = HubDataset(
@@ -271,11 +232,11 @@ def function_under_test(code: str, tests: str) -> str | None:
         code: The program, which defines it.
         tests: What calls it.
     """
-    try:
-        defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
-        called = [node.func for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Call)]
-    except (SyntaxError, ValueError):
+    trees = [Reader().tree(source) for source in (code, tests)]
+    if trees[0] is None or trees[1] is None:
         return None
+    defined = {node.name for node in trees[0].body if isinstance(node, ast.FunctionDef)}
+    called = [node.func for node in ast.walk(trees[1]) if isinstance(node, ast.Call)]
     names = [node for node in called if isinstance(node, ast.Name) and node.id in defined]
     first = min(names, key=lambda node: (node.lineno, node.col_offset), default=None)
     return None if first is None else first.id

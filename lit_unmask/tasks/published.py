@@ -130,7 +130,7 @@ class HubTask(PublishedTask):
 
     Args:
         split: Which problems.
-        size: Number of problems; see :class:`PublishedTask`.
+        size: Number of problems, chosen by a hash of each; None takes all.
         path: File of JSON lines with the fields of the dataset, as ``lit-unmask-data export``
             writes it, with all rows of the source's split; None reads the dataset from the hub.
         revision: Commit of the dataset on the hub; None takes the one of ``source``.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lit_unmask.tasks.base import ProblemSet
-from lit_unmask.tasks.datamodule import ProblemSets, Sets, TaskDataModule
+from typing import Any
+
+from lit_unmask.tasks.datamodule import Sets, TaskDataModule
 from lit_unmask.tasks.kodcode import KodCode
 from lit_unmask.tasks.mathematics import GSM8K, MATH, MATH500
 from lit_unmask.tasks.mixture import Mixture
@@ -49,53 +50,24 @@ class CodeDataModule(TaskDataModule):
     """Programs: trains on KodCode, reports on HumanEval and MBPP (three examples).
 
     Sets that are given replace those; ``{}`` stands for none. Programs are run to grade them, so
-    let workers do it:
-
-    ```yaml
-    model:
-      grader:
-        class_path: lit_unmask.evaluation.grading.WorkerPool
-        init_args: {processes: 8}
-    data:
-      class_path: lit_unmask.tasks.CodeDataModule
-      init_args: {batch_size: 16, max_prompt_tokens: 512}
-    ```
+    let workers do it, as for :class:`MathDataModule`.
 
     Where programs run is one setting for all of those sets:
     ``--data.verifier.sandbox.limits.seconds=10``, or
     ``--data.verifier.sandbox=lit_unmask.verifiers.sandbox.Sandlock``.
 
     Args:
-        train: Training problems.
-        val: Validation sets by name.
-        test: Test sets by name.
-        tuning: Sets by name on which baselines are tuned.
-        batch_size: Prompts a training round, over all ranks together.
-        eval_batch_size: Prompts a validation batch, for each rank.
-        seed: Seed of the training order.
-        shuffle: Whether training problems come in an order that is new in each epoch.
-        max_prompt_tokens: Training problems with longer prompts are left out; see
-            :class:`~lit_unmask.tasks.TaskDataModule`.
         verifier: Runs the programs of the usual sets; sets that are given have their own.
     """
 
     def __init__(
         self,
-        train: ProblemSet | None = None,
-        val: ProblemSets | None = None,
-        test: ProblemSets | None = None,
-        tuning: ProblemSets | None = None,
-        batch_size: int = 16,
-        eval_batch_size: int = 128,
-        seed: int = 0,
-        shuffle: bool = True,
-        max_prompt_tokens: int | None = None,
+        *args: Any,
         verifier: ProgramVerifier = ProgramVerifier(),  # noqa: B008  (has no state)
+        **kwargs: Any,
     ) -> None:
         self.verifier = verifier  # first, as the usual sets are made with it
-        super().__init__(
-            train, val, test, tuning, batch_size, eval_batch_size, seed, shuffle, max_prompt_tokens
-        )
+        super().__init__(*args, **kwargs)
 
     def standard_sets(self) -> Sets:
         """Return the sets of arXiv 2512.09106; small ones to validate and to tune on."""

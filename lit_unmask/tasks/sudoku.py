@@ -7,9 +7,9 @@ import re
 from functools import cache
 from itertools import permutations
 
-from lit_unmask.tasks.answers import ANSWER_REQUEST, answer_part
-from lit_unmask.tasks.base import Split, Task
+from lit_unmask.tasks.base import ANSWER_REQUEST, Split, Task
 from lit_unmask.types import Problem
+from lit_unmask.verifiers.answers import answer_part
 
 FEWEST_CLUES = 4
 MOST_CLUES = 12

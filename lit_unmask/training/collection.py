@@ -17,14 +17,14 @@ from lit_unmask.rollout import Decoding, Listener, Noise, Rollout, rollout
 from lit_unmask.training.conditioning import Asked, Pace, check_pace
 from lit_unmask.training.experts import Expert, check_experts
 from lit_unmask.training.grpo import group_advantages, mixture_log_prob
-from lit_unmask.training.imitation import as_seen, shown
+from lit_unmask.training.imitation import as_committed, in_view
 from lit_unmask.training.rewards import SpeedReward
 from lit_unmask.training.settings import Rounds, round_diagnostics
 from lit_unmask.types import Experience, Problem, Prompt, Signals, Steps
 
 
 @dataclass(frozen=True)
-class _Casting:
+class _RolloutSpec:
     """Who decodes which rollouts of each group, and how.
 
     Attributes:
@@ -54,7 +54,7 @@ class _Round:
 
 
 @dataclass(frozen=True)
-class _Played:
+class _Graded:
     """Graded rollouts of one policy, those of one problem side by side.
 
     Attributes:
@@ -127,7 +127,7 @@ class Collector:
         problems: Sequence[Problem],
         seed: int,
         listener: Listener | None = None,
-        spare: bool = False,
+        reserve: bool = False,
     ) -> Experience:
         """Play one round.
 
@@ -135,30 +135,30 @@ class Collector:
             problems: One group each.
             seed: Of the round's noise.
             listener: Told about the progress of the rollouts.
-            spare: Whether the problems were added to a round for want of a signal. The wanted
+            reserve: Whether the problems were added by dynamic sampling. The wanted
                 speeds then learn nothing from them, as they are a selection.
         """
         first = self.rounds.group_size
-        played = _Round(problems, seed, listener)
-        own = self._roll_out(_Casting(self.policy, self.decoding, range(first)), played)
-        taught = []
+        batch = _Round(problems, seed, listener)
+        own = self._roll_out(_RolloutSpec(self.policy, self.decoding, range(first)), batch)
+        cloned = []
         for expert in self.experts.values():
             places = range(first, first + expert.count)
-            casting = _Casting(expert.policy, expert.decoding(self.decoding), places)
-            taught.append(self._as_own(self._roll_out(casting, played)))
+            spec = _RolloutSpec(expert.policy, expert.decoding(self.decoding), places)
+            cloned.append(self._as_own(self._roll_out(spec, batch)))
             first += expert.count
-        parts = [own, *taught]
+        parts = [own, *cloned]
         advantages = self._advantages([part.rewards for part in parts], len(problems))
         steps = _joined(parts)
         diagnostics = round_diagnostics(
             own.result, own.rewards, own.correct, self.rounds.group_size
         )
-        for name, part, advantage in zip(self.experts, taught, advantages[1:], strict=True):
+        for name, part, advantage in zip(self.experts, cloned, advantages[1:], strict=True):
             diagnostics |= _expert_diagnostics(name, part, advantage)
         diagnostics["row_forwards"] = float(sum(part.result.ledger.computed for part in parts))
         graded = sum(len(part.correct) for part in parts)
         diagnostics["unfinished_share"] = sum(part.unfinished for part in parts) / graded
-        if self.pace is not None and own.speed is not None and not spare:
+        if self.pace is not None and own.speed is not None and not reserve:
             diagnostics |= self.pace.close_round(Asked(own.correct, own.result.nfe, own.speed))
         return Experience(
             steps=steps,
@@ -181,22 +181,22 @@ class Collector:
         speed = self.pace.draw(rollout_numbers(problems).to(prompt.tokens.device), seed)
         return replace(prompt, speed=speed.repeat_interleave(count))
 
-    def _roll_out(self, casting: _Casting, played: _Round) -> _Played:
+    def _roll_out(self, spec: _RolloutSpec, batch: _Round) -> _Graded:
         """Roll out and grade."""
-        count = len(casting.places)
-        prompt = self.prompts(played.problems, count, played.seed)
-        numbers = rollout_numbers(played.problems, count) + casting.places.start
-        repeated = [problem for problem in played.problems for _ in range(count)]
-        verdicts = Verdicts(self.grader, self.denoiser, repeated, played.listener)
+        count = len(spec.places)
+        prompt = self.prompts(batch.problems, count, batch.seed)
+        numbers = rollout_numbers(batch.problems, count) + spec.places.start
+        repeated = [problem for problem in batch.problems for _ in range(count)]
+        verdicts = Verdicts(self.grader, self.denoiser, repeated, batch.listener)
         result = rollout(
-            self.denoiser, casting.policy, prompt, casting.decoding,
-            Noise(played.seed, numbers.to(prompt.tokens.device)), record=True, listener=verdicts,
+            self.denoiser, spec.policy, prompt, spec.decoding,
+            Noise(batch.seed, numbers.to(prompt.tokens.device)), record=True, listener=verdicts,
             signals=self.signals,
         )  # fmt: skip
         assert result.steps is not None
         correct = verdicts.wait().to(prompt.tokens.device)
         rewards = self._rewards(correct, result.nfe, prompt.speed)
-        return _Played(
+        return _Graded(
             result, result.steps, correct, verdicts.unfinished, rewards, prompt.speed
         )  # fmt: skip
 
@@ -207,10 +207,10 @@ class Collector:
             return self.reward(correct, nfe, length)
         return self.pace.rewards(self.reward, Asked(correct, nfe, speed), length)
 
-    def _as_own(self, played: _Played) -> _Played:
+    def _as_own(self, graded: _Graded) -> _Graded:
         """Return an expert's rollouts with actions and likelihoods of the policy's mixture."""
-        steps = shown(played.steps)
-        steps = as_seen(steps, self.signals, self.decoding.block_length)
+        steps = as_committed(graded.steps)
+        steps = in_view(steps, self.signals, self.decoding.block_length)
         actions, log_probs = [], []
         for seen in self._chunks(steps):
             distribution = self.policy(seen.observation)
@@ -218,7 +218,7 @@ class Collector:
             log_probs.append(distribution.log_prob(actions[-1]))
         group = self.rounds.group_size
         behaviour = mixture_log_prob(torch.cat(log_probs), group, self.group_size - group)
-        return replace(played, steps=replace(steps, action=torch.cat(actions), log_prob=behaviour))
+        return replace(graded, steps=replace(steps, action=torch.cat(actions), log_prob=behaviour))
 
     def _reference_log_prob(self, own: Steps, count: int) -> Tensor | None:
         """Return ``[count]`` log-probabilities under the reference, of own steps and then zeros."""
@@ -244,7 +244,7 @@ class Collector:
         return [part.flatten() for part in advantage.view_as(table).split(widths, dim=1)]
 
 
-def _joined(parts: Sequence[_Played]) -> Steps:
+def _joined(parts: Sequence[_Graded]) -> Steps:
     """Return the steps of all parts, with rollouts numbered through them."""
     numbered, first = [], 0
     for part in parts:
@@ -258,11 +258,11 @@ def _signal(advantages: Sequence[Tensor], groups: int) -> Tensor:
     return torch.cat([part.view(groups, -1) for part in advantages], dim=1).any(1)
 
 
-def _expert_diagnostics(name: str, played: _Played, advantage: Tensor) -> dict[str, float]:
+def _expert_diagnostics(name: str, graded: _Graded, advantage: Tensor) -> dict[str, float]:
     """Return the scalars that are logged for one expert of one round, by name."""
     return {
         f"expert/{name}/advantage": float(advantage.mean()),
-        f"expert/{name}/accuracy": float(played.correct.mean()),
-        f"expert/{name}/nfe": float(played.result.nfe.float().mean()),
-        f"expert/{name}/reward": float(played.rewards.mean()),
+        f"expert/{name}/accuracy": float(graded.correct.mean()),
+        f"expert/{name}/nfe": float(graded.result.nfe.float().mean()),
+        f"expert/{name}/reward": float(graded.rewards.mean()),
     }

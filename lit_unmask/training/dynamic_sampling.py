@@ -1,4 +1,4 @@
-"""Spare prompts take the place of groups that teach nothing, on any number of ranks alike."""
+"""Dynamic sampling: further prompts for groups that teach nothing, on any number of ranks alike."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.types import Experience, Problem, Steps
 
-# Rolls out some problems; the second argument says whether they are spare ones.
+# Rolls out some problems; the second argument says whether they are of the reserve.
 Play = Callable[[Sequence[Problem], bool], Experience]
 
 
 @dataclass(frozen=True)
-class Ranks:
+class Processes:
     """The processes that share a round.
 
     Attributes:
@@ -30,8 +30,8 @@ class Ranks:
     total: Callable[[int], int] = int
 
 
-def play_with_spares(
-    play: Play, problems: Sequence[Problem], spare: int, ranks: Ranks
+def sample_dynamically(
+    play: Play, problems: Sequence[Problem], reserve: int, ranks: Processes
 ) -> Experience:
     """Play a round of problems, of which the last ones are only rolled out where they are needed.
 
@@ -42,24 +42,24 @@ def play_with_spares(
 
     Args:
         play: Rolls out some of this rank's problems.
-        problems: This rank's problems, spare ones among them.
-        spare: Number of spare problems of all ranks.
+        problems: This rank's problems, those of the reserve last.
+        reserve: Number of problems of all ranks that are kept for dynamic sampling.
         ranks: Who shares the round.
 
     Returns:
-        All that was played here. ``rollouts`` and the diagnostics are about the problems that are
-        not spare, as those are no selection.
+        All that was played here. ``rollouts`` and the diagnostics are about the problems
+        before the reserve, as those are no selection.
 
     Raises:
-        ConfigurationError: If the spare problems do not divide among the ranks, or leave none.
+        ConfigurationError: If the reserve does not divide among the ranks, or leaves none.
     """
     size = len(problems) * ranks.world
-    check_spares(spare, size, ranks.world)
+    check_dynamic_sampling(reserve, size, ranks.world)
 
     def mine(places: range) -> list[Problem]:
         return [problems[p // ranks.world] for p in places if p % ranks.world == ranks.rank]
 
-    start = size - spare
+    start = size - reserve
     waves = [play(mine(range(start)), False)]
     missing = ranks.total(int((~waves[0].signal).sum()))
     while missing and start < size:
@@ -69,33 +69,33 @@ def play_with_spares(
             waves.append(play(share, True))
             silent = int((~waves[-1].signal).sum())
         missing = ranks.total(silent)
-    return _merged(waves, start - (size - spare))
+    return _merged(waves, start - (size - reserve))
 
 
-def check_spares(spare: int, batch_size: int, world: int) -> None:
-    """Check that spare prompts leave a round for each rank.
+def check_dynamic_sampling(reserve: int, batch_size: int, world: int) -> None:
+    """Check that dynamic sampling leaves a round for each rank.
 
     Args:
-        spare: ``rounds.spare_prompts``.
+        reserve: ``rounds.dynamic_sampling``.
         batch_size: ``data.batch_size``, over all ranks.
         world: Number of ranks.
 
     Raises:
         ConfigurationError: If they do not.
     """
-    if spare % world or spare > batch_size - world:
+    if reserve % world or reserve > batch_size - world:
         raise ConfigurationError(
-            f"rounds.spare_prompts={spare} must be a multiple of the {world} ranks and at most "
-            f"{batch_size - world}, since data.batch_size={batch_size} counts them too; raise "
-            "data.batch_size or have fewer spare prompts"
+            f"rounds.dynamic_sampling={reserve} must be a multiple of the {world} ranks and at "
+            f"most {batch_size - world}, since data.batch_size={batch_size} counts them too; raise "
+            "data.batch_size or reserve fewer prompts"
         )
 
 
-def _merged(waves: Sequence[Experience], spare: int) -> Experience:
+def _merged(waves: Sequence[Experience], drawn: int) -> Experience:
     """Return what was played as one experience."""
     first = waves[0]
     diagnostics = first.diagnostics | {
-        "spare_prompts": float(spare),
+        "dynamic_sampling": float(drawn),
         "row_forwards": sum(wave.diagnostics["row_forwards"] for wave in waves),
     }
     steps, rollouts = [], 0

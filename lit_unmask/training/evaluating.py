@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,9 +15,28 @@ from lit_unmask.evaluation.metrics import RolloutMetrics
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Listener
 from lit_unmask.tasks.datamodule import attached_data
-from lit_unmask.training.held import Held
 from lit_unmask.training.rewards import SpeedReward
 from lit_unmask.types import Observation, Problem
+
+T = TypeVar("T")
+
+
+class Unregistered(Generic[T]):
+    """Something that a module uses without owning it; copies of the module share it.
+
+    A network behind it is no submodule: it enters neither checkpoints nor DDP's parameter lists,
+    and a deep copy of the module, such as an average of its weights is kept in, does not copy it.
+
+    Args:
+        value: What is used.
+    """
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself."""
+        return self
 
 
 class LitEvaluate(LightningModule):
@@ -42,11 +61,11 @@ class LitEvaluate(LightningModule):
         eval_seed: int,
     ) -> None:
         super().__init__()
-        self._denoiser = Held(denoiser)
+        self._denoiser = Unregistered(denoiser)
         self.policy, self.eval_decoding, self.reward = policy, eval_decoding, reward
         self.grader, self.eval_seed = grader, eval_seed
         self.metrics = torch.nn.ModuleDict()
-        self._listeners: Held[list[Listener]] = Held([])
+        self._listeners: Unregistered[list[Listener]] = Unregistered([])
         # What predict does with a batch; a callback may put something else in its place.
         self.predict_batch: Callable[[list[Problem]], list[dict[str, Any]]] | None = None
 

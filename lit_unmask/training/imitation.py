@@ -12,7 +12,7 @@ from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.types import Observation, Signals, Steps
 
 
-def shown(steps: Steps) -> Steps:
+def as_committed(steps: Steps) -> Steps:
     """Return the steps with what was committed in the place of what was chosen.
 
     They differ where the environment forced a position: whoever imitates a policy shall do what
@@ -21,7 +21,7 @@ def shown(steps: Steps) -> Steps:
     return replace(steps, chosen=steps.committed)
 
 
-def as_seen(steps: Steps, signals: Signals, block_length: int) -> Steps:
+def in_view(steps: Steps, signals: Signals, block_length: int) -> Steps:
     """Return steps of one policy as another one would see them that was in the same states.
 
     The positions that may be opened are those of the other policy's current block. With blocks of
@@ -63,7 +63,7 @@ def imitation_loss(distribution: UnmaskDistribution, positions: Tensor) -> Tenso
     return -demonstration_log_prob(distribution, positions).mean()
 
 
-def teaching_loss(
+def behaviour_cloning_loss(
     policy: Callable[[Observation], UnmaskDistribution], steps: Steps, total: int, world: int = 1
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return this rank's part of the mean loss over the steps of all ranks, and what to log.

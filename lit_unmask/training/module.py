@@ -16,22 +16,19 @@ from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.evaluation.grading import Grader, InProcess
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding
-from lit_unmask.training import checkpoints as continuation
-from lit_unmask.training.checkpoints import checkpoint_entry
+from lit_unmask.training import checkpoints
 from lit_unmask.training.collection import Collector
 from lit_unmask.training.conditioning import Pace
 from lit_unmask.training.demonstrations import ImitationData
-from lit_unmask.training.dynamic_sampling import Ranks, play_with_spares
-from lit_unmask.training.evaluating import LitEvaluate
+from lit_unmask.training.dynamic_sampling import Processes, sample_dynamically
+from lit_unmask.training.evaluating import LitEvaluate, Unregistered
 from lit_unmask.training.experts import Expert
 from lit_unmask.training.grpo import GRPO
-from lit_unmask.training.held import Held
-from lit_unmask.training.imitation import as_seen, teaching_loss
+from lit_unmask.training.imitation import behaviour_cloning_loss, in_view
 from lit_unmask.training.objective import Counts, Update, update
 from lit_unmask.training.rewards import MultiplicativeSpeed, SpeedReward
 from lit_unmask.training.schedule import Schedule, WarmupCosine
 from lit_unmask.training.settings import OptimizerFactory, Rounds, reference_optimizer
-from lit_unmask.training.trainable import check_trainable
 from lit_unmask.types import Experience, Problem, Steps
 
 
@@ -82,7 +79,7 @@ class LitUnmask(LitEvaluate):
         )  # fmt: skip
         self.decoding, self.grpo, self.rounds = decoding, grpo, rounds
         self.make_optimizer, self.schedule = optimizer, schedule
-        self.experts, self.pace, self._reference = experts or {}, pace, Held(reference)
+        self.experts, self.pace, self._reference = experts or {}, pace, Unregistered(reference)
         self._start: dict[str, Tensor] | None = None
         self._iteration, self._moved = 0, torch.zeros(())
 
@@ -116,7 +113,8 @@ class LitUnmask(LitEvaluate):
         Raises:
             ConfigurationError: If there is nothing to train, or settings exclude each other.
         """
-        check_trainable(self.collector, self.reference, accumulate_grad_batches)
+        self.rounds.check(self.policy, self.reference, self.denoiser, accumulate_grad_batches)
+        self.collector.check()
 
     @property
     def _data(self) -> Any:
@@ -126,7 +124,7 @@ class LitUnmask(LitEvaluate):
     @property
     def _objective(self) -> str:
         imitates = isinstance(self._data, ImitationData)
-        return continuation.IMITATION if imitates else continuation.REWARDS
+        return checkpoints.IMITATION if imitates else checkpoints.REWARDS
 
     def on_train_start(self) -> None:
         """Keep the policy as it is now, if the objective asks for it."""
@@ -134,7 +132,7 @@ class LitUnmask(LitEvaluate):
             start = copy.deepcopy(self.policy).requires_grad_(False).eval()
             if self._start is not None:
                 start.load_state_dict(self._start)
-            self._start, self._reference = start.state_dict(), Held(start)
+            self._start, self._reference = start.state_dict(), Unregistered(start)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, stepped once a round."""
@@ -151,14 +149,14 @@ class LitUnmask(LitEvaluate):
     def collect(self, problems: Sequence[Problem]) -> Experience:
         """Roll out, grade and score one round of problems of this rank."""
         seed, collector = self.rounds.seed * 2**32 + self.global_step, self.collector
-        if not self.rounds.spare_prompts:
+        if not self.rounds.dynamic_sampling:
             return collector.play(problems, seed, self.notify)
 
-        def play(some: Sequence[Problem], spare: bool) -> Experience:
-            return collector.play(some, seed, self.notify, spare)
+        def play(some: Sequence[Problem], reserve: bool) -> Experience:
+            return collector.play(some, seed, self.notify, reserve)
 
-        ranks = Ranks(self.global_rank, self.trainer.world_size, self._total)
-        return play_with_spares(play, problems, self.rounds.spare_prompts, ranks)
+        ranks = Processes(self.global_rank, self.trainer.world_size, self._total)
+        return sample_dynamically(play, problems, self.rounds.dynamic_sampling, ranks)
 
     @property
     def collector(self) -> Collector:
@@ -182,8 +180,8 @@ class LitUnmask(LitEvaluate):
     def _imitate(self, steps: Steps) -> Tensor:
         """Return the loss of doing what was demonstrated."""
         world, total = self.trainer.world_size, self._total(len(steps))
-        seen = as_seen(steps, self.policy.signals, self.decoding.block_length)
-        loss, readings = teaching_loss(self, seen, total, world)
+        seen = in_view(steps, self.policy.signals, self.decoding.block_length)
+        loss, readings = behaviour_cloning_loss(self, seen, total, world)
         named = {f"train/{name}": value for name, value in readings.items()}
         self.log_dict(named, batch_size=1, sync_dist=world > 1)
         self.log("train/loss", loss.detach(), batch_size=1, prog_bar=True, sync_dist=world > 1)
@@ -223,7 +221,7 @@ class LitUnmask(LitEvaluate):
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
         """Repeat the update on the experience of the round, up to ``num_iterations`` times."""
-        imitates = self._objective == continuation.IMITATION
+        imitates = self._objective == checkpoints.IMITATION
         for iteration in range(1 if imitates else self.rounds.num_iterations):
             self._iteration = iteration
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
@@ -231,15 +229,15 @@ class LitUnmask(LitEvaluate):
             moved = self.trainer.strategy.reduce(self._moved, reduce_op="mean")
             if self.rounds.is_far(float(moved)):
                 break
-        if not imitates and self.rounds.brake_kl is not None:
-            self._brake(optimizer, float(moved))
+        if not imitates and self.rounds.adaptive_lr_kl is not None:
+            self._adapt_rate(optimizer, float(moved))
 
-    def _brake(self, optimizer: Any, moved: float) -> None:
+    def _adapt_rate(self, optimizer: Any, moved: float) -> None:
         """Scale the rates that the schedule multiplies; its checkpoint entry holds them."""
         schedule: Any = self.lr_schedulers()
         peaks = [group["initial_lr"] for group in optimizer.param_groups]
         schedule.base_lrs = [
-            self.rounds.braked(rate, peak, moved)
+            self.rounds.adapted_rate(rate, peak, moved)
             for rate, peak in zip(schedule.base_lrs, peaks, strict=True)
         ]
 
@@ -248,10 +246,10 @@ class LitUnmask(LitEvaluate):
         trained_with = self.denoiser.identity, self.decoding, self.reward, self.rounds.seed
         checkpoint["denoiser"] = self.denoiser.identity
         checkpoint["pace"] = self.pace.state_dict() if self.pace else {}
-        checkpoint["policy"] = checkpoint_entry(self.policy, *trained_with)
+        checkpoint["policy"] = checkpoints.checkpoint_entry(self.policy, *trained_with)
         if self._start is not None:
             checkpoint["reference"] = self._start
-        continuation.note_objective(checkpoint, self._objective)
+        checkpoints.note_objective(checkpoint, self._objective)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the stored policy is one like ours; the denoiser may be another.
@@ -263,13 +261,13 @@ class LitUnmask(LitEvaluate):
                 optimizer is another.
         """
         policy = type(self.policy).__name__
-        continuation.check_weights(checkpoint["state_dict"], self.state_dict(), policy)
+        checkpoints.check_weights(checkpoint["state_dict"], self.state_dict(), policy)
         fits = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
-        if fits and continuation.start_afresh(checkpoint, self._objective):
+        if fits and checkpoints.start_afresh(checkpoint, self._objective):
             rank_zero_info("the checkpoint is of a run with another objective: weights alone used")
         if fits:
             optimizer = self.make_optimizer(self.policy.parameters())
-            continuation.check_optimizer(checkpoint, optimizer)
+            checkpoints.check_optimizer(checkpoint, optimizer)
         self._start = checkpoint.get("reference")
         if self.pace is not None:
             self.pace.load_state_dict(checkpoint.get("pace", {}))

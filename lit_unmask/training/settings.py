@@ -11,7 +11,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Rollout
+from lit_unmask.training.experts import probe
 
 # Makes an optimizer of parameters, as the classes of torch.optim do.
 OptimizerFactory = Callable[[Any], Optimizer]
@@ -33,11 +37,12 @@ class Rounds:
             this from the one that acted, in nats a step; None always takes ``num_iterations``.
             Rounds whose gradients agree move the policy far in one iteration, and others hardly
             move it in several, so a target keeps the pace of learning alike.
-        brake_kl: Where the last replay of a round finds the policy further than this from the one
-            that acted, in nats a step, the learning rate falls by up to a fifth; where nearer, it
-            rises by up to a tenth, within a fifteenth of the optimizer's and all of it, times the
-            schedule. A policy that takes few, large steps moves far in one update, and collapses
-            at a learning rate that a careful one needs. None leaves it to the schedule.
+        adaptive_lr_kl: KL-adaptive learning rate: where the last replay of a round finds the policy
+            further than this from the one that acted, in nats a step, the rate falls by up to a
+            fifth; where nearer, it rises by up to a tenth, within a fifteenth of the optimizer's
+            and all of it, times the schedule. A policy that takes few, large steps moves far in
+            one update, and collapses at a learning rate that a careful one needs. None leaves it
+            to the schedule.
         scale_by_std: Whether advantages are divided by the standard deviation of their group
             (arXiv 2402.03300), which makes the price of a forward count as much in groups of
             equally correct rollouts as correctness does in mixed ones. arXiv 2512.09106 does not.
@@ -52,10 +57,10 @@ class Rounds:
         kl_weight: Weight of the mean divergence of a step from the reference policy, in reward a
             nat, taken from the objective (:func:`lit_unmask.training.grpo.reference_kl`). It keeps
             a policy near where it began; 0 is the objective of arXiv 2512.09106.
-        spare_prompts: How many of the ``data.batch_size`` prompts of a round are spare. They are
-            rolled out only where other groups of the round have equal rewards and teach nothing,
-            one for each such group, and for each of their own number that has none either
-            (dynamic sampling, arXiv 2503.14476, with a bound). Those not needed are passed over.
+        dynamic_sampling: How many of the ``data.batch_size`` prompts of a round are kept for
+            dynamic sampling (arXiv 2503.14476, with a bound). They are rolled out only where other
+            groups of the round have equal rewards and teach nothing, one for each such group, and
+            for each of their own number that has none either. Those not needed are passed over.
         seed: Seed of the rollouts' noise.
         replay_chunk: Most steps that are replayed at once; small chunks stay in a CPU's caches.
         recompute: Whether chunks are recomputed in the backward pass, which bounds memory at the
@@ -68,13 +73,13 @@ class Rounds:
     group_size: int = 8
     num_iterations: int = 2
     target_kl: float | None = None
-    brake_kl: float | None = None
+    adaptive_lr_kl: float | None = None
     scale_by_std: bool = False
     std_floor: float = 0.0
     entropy_weight: float = 0.0
     entropy_cap: float | None = None
     kl_weight: float = 0.0
-    spare_prompts: int = 0
+    dynamic_sampling: int = 0
     seed: int = 0
     replay_chunk: int = 512
     recompute: bool = False
@@ -92,10 +97,13 @@ class Rounds:
             )
         if self.target_kl is not None and not self.target_kl > 0:
             raise ValueError(f"target_kl={self.target_kl} must be positive, or null for no target")
-        if self.brake_kl is not None and not (self.brake_kl > 0 and self.num_iterations > 1):
+        if self.adaptive_lr_kl is not None and not (
+            self.adaptive_lr_kl > 0 and self.num_iterations > 1
+        ):
             raise ValueError(
-                f"brake_kl={self.brake_kl} must be positive, or null, and num_iterations="
-                f"{self.num_iterations} at least 2; a first iteration has not moved the policy"
+                f"adaptive_lr_kl={self.adaptive_lr_kl} must be positive, or null, and "
+                f"num_iterations={self.num_iterations} at least 2; a first iteration has not moved "
+                "the policy"
             )
         if not (self.std_floor >= 0 and (self.scale_by_std or self.std_floor == 0)):
             raise ValueError(
@@ -112,11 +120,53 @@ class Rounds:
                 f"entropy_cap={self.entropy_cap} must be positive, or null, and entropy_weight="
                 f"{self.entropy_weight} too; without that term there is nothing to cap"
             )
-        if self.kl_weight < 0 or self.spare_prompts < 0:
+        if self.kl_weight < 0 or self.dynamic_sampling < 0:
             raise ValueError(
-                f"kl_weight={self.kl_weight} and spare_prompts={self.spare_prompts} must be at "
-                "least 0"
+                f"kl_weight={self.kl_weight} and dynamic_sampling={self.dynamic_sampling} must be "
+                "at least 0"
             )
+
+    def check(
+        self,
+        policy: Policy,
+        reference: Policy | None,
+        denoiser: Denoiser,
+        accumulate_grad_batches: int,
+    ) -> None:
+        """Check that a policy can be trained with these settings.
+
+        Args:
+            policy: The policy.
+            reference: Policy near which it is to be kept.
+            denoiser: The frozen dLLM; it is not run.
+            accumulate_grad_batches: Setting of the trainer.
+
+        Raises:
+            ConfigurationError: If there is nothing to train, or settings exclude each other.
+        """
+        if not policy.has_parameters:
+            raise ConfigurationError(
+                f"policy {type(policy).__name__} has no parameters to train; "
+                "use `lit-unmask validate`, or give fit a LearnedPolicy"
+            )
+        if accumulate_grad_batches > 1 and self.num_iterations > 1:
+            raise ConfigurationError(
+                f"trainer.accumulate_grad_batches={accumulate_grad_batches} and "
+                f"rounds.num_iterations={self.num_iterations} exclude each other; raise "
+                "data.batch_size instead of accumulating"
+            )
+        if reference is not None and not self.kl_weight:
+            raise ConfigurationError(
+                "model.reference is there and rounds.kl_weight=0 does not look at it; set a "
+                "weight, or leave the reference out"
+            )
+        if reference is not None:
+            own, other = (type(probe(each, denoiser)) for each in (policy, reference))
+            if own is not other:
+                raise ConfigurationError(
+                    f"model.reference acts by {other.__name__} and the policy by {own.__name__}; "
+                    "the divergence needs a reference with the same kind of actions"
+                )
 
     def is_far(self, moved: float) -> bool:
         """Return whether a policy that has moved so far, in nats a step, takes no more updates."""
@@ -126,7 +176,7 @@ class Rounds:
         """Return how much of the entropies of steps, in nats, the objective rewards."""
         return entropy if self.entropy_cap is None else entropy.clamp(max=self.entropy_cap)
 
-    def braked(self, rate: float, peak: float, moved: float) -> float:
+    def adapted_rate(self, rate: float, peak: float, moved: float) -> float:
         """Return the learning rate after a round, before the schedule's factor.
 
         Args:
@@ -134,9 +184,9 @@ class Rounds:
             peak: The optimizer's own.
             moved: How far the round has moved the policy, in nats a step.
         """
-        if self.brake_kl is None:
+        if self.adaptive_lr_kl is None:
             return rate
-        factor = math.sqrt(self.brake_kl / max(moved, 1e-9))
+        factor = math.sqrt(self.adaptive_lr_kl / max(moved, 1e-9))
         return min(max(rate * min(max(factor, 0.8), 1.1), peak / 15), peak)
 
 

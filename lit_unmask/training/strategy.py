@@ -110,9 +110,11 @@ class _Meeting(Callback):
     on all, and ranks may have different numbers of batches.
     """
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Take part in forwards until all ranks are here."""
         _join(pl_module)
+
+    on_validation_epoch_end = on_test_epoch_end = on_predict_epoch_end = on_train_start
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Take part in forwards until all ranks are here."""
@@ -135,18 +137,6 @@ class _Meeting(Callback):
         """Take part in forwards until all ranks are here, after the last batch of each set."""
         if batch_idx + 1 == trainer.num_test_batches[dataloader_idx]:
             _join(pl_module)
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take part in forwards until all ranks are here."""
-        _join(pl_module)
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take part in forwards until all ranks are here."""
-        _join(pl_module)
-
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take part in forwards until all ranks are here."""
-        _join(pl_module)
 
 
 def _join(module: LightningModule) -> None:

@@ -98,10 +98,16 @@ def find_answer(completion: str) -> str | None:
 def _tidy(answer: str) -> str:
     """Return an answer without the tag or the brace that was cut off with it."""
     answer = answer.split("</")[0].strip().rstrip("<>")
-    closing = set(_closing_braces(answer).values())
+    closing = set(closing_braces(answer).values())
     surplus = {match.start() for match in _BRACE.finditer(answer) if match[0] == "}"} - closing
     kept = (letter for place, letter in enumerate(answer) if place not in surplus)
     return "".join(kept).strip()
+
+
+def answer_part(completion: str) -> str | None:
+    """Return what stands in the last ``<answer>``, also if it is not closed; None without one."""
+    found = _TAG.findall(completion)
+    return found[-1].strip() if found else None
 
 
 def last_number(text: str) -> str | None:
@@ -111,7 +117,7 @@ def last_number(text: str) -> str | None:
 
 
 def _boxed(text: str) -> str | None:
-    ends = _closing_braces(text)
+    ends = closing_braces(text)
     answers: list[str] = []
     first = len(text)  # where the earliest box of the answer begins
     for match in reversed(list(_BOX.finditer(text))):
@@ -133,7 +139,7 @@ def _boxed(text: str) -> str | None:
     return ", ".join(answers) or None
 
 
-def _closing_braces(text: str) -> dict[int, int]:
+def closing_braces(text: str) -> dict[int, int]:
     """Return the place of the closing brace of each opening one that is closed."""
     ends, opened = {}, []
     for match in _BRACE.finditer(text):

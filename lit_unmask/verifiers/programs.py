@@ -35,9 +35,10 @@ class ProgramVerifier:
       class_path: lit_unmask.verifiers.ProgramVerifier
       init_args:
         sandbox:
-          class_path: lit_unmask.verifiers.sandbox.Bubblewrap
+          class_path: lit_unmask.verifiers.sandbox.Strongest   # or Bubblewrap, Sandlock, Unsafe
           init_args:
-            limits: {seconds: 5, memory: 512}
+            limits: {seconds: 10, memory: 2048}
+            packages: [numpy]
     ```
 
     Args:
@@ -63,14 +64,25 @@ class ProgramVerifier:
         return said | {"packages": sorted(self.sandbox.packages)}
 
     def __call__(self, completion: str, answer: str) -> float:
-        """Return 1.0 or 0.0; see :func:`grade_program`."""
+        """Grade a completion by the tests of its task.
+
+        Args:
+            completion: What was written.
+            answer: A JSON object: ``prompt`` (code that the completion continues; may be empty),
+                ``tests`` (source that raises on failure) and ``entry_point`` (name or null).
+
+        Returns:
+            1.0 or 0.0; an :class:`~lit_unmask.verifiers.verdicts.Unfinished` 0 at the deadline.
+
+        Raises:
+            ConfigurationError: If no sandbox runs here, or tests import a package not shown.
+            SandboxError: If the sandbox itself fails.
+        """
         outcome = self.run(completion, answer)
-        if not outcome.finished:
-            return Unfinished()
-        return float(outcome.passed)
+        return float(outcome.passed) if outcome.finished else Unfinished()
 
     def run(self, completion: str, answer: str) -> Outcome:
-        """Return what became of the program, with the reason; see :func:`grade_program`."""
+        """Return what became of the program, with the reason; arguments as in a call."""
         sandbox, task = self.sandbox, json.loads(answer)
         prompt, tests, entry_point = task["prompt"], task["tests"], task["entry_point"]
         program = find_program(completion, prompt, entry_point)
@@ -131,21 +143,3 @@ def _names_apart(task: dict[str, Any]) -> tuple[str, ...] | None:
 def is_tested_apart(answer: str) -> bool:
     """Return whether the tests of a reference answer run in another process than the program."""
     return _names_apart(json.loads(answer)) is not None
-
-
-def grade_program(completion: str, answer: str) -> float:
-    """Grade a completion by the tests of its task, in the strongest sandbox that runs here.
-
-    Args:
-        completion: What was written.
-        answer: A JSON object: ``prompt`` (code that the completion continues; may be empty),
-            ``tests`` (source that raises on failure) and ``entry_point`` (name or null).
-
-    Returns:
-        1.0 or 0.0; an :class:`~lit_unmask.verifiers.verdicts.Unfinished` 0 at the deadline.
-
-    Raises:
-        ConfigurationError: If no sandbox runs here, or tests import a package that is not shown.
-        SandboxError: If the sandbox itself fails.
-    """
-    return ProgramVerifier()(completion, answer)

@@ -8,6 +8,8 @@ import re
 import sys
 from functools import lru_cache
 
+from lit_unmask.verifiers.syntax import Reader
+
 # Who uses these looks at the process of the program, not at what its functions return.
 _SAME_PROCESS = {
     *("stdout", "stderr", "stdin", "redirect_stdout", "capsys", "capfd", "monkeypatch", "patch"),
@@ -34,9 +36,8 @@ def names_apart(
         preamble: Source of trusted definitions that the tests may use too.
         entry_point: Name that they use of the program even if it is that of a builtin.
     """
-    try:
-        tree, trusted = ast.parse(tests), ast.parse(preamble)
-    except (SyntaxError, ValueError):
+    tree, trusted = Reader().tree(tests), Reader().tree(preamble)
+    if tree is None or trusted is None:
         return None
     bound = _bound(tree) | _bound(trusted)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
@@ -98,12 +99,8 @@ def _imported(tree: ast.Module) -> set[str]:
 @lru_cache(maxsize=4096)
 def foreign_imports(tests: str) -> frozenset[str]:
     """Return the packages that tests import, the standard library and the program left out."""
-    try:
-        tree = ast.parse(tests)
-    except (SyntaxError, ValueError):
-        return frozenset()
-    names = set()
-    for node in ast.walk(tree):
+    tree, names = Reader().tree(tests), set[str]()
+    for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

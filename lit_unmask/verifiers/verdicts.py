@@ -1,6 +1,12 @@
-"""Verdicts that a limit came before."""
+"""How a verdict of a verifier is reached and checked, in this process or in a worker."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from lit_unmask.errors import ConfigurationError
 
 
 class Unfinished(float):
@@ -13,3 +19,51 @@ class Unfinished(float):
     def __new__(cls, value: float = 0.0) -> Unfinished:
         """Return the verdict."""
         return super().__new__(cls, value)
+
+
+def verdict_of(
+    verifier: Callable[[str, str], float], completion: str, answer: str, uid: str
+) -> float:
+    """Return the verdict of a verifier as a float, an :class:`Unfinished` one as it is.
+
+    Args:
+        verifier: What grades.
+        completion: What was written.
+        answer: The reference answer.
+        uid: The problem's name, which every error says.
+
+    Raises:
+        ConfigurationError: If the verdict is no number in ``[0, 1]``, or the verifier ends the
+            process.
+        Exception: What the verifier raised, with a note of the problem.
+    """
+    try:
+        result = verifier(completion, answer)
+    except (SystemExit, GeneratorExit) as error:
+        raise ConfigurationError(
+            f"the verifier of problem {uid!r} raised {error!r} instead of a verdict; let it return "
+            "a number in [0, 1]"
+        ) from error
+    except BaseException as error:
+        error.add_note(f"raised by the verifier of problem {uid!r}")
+        raise
+    value = _number(result)
+    if value is None or not 0 <= value <= 1:  # NaN is not between them either
+        raise ConfigurationError(
+            f"the verifier of problem {uid!r} returned {result!r:.200}; a verdict must be a number "
+            "in [0, 1]: let the verifier return one"
+        )
+    return result if isinstance(result, Unfinished) else value
+
+
+def _number(result: Any) -> float | None:
+    """Return a number of Python, numpy or torch as a float, None for anything else."""
+    if not isinstance(result, float | int) and hasattr(result, "item"):
+        try:
+            result = result.item()
+        except (ValueError, RuntimeError, TypeError):  # it has several elements
+            return None
+    if not isinstance(result, float | int):
+        return None
+    value = float(result) if abs(result) <= 1 else math.inf
+    return value

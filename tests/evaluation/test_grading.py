@@ -220,8 +220,8 @@ def test_verdicts_that_ran_out_of_time_are_counted_wherever_they_were_made(grade
 WORKERS = """
 from concurrent.futures import ProcessPoolExecutor
 import json, multiprocessing, os, sys
-from lit_unmask.verifiers import grade_math, grade_program
-from lit_unmask.verifiers.judging import judged
+from lit_unmask.verifiers import ProgramVerifier, grade_math
+from lit_unmask.verifiers.verdicts import verdict_of
 
 def loaded(completion, answer):
     return float(any(name in sys.modules for name in ("torch", "lightning", "transformers")))
@@ -230,9 +230,10 @@ if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         reference = json.dumps({"prompt": "", "tests": "assert f(1) == 2", "entry_point": "f"})
-        print(pool.submit(judged, grade_math, r"\\boxed{1+x}", "x+1", "a").result())
-        print(pool.submit(judged, grade_program, "def f(x): return x + 1", reference, "b").result())
-        print(pool.submit(judged, loaded, "", "", "c").result())
+        print(pool.submit(verdict_of, grade_math, r"\\boxed{1+x}", "x+1", "a").result())
+        program = "def f(x): return x + 1"
+        print(pool.submit(verdict_of, ProgramVerifier(), program, reference, "b").result())
+        print(pool.submit(verdict_of, loaded, "", "", "c").result())
 """
 
 

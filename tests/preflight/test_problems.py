@@ -36,7 +36,7 @@ from lit_unmask.tasks import (
 )
 from lit_unmask.tasks.rows import HubDataset
 from lit_unmask.verifiers import ProgramVerifier
-from lit_unmask.verifiers.sandbox import Sandbox, Unsafe, ladder, strongest
+from lit_unmask.verifiers.sandbox import Sandbox, Unsafe, detection, strongest
 
 
 class Unknown(GSM8K):
@@ -132,7 +132,7 @@ class Broken(Sandbox):
 
 
 def test_programs_need_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladder, "LADDER", (Broken,))
+    monkeypatch.setattr(detection, "KINDS", (Broken,))
     strongest.cache_clear()
     data = CodeDataModule(train=KodCode("train"))
     assert not any("sandbox" in missing.what for missing in counted(data))

@@ -14,7 +14,7 @@ from toys import config
 
 from lit_unmask.cli import main
 from lit_unmask.preflight.rehearsal import Absent, NotLoaded, Rehearsal
-from lit_unmask.verifiers.sandbox import Sandbox, ladder, strongest
+from lit_unmask.verifiers.sandbox import Sandbox, detection, strongest
 
 ROWS = Path(__file__).parents[1] / "fixtures" / "tasks"
 UNREAD = {"class_path": "toys.Unread", "init_args": {"path": "nobody/needs-this"}}
@@ -82,7 +82,7 @@ def test_without_a_sandbox_programs_are_refused(
         def command(self, inner: list[str], folder: str) -> list[str]:
             return ["/bin/false"]
 
-    monkeypatch.setattr(ladder, "LADDER", (Broken,))
+    monkeypatch.setattr(detection, "KINDS", (Broken,))
     strongest.cache_clear()
     code = task("HumanEval", path=str(ROWS / "humaneval.jsonl"))
     said = start("validate", val={"code": code})

@@ -1,4 +1,4 @@
-"""Demonstrations as tokens, and tasks mixed in fixed shares."""
+"""Demonstrations as tokens, and tasks mixed in the shares of their sizes."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lit_unmask.pretrain import DemonstrationData, LLaDAVocabulary
-from lit_unmask.pretrain.data import DemonstrationEncoder, Mixture
+from lit_unmask.pretrain.data import DemonstrationEncoder
 from lit_unmask.tasks import ShoppingSums, ShortFunctions
 
 SUMS, FUNCTIONS = ShoppingSums("train", 30), ShortFunctions("train", 7)
@@ -50,35 +50,15 @@ def test_a_solution_without_room_for_its_end_is_refused(tokenizer):
     assert last == tokenizer.eos_token_id
 
 
-def test_a_mixture_has_its_shares_in_every_lap():
-    mixture = Mixture({"sums": SUMS, "functions": FUNCTIONS}, [3, 1])
-    assert len(mixture) == 28
-    uids = [mixture[index].uid for index in range(28)]
-    sums = [problem.uid for problem in SUMS]
-    for lap in range(7):
-        assert uids[4 * lap : 4 * lap + 3] == sums[3 * lap : 3 * lap + 3]
-        assert uids[4 * lap + 3] == FUNCTIONS[lap].uid
-
-
-def test_a_mixture_ends_before_a_task_runs_out():
-    assert len(Mixture({"sums": SUMS, "functions": FUNCTIONS}, [10, 1])) == 33
-    assert len(Mixture({"sums": SUMS, "functions": FUNCTIONS}, [1, 2])) == 9
-
-
-@pytest.mark.parametrize("shares", [[1], [1, 0], [1, 1, 1], [2, -1]])
-def test_shares_that_do_not_fit_the_tasks_are_refused(shares):
-    with pytest.raises(ValueError, match="one positive number for each task"):
-        Mixture({"sums": SUMS, "functions": FUNCTIONS}, shares)
-
-
 def test_loaders_serve_encoded_batches(tokenizer):
     tasks = {"sums": SUMS, "functions": FUNCTIONS}
-    data = DemonstrationData(tasks, tasks, [3, 1], batch_size=8)
+    data = DemonstrationData(tasks, tasks, batch_size=8)
     assert set(data.words()) == {*SUMS.words(), *FUNCTIONS.words()}
     assert len(data.words()) == len(set(data.words()))
     data.encoder = DemonstrationEncoder(tokenizer, 64)
     batches = list(data.train_dataloader())
-    assert [len(batch.response) for batch in batches] == [8, 8, 8]
+    assert [len(batch.response) for batch in batches] == [8, 8, 8, 8]
+    assert [problem.uid.split("/")[0] for problem in data.train].count("sums") == len(SUMS)
     last = [list(loader)[-1] for loader in data.val_dataloader()]
     assert [len(batch.response) for batch in last] == [6, 7]
     moved = data.transfer_batch_to_device(batches[0], torch.device("cpu"), 0)

@@ -188,17 +188,17 @@ def test_the_policy_is_kept_near_where_training_began_also_after_resuming(
     assert same(weights(straight), weights(resumed))
 
 
-def test_spare_prompts_fill_a_round_and_do_not_disturb_resuming(
+def test_dynamic_sampling_fills_a_round_and_does_not_disturb_resuming(
     tiny_llada: LLaDA, tmp_path: Path
 ) -> None:
     seen: list[tuple[float, int]] = []
 
     def read(trainer: Any, batch: Any) -> None:
-        seen.append((float(trainer.callback_metrics["train/spare_prompts"]), len(batch.signal)))
+        seen.append((float(trainer.callback_metrics["train/dynamic_sampling"]), len(batch.signal)))
 
     def run(problems: Any, steps: int, seed: int, **settings: Any) -> LitUnmask:
         module = make_module(
-            tiny_llada, small_policy(seed), rounds=Rounds(group_size=2, spare_prompts=3)
+            tiny_llada, small_policy(seed), rounds=Rounds(group_size=2, dynamic_sampling=3)
         )
         save = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=1)
         trainer = make_trainer(tmp_path, After(read), save, max_steps=steps,
@@ -208,8 +208,8 @@ def test_spare_prompts_fill_a_round_and_do_not_disturb_resuming(
         return module
 
     straight = run(None, 3, 0)
-    assert all(played == 2 + spare for spare, played in seen)
-    assert 0 < sum(spare for spare, _ in seen) < 9
+    assert all(played == 2 + drawn for drawn, played in seen)
+    assert 0 < sum(drawn for drawn, _ in seen) < 9
     resumed = run(None, 3, 1, ckpt_path=tmp_path / "step=1.ckpt")
     assert same(weights(straight), weights(resumed))
     seen.clear()

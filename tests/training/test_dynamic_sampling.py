@@ -1,4 +1,4 @@
-"""Spare prompts: drawn where they are needed, alike on any number of ranks."""
+"""Prompts of dynamic sampling: drawn where they are needed, alike on any number of ranks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.training.dynamic_sampling import Ranks, play_with_spares
+from lit_unmask.training.dynamic_sampling import Processes, sample_dynamically
 from lit_unmask.types import Experience, Observation, Problem, Steps
 
 GROUP = 2
@@ -23,7 +23,7 @@ def make_problems(silent: str) -> list[Problem]:
     ]
 
 
-def play(problems: Sequence[Problem], spare: bool) -> Experience:
+def play(problems: Sequence[Problem], reserve: bool) -> Experience:
     """Return an experience of two rollouts of one step a problem, which tells what was played."""
     count = len(problems) * GROUP
     signal = torch.tensor([not problem.uid.endswith("x") for problem in problems])
@@ -35,11 +35,11 @@ def play(problems: Sequence[Problem], spare: bool) -> Experience:
     gain = signal.repeat_interleave(GROUP) * torch.tensor([1.0, -1.0]).repeat(len(problems))
     return Experience(
         steps, gain, rollout * 0 + 1, number, number, none[:, 0], signal, count,
-        {"row_forwards": float(count), "spare": float(spare)}, number,
+        {"row_forwards": float(count), "reserve": float(reserve)}, number,
     )  # fmt: skip
 
 
-def played(silent: str, spare: int, world: int) -> list[Experience]:
+def played(silent: str, reserve: int, world: int) -> list[Experience]:
     """Return what each of some ranks has played, each in a thread of its own."""
     problems = make_problems(silent)
     barrier, counts, found = threading.Barrier(world), [0] * world, [None] * world
@@ -53,7 +53,7 @@ def played(silent: str, spare: int, world: int) -> list[Experience]:
             return answer
 
         mine = problems[rank::world]
-        found[rank] = play_with_spares(play, mine, spare, Ranks(rank, world, total))
+        found[rank] = sample_dynamically(play, mine, reserve, Processes(rank, world, total))
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
     for thread in threads:
@@ -67,13 +67,13 @@ def numbers(parts: list[Experience]) -> list[int]:
     return sorted({int(n) for part in parts for n in part.rewards.tolist()})
 
 
-# Twelve problems, of which the last six are spare.
+# Twelve problems, of which the last six are reserve.
 @pytest.mark.parametrize(
     ("silent", "expected"),
     [
         ("......" + "......", 6),  # nothing is missing
         ("x.x..." + "......", 8),  # one for each
-        ("x.x..." + ".x....", 9),  # and for the spare one without a signal
+        ("x.x..." + ".x....", 9),  # and for the reserve one without a signal
         ("xxxxxx" + "xxxxxx", 12),  # until there are no more
         ("xxxx.." + "...x..", 11),
     ],
@@ -83,10 +83,10 @@ def test_as_many_are_played_as_groups_are_missing(silent: str, expected: int, wo
     parts = played(silent, 6, world)
     assert numbers(parts) == list(range(expected))
     for part in parts:
-        assert part.diagnostics["spare_prompts"] == expected - 6
+        assert part.diagnostics["dynamic_sampling"] == expected - 6
         assert part.rollouts == 6 // world * GROUP
         assert part.diagnostics["row_forwards"] == len(part.decisions)
-        assert part.diagnostics["spare"] == 0  # readings are of what was no selection
+        assert part.diagnostics["reserve"] == 0  # readings are of what was no selection
 
 
 def test_what_is_played_stays_together() -> None:
@@ -98,8 +98,8 @@ def test_what_is_played_stays_together() -> None:
     assert torch.equal(whole.advantage.view(-1, GROUP).any(1), whole.signal)
 
 
-@pytest.mark.parametrize(("spare", "world"), [(12, 1), (11, 2), (10, 3)])
-def test_spares_that_do_not_fit_are_named(spare: int, world: int) -> None:
-    ranks = Ranks(0, world)
-    with pytest.raises(ConfigurationError, match=rf"spare_prompts={spare}.*{world} ranks"):
-        play_with_spares(play, make_problems("." * (12 // world)), spare, ranks)
+@pytest.mark.parametrize(("reserve", "world"), [(12, 1), (11, 2), (10, 3)])
+def test_reserves_that_do_not_fit_are_named(reserve: int, world: int) -> None:
+    ranks = Processes(0, world)
+    with pytest.raises(ConfigurationError, match=rf"dynamic_sampling={reserve}.*{world} ranks"):
+        sample_dynamically(play, make_problems("." * (12 // world)), reserve, ranks)

@@ -7,7 +7,13 @@ from dataclasses import replace
 import torch
 
 from lit_unmask.policies.actions import Bernoulli, DynamicPlackettLuce
-from lit_unmask.training.imitation import agreement, as_seen, imitation_loss, shown, teaching_loss
+from lit_unmask.training.imitation import (
+    agreement,
+    as_committed,
+    behaviour_cloning_loss,
+    imitation_loss,
+    in_view,
+)
 from lit_unmask.types import Observation, Signals, Steps
 
 
@@ -32,24 +38,24 @@ def make_steps() -> Steps:
 
 
 def test_a_forced_position_is_what_is_shown() -> None:
-    steps = shown(make_steps())
+    steps = as_committed(make_steps())
     assert steps.chosen.int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [1, 1, 0, 0]]
 
 
 def test_another_policy_sees_what_it_looks_at_and_its_own_blocks() -> None:
     steps = make_steps()
-    full = as_seen(steps, Signals(top_k=2), 4)
+    full = in_view(steps, Signals(top_k=2), 4)
     assert torch.equal(full.observation.eligible, steps.observation.masked)
     assert torch.equal(full.observation.confidence, steps.observation.confidence[..., :2])
     assert not full.observation.signals
-    entropies = as_seen(steps, Signals(names={"entropy"}), 2).observation
+    entropies = in_view(steps, Signals(names={"entropy"}), 2).observation
     assert torch.equal(entropies.eligible, steps.observation.eligible)
     assert list(entropies.signals) == ["entropy"]
     # A block was left with masks: what was opened tells which block is the current one.
     whole = replace(steps.observation, masked=torch.ones(4, 4).bool())
     chosen = torch.tensor([[0, 0, 1, 0]] * 4).bool()
     left = replace(steps, observation=whole, chosen=chosen)
-    assert as_seen(left, Signals(), 2).observation.eligible.int().tolist() == [[0, 0, 1, 1]] * 4
+    assert in_view(left, Signals(), 2).observation.eligible.int().tolist() == [[0, 0, 1, 1]] * 4
 
 
 def test_the_loss_is_the_mean_of_log_probabilities_by_hand() -> None:
@@ -75,10 +81,10 @@ def test_impossible_actions_are_counted_and_have_no_gradient() -> None:
     def policy(seen: Observation) -> DynamicPlackettLuce:  # it never opens nothing
         return DynamicPlackettLuce(scores.expand(len(seen), 4), seen.eligible)
 
-    loss, readings = teaching_loss(policy, steps, total=4)
+    loss, readings = behaviour_cloning_loss(policy, steps, total=4)
     assert float(readings["imitation/impossible"]) == 0.25
     some = steps.select(steps.chosen.any(1))
-    alone = teaching_loss(policy, some, total=4)[0]
+    alone = behaviour_cloning_loss(policy, some, total=4)[0]
     torch.testing.assert_close(loss, alone)
     loss.backward()
     assert scores.grad.isfinite().all() and scores.grad.any()

@@ -120,11 +120,11 @@ def test_iterations_end_once_the_policy_has_moved_far_enough(
     assert float(trainer.callback_metrics["train/iterations"]) == updates
 
 
-@pytest.mark.parametrize(("brake", "share"), [(1e-9, 0.8**3), (1e9, 1.0), (None, 1.0)])
+@pytest.mark.parametrize(("aim", "share"), [(1e-9, 0.8**3), (1e9, 1.0), (None, 1.0)])
 def test_the_learning_rate_falls_where_rounds_move_the_policy_too_far(
-    tiny_llada: LLaDA, tmp_path: Path, brake: float | None, share: float
+    tiny_llada: LLaDA, tmp_path: Path, aim: float | None, share: float
 ) -> None:
-    module = make_module(tiny_llada, rounds=Rounds(group_size=4, brake_kl=brake))
+    module = make_module(tiny_llada, rounds=Rounds(group_size=4, adaptive_lr_kl=aim))
     trainer = make_trainer(tmp_path, max_steps=3)
     trainer.fit(module, datamodule=make_data())
     schedule: Any = trainer.lr_scheduler_configs[0].scheduler

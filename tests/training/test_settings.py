@@ -13,10 +13,15 @@ from lit_unmask.training.settings import Rounds
     "setting",
     [
         *({"group_size": 1}, {"num_iterations": 0}, {"replay_chunk": 0}),
-        *({"brake_kl": 0.0}, {"brake_kl": 0.1, "num_iterations": 1}),
+        *({"adaptive_lr_kl": 0.0}, {"adaptive_lr_kl": 0.1, "num_iterations": 1}),
         *({"entropy_cap": 2.0}, {"entropy_cap": -1.0, "entropy_weight": 0.1}),
         *({"std_floor": 0.1}, {"std_floor": -0.1, "scale_by_std": True}),
-        *({"entropy_weight": -0.1}, {"target_kl": 0.0}, {"kl_weight": -1.0}, {"spare_prompts": -1}),
+        *(
+            {"entropy_weight": -0.1},
+            {"target_kl": 0.0},
+            {"kl_weight": -1.0},
+            {"dynamic_sampling": -1},
+        ),
     ],
     ids=str,
 )
@@ -25,12 +30,12 @@ def test_rounds_refuse_values_that_cannot_work(setting: dict[str, Any]) -> None:
         Rounds(**setting)
 
 
-def test_the_brake_follows_how_far_a_round_moved_the_policy_within_bounds() -> None:
-    rounds = Rounds(brake_kl=0.1)
-    assert rounds.braked(0.5, 1.0, 0.1) == pytest.approx(0.5)
-    assert rounds.braked(0.5, 1.0, 0.1 / 0.81) == pytest.approx(0.45)
-    assert rounds.braked(0.5, 1.0, 9.0) == pytest.approx(0.4)
-    assert rounds.braked(0.5, 1.0, 0.0) == pytest.approx(0.55)
-    assert rounds.braked(0.99, 1.0, 0.0) == 1.0
-    assert rounds.braked(0.07, 1.0, 9.0) == pytest.approx(1 / 15)
-    assert Rounds().braked(0.5, 1.0, 9.0) == 0.5
+def test_the_learning_rate_follows_how_far_a_round_moved_the_policy_within_bounds() -> None:
+    rounds = Rounds(adaptive_lr_kl=0.1)
+    assert rounds.adapted_rate(0.5, 1.0, 0.1) == pytest.approx(0.5)
+    assert rounds.adapted_rate(0.5, 1.0, 0.1 / 0.81) == pytest.approx(0.45)
+    assert rounds.adapted_rate(0.5, 1.0, 9.0) == pytest.approx(0.4)
+    assert rounds.adapted_rate(0.5, 1.0, 0.0) == pytest.approx(0.55)
+    assert rounds.adapted_rate(0.99, 1.0, 0.0) == 1.0
+    assert rounds.adapted_rate(0.07, 1.0, 9.0) == pytest.approx(1 / 15)
+    assert Rounds().adapted_rate(0.5, 1.0, 9.0) == 0.5

@@ -13,7 +13,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.grading import WorkerPool
 from lit_unmask.tasks import CodeDataModule, HumanEval, ProblemSet, TaskDataModule
 from lit_unmask.types import Problem
-from lit_unmask.verifiers import ProgramVerifier, Unfinished, grade_program
+from lit_unmask.verifiers import ProgramVerifier, Unfinished
 from lit_unmask.verifiers.sandbox import (
     Bubblewrap,
     Limits,
@@ -24,7 +24,7 @@ from lit_unmask.verifiers.sandbox import (
     Sandlock,
     Strongest,
     Unsafe,
-    ladder,
+    detection,
     strongest,
 )
 
@@ -56,6 +56,7 @@ def human_eval() -> dict[str, tuple[str, str]]:
     return found
 
 
+grade_program = ProgramVerifier()
 ADD = reference("assert add(2, 3) == 5", "def add(a, b):\n", "add")
 
 
@@ -152,7 +153,6 @@ def test_verifiers_travel_to_workers():
     verifier = ProgramVerifier(Unsafe(Limits(seconds=3)))
     copy = pickle.loads(pickle.dumps(verifier))
     assert type(copy.sandbox) is Unsafe and copy.sandbox.limits == Limits(seconds=3)
-    assert pickle.loads(pickle.dumps(grade_program)) is grade_program
 
 
 @pytest.mark.parametrize("task", ["HumanEval", "MBPP", "KodCode"], ids=lambda name: f"of {name}")
@@ -215,7 +215,7 @@ def test_what_grading_lacks_is_found_before_it(monkeypatch):
         verifier.check(answers)
     with pytest.raises(NoSandbox, match=r"no room left.*choose another"):
         ProgramVerifier(Broken()).check()
-    monkeypatch.setattr(ladder, "LADDER", (Broken,))
+    monkeypatch.setattr(detection, "KINDS", (Broken,))
     strongest.cache_clear()
     with pytest.raises(NoSandbox, match="apt-get install bubblewrap"):
         ProgramVerifier().check()

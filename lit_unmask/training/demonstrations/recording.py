@@ -14,7 +14,7 @@ from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, Verdicts
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Ledger, Listener, Noise, rollout
-from lit_unmask.training.imitation import shown
+from lit_unmask.training.imitation import as_committed
 from lit_unmask.types import Problem, Prompt, Signals, Steps
 
 
@@ -98,7 +98,7 @@ def demonstrate(
     assert result.steps is not None
     return Demonstrated(
         problems=problems,
-        steps=shown(result.steps),
+        steps=as_committed(result.steps),
         decisions=result.decisions,
         nfe=result.nfe,
         correct=verdicts.wait().to(result.nfe.device),

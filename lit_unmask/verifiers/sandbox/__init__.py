@@ -1,12 +1,18 @@
 """Sandboxes for programs that a model wrote: bubblewrap, else sandlock, else none is used."""
 
-from lit_unmask.verifiers.sandbox.base import Limits, Outcome, Sandbox, Trial
+from lit_unmask.verifiers.sandbox.base import (
+    Limits,
+    NoSandbox,
+    Outcome,
+    Sandbox,
+    SandboxError,
+    Trial,
+)
 from lit_unmask.verifiers.sandbox.bubblewrap import Bubblewrap
-from lit_unmask.verifiers.sandbox.errors import NoSandbox, SandboxError
-from lit_unmask.verifiers.sandbox.ladder import Strongest, strongest
+from lit_unmask.verifiers.sandbox.detection import Strongest, strongest
 from lit_unmask.verifiers.sandbox.landlock import Sandlock
-from lit_unmask.verifiers.sandbox.packages import places_of
 from lit_unmask.verifiers.sandbox.unsafe import Unsafe
+from lit_unmask.verifiers.sandbox.visible import places_of
 
 __all__ = [
     "Bubblewrap",

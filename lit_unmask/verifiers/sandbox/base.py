@@ -16,21 +16,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lit_unmask.verifiers.sandbox import keeper
-from lit_unmask.verifiers.sandbox.errors import SandboxError
-from lit_unmask.verifiers.sandbox.packages import places_of
+from lit_unmask.errors import ConfigurationError
+from lit_unmask.verifiers.sandbox.usage import clear
+from lit_unmask.verifiers.sandbox.visible import places_of
 
 INSIDE = Path(__file__).parent / "inside"
-# Starts the interpreter without the package's own __init__ files, which a sandbox does not show.
+# Starts the interpreter without the package's own __init__ files, which a sandbox does not show and
+# a keeper does not need.
 _BOOT = """\
 import sys, types
 for name in ("lit_unmask", "lit_unmask.verifiers", "lit_unmask.verifiers.sandbox"):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = []
 sys.modules["lit_unmask.verifiers.sandbox"].__path__.append({folder!r})
-from lit_unmask.verifiers.sandbox.inside import judge, player, shown
-shown.install({places!r})
 """
+_INSIDE = """\
+from lit_unmask.verifiers.sandbox.inside import tester, solution, shown
+sys.meta_path.append(shown.Shown({places!r}))
+"""
+_KEEPER = "from lit_unmask.verifiers.sandbox import keeper\nkeeper.main()"
 _REACH = """\
 def reach(path):
     try: return bool(open(path))
@@ -41,6 +45,14 @@ _FLAGS = ["-I", "-S", "-B", "-X", "utf8"]
 SCRATCH_MIB = 64
 # Seconds that a keeper has beyond the deadline to end all processes, and then to end itself.
 _PATIENCE = 60.0
+
+
+class SandboxError(RuntimeError):
+    """A sandbox did not do its work; never a verdict about a program."""
+
+
+class NoSandbox(ConfigurationError):
+    """No sandbox runs on this machine; the message says why and what helps."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +115,7 @@ class Outcome:
 
     Attributes:
         passed: Whether the tests ran to their end.
-        finished: False if a deadline, the CPU limit or the end of the judge's process came first.
+        finished: False if a deadline, the CPU limit or the end of the tester's process came first.
         detail: What went wrong, in a line.
         unsendable: Whether the tests tried to hand over what cannot leave their process.
     """
@@ -141,10 +153,11 @@ class Sandbox(ABC):
         return str(INSIDE.parent)
 
     def _boot(self) -> str:
-        return _BOOT.format(folder=self.shown(), places=places_of(self.packages))
+        inside = _INSIDE.format(places=places_of(self.packages))
+        return _BOOT.format(folder=self.shown()) + inside
 
     def settings(self) -> dict[str, Any]:
-        """Return what the judge takes on; see ``inside/judge.py``.
+        """Return what the tester takes on; see ``inside/tester.py``.
 
         ``report`` is the descriptor that it reports to: its standard output, or one that the
         command hands on to nobody else. ``scratch`` is where the program writes to memory, seen
@@ -159,24 +172,19 @@ class Sandbox(ABC):
         Raises:
             SandboxError: If the sandbox itself fails; a program cannot bring this about.
         """
-        token, boot = secrets.token_hex(16), self._boot()
-        job = asdict(trial) | self.settings()
-        job |= {"token": token, "boot": boot}
-        inner = [interpreter(), *_FLAGS, "-c", f"{boot}\njudge.main()"]
+        boot = self._boot()
+        job = asdict(trial) | self.settings() | {"token": secrets.token_hex(16), "boot": boot}
+        inner = [interpreter(), *_FLAGS, "-c", f"{boot}\ntester.main()"]
         folder = tempfile.mkdtemp(prefix="trial-")
-        order: dict[str, Any] = {"command": self.command(inner, folder), "folder": folder}
-        order |= {"job": json.dumps(job)}
-        order |= {
-            "token": token,
-            "report": job["report"],
-            "scratch": job["scratch"],
-            "seconds": self.limits.wall_seconds,
+        order = {name: job[name] for name in ("token", "report", "scratch")} | {
+            **{"command": self.command(inner, folder), "folder": folder, "job": json.dumps(job)},
+            **{"seconds": self.limits.wall_seconds, "memory": self.limits.memory},
+            **{"disk": SCRATCH_MIB, "parent": os.getpid()},
         }
-        order |= {"memory": self.limits.memory, "disk": SCRATCH_MIB, "parent": os.getpid()}
         try:
             return _outcome(_keep(order))
         finally:
-            keeper.clear(folder)  # again, should its keeper have been killed
+            clear(folder)  # again, should its keeper have been killed
             with suppress(OSError):
                 os.rmdir(folder)
 
@@ -208,7 +216,7 @@ def _keep(order: dict[str, Any]) -> dict[str, Any]:
         SandboxError: If it says nothing.
     """
     process = subprocess.Popen(
-        [interpreter(), *_FLAGS, str(keeper.__file__)],
+        [interpreter(), *_FLAGS, "-c", _BOOT.format(folder=str(INSIDE.parent)) + _KEEPER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

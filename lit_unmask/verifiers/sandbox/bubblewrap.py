@@ -10,10 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lit_unmask.verifiers.sandbox.base import INSIDE, SCRATCH_MIB, Sandbox
-from lit_unmask.verifiers.sandbox.errors import SandboxError
-from lit_unmask.verifiers.sandbox.packages import places_of
-from lit_unmask.verifiers.sandbox.paths import hidden, readable
+from lit_unmask.verifiers.sandbox.base import INSIDE, SCRATCH_MIB, Sandbox, SandboxError
+from lit_unmask.verifiers.sandbox.visible import hidden, places_of, readable
 
 _WORK, _HARNESS = "/lit-unmask/scratch", "/lit-unmask"
 # The sandbox's first process keeps the standard streams open, and closes all others.
@@ -30,16 +28,6 @@ class Bubblewrap(Sandbox):
 
     Debian and Ubuntu: ``apt-get install bubblewrap``. Containers often forbid namespaces; the
     probe finds out.
-
-    ```yaml
-    verifier:
-      class_path: lit_unmask.verifiers.ProgramVerifier
-      init_args:
-        sandbox:
-          class_path: lit_unmask.verifiers.sandbox.Bubblewrap
-          init_args:
-            limits: {seconds: 5}
-    ```
     """
 
     def command(self, inner: list[str], folder: str) -> list[str]:

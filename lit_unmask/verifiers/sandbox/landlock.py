@@ -6,10 +6,8 @@ import importlib.util
 import json
 from pathlib import Path
 
-from lit_unmask.verifiers.sandbox.base import INSIDE, Sandbox, interpreter
-from lit_unmask.verifiers.sandbox.errors import SandboxError
-from lit_unmask.verifiers.sandbox.packages import places_of
-from lit_unmask.verifiers.sandbox.paths import hidden, readable
+from lit_unmask.verifiers.sandbox.base import INSIDE, Sandbox, SandboxError, interpreter
+from lit_unmask.verifiers.sandbox.visible import hidden, places_of, readable
 
 # sandlock watches its child from threads, so it gets a process of its own.
 _LAUNCH = """\
@@ -28,13 +26,6 @@ class Sandlock(Sandbox):
     Of the machine a program sees shared libraries and the interpreter, and may write to a fresh
     folder; no connection can be opened. It needs ``pip install lit-unmask[sandbox]`` and Linux 6.7
     or later.
-
-    ```yaml
-    verifier:
-      class_path: lit_unmask.verifiers.ProgramVerifier
-      init_args:
-        sandbox: {class_path: lit_unmask.verifiers.sandbox.Sandlock}
-    ```
     """
 
     def command(self, inner: list[str], folder: str) -> list[str]:

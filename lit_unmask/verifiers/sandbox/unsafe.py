@@ -13,13 +13,6 @@ class Unsafe(Sandbox):
     A program can read and write all that you can, and reach the network.
     It is never chosen for you; take it for programs that you trust, or inside a container that may
     be lost.
-
-    ```yaml
-    verifier:
-      class_path: lit_unmask.verifiers.ProgramVerifier
-      init_args:
-        sandbox: {class_path: lit_unmask.verifiers.sandbox.Unsafe}
-    ```
     """
 
     def command(self, inner: list[str], folder: str) -> list[str]:

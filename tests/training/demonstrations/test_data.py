@@ -20,7 +20,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy, LowConfidence
 from lit_unmask.policies.actions.row_heads import CountHead
 from lit_unmask.training.demonstrations import DemonstrationStore, ImitationData
-from lit_unmask.training.imitation import as_seen, teaching_loss
+from lit_unmask.training.imitation import behaviour_cloning_loss, in_view
 from lit_unmask.types import Signals
 
 FULL = replace(DECODING, block_length=8)
@@ -70,10 +70,12 @@ def test_the_update_is_the_mean_over_the_steps_of_the_batch(
 
 def test_ranks_with_parts_of_a_batch_have_its_mean_together(tiny_llada: LLaDA, store: Path) -> None:
     policy, opened = make_module(tiny_llada).policy, DemonstrationStore(store)
-    steps = as_seen(opened.__getitems__(range(10)), policy.signals, 8)
-    whole = teaching_loss(policy, steps, 10)[0]
+    steps = in_view(opened.__getitems__(range(10)), policy.signals, 8)
+    whole = behaviour_cloning_loss(policy, steps, 10)[0]
     rows = torch.arange(10)
-    parts = [teaching_loss(policy, steps.select(rows[r::2]), 10, world=2)[0] for r in (0, 1)]
+    parts = [
+        behaviour_cloning_loss(policy, steps.select(rows[r::2]), 10, world=2)[0] for r in (0, 1)
+    ]
     torch.testing.assert_close(sum(parts) / 2, whole)
     batches = [data(store), data(store)]
     loaders = []

@@ -9,7 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lit_unmask.verifiers.sandbox import Bubblewrap, Limits, SandboxError, Sandlock, Trial, keeper
+from lit_unmask.verifiers.sandbox import Bubblewrap, Limits, SandboxError, Sandlock, Trial
+from lit_unmask.verifiers.sandbox.processes import descendants
 
 KINDS = {"bubblewrap": Bubblewrap, "sandlock": Sandlock}
 TESTS = {
@@ -46,7 +47,7 @@ def run(kind: str, name: str) -> dict:
         finally:
             tempfile.tempdir = None
         said["files"] = [path.name for path in Path(folder).iterdir()]
-    return said | {"name": name, "wanted": tests == "nothing", "processes": keeper.descendants()}
+    return said | {"name": name, "wanted": tests == "nothing", "processes": descendants()}
 
 
 if __name__ == "__main__":

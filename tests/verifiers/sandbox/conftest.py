@@ -28,7 +28,7 @@ def kind(request: pytest.FixtureRequest) -> type[Sandbox]:
 
 
 @pytest.fixture(params=["the strongest", pytest.param("the next", marks=pytest.mark.slow)])
-def judge(request: pytest.FixtureRequest) -> Sandbox:
+def any_sandbox(request: pytest.FixtureRequest) -> Sandbox:
     """A sandbox for what is the same in all of them; those but the strongest are slow tests."""
     here = [kind for kind in KINDS.values() if reason_against(kind) is None]
     number = int(request.param != "the strongest")

@@ -26,7 +26,7 @@ exec setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all "$@"
 """
 # Some of each kind, and those that no release may ever lose.
 CHOSEN = ["report_by_proc1", "setsid_sleepers", "fork_runner", "memory_children", "memory_sysv"]
-CHOSEN += ["user_namespace", "io_uring_and_friends", "read_the_judge", "disk_many_files"]
+CHOSEN += ["user_namespace", "io_uring_and_friends", "read_the_tester", "disk_many_files"]
 CHOSEN += ["disk_locked_folders", "exit0_call", "eq_object", "raise_limits", "inodes"]
 
 

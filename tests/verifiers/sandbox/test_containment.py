@@ -31,9 +31,9 @@ def packages(): return open({package!r}).read()
 def network(): return socket.create_connection(("127.0.0.1", {port}), timeout=1)
 def kill(): return os.kill({victim}, signal.SIGTERM)
 def environment(): return os.environ["LIT_UNMASK_SECRET"]
-def memory_of_the_judge(): return open(f"/proc/{{os.getppid()}}/mem", "rb")
-def descriptors_of_the_judge(): return os.listdir(f"/proc/{{os.getppid()}}/fd")
-def input_of_the_judge(): return os.read(0, 10)
+def memory_of_the_tester(): return open(f"/proc/{{os.getppid()}}/mem", "rb")
+def descriptors_of_the_tester(): return os.listdir(f"/proc/{{os.getppid()}}/fd")
+def input_of_the_tester(): return os.read(0, 10)
 def tests_on_disk():
     for folder, _, names in os.walk(os.getcwd()):
         if any(holds(open(os.path.join(folder, name), errors="ignore").read()) for name in names):
@@ -51,7 +51,7 @@ def holds(text): return type(text) is str and WORD in text and text != WORD
 def spy():
     worked = []
     for attempt in (write, read, listing, passwords, packages, network, kill, environment,
-                    memory_of_the_judge, descriptors_of_the_judge, input_of_the_judge,
+                    memory_of_the_tester, descriptors_of_the_tester, input_of_the_tester,
                     tests_on_disk, tests_in_memory, tests_in_frames):
         try:
             result = attempt()
@@ -62,7 +62,7 @@ def spy():
     return worked
 '''  # fmt: skip
 ATTEMPTS = ["write", "read", "listing", "passwords", "packages", "network", "kill", "environment"]
-ATTEMPTS += ["memory_of_the_judge", "descriptors_of_the_judge", "input_of_the_judge"]
+ATTEMPTS += ["memory_of_the_tester", "descriptors_of_the_tester", "input_of_the_tester"]
 ATTEMPTS += ["tests_on_disk", "tests_in_memory", "tests_in_frames"]
 
 

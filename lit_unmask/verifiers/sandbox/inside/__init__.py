@@ -1,4 +1,4 @@
-"""What runs inside a sandbox: a judge with the tests, and the program in a process of its own.
+"""What runs inside a sandbox: a tester with the tests, and the program in a process of its own.
 
 Standard library alone; a sandbox shows this folder and the interpreter to the program.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this package
 if TYPE_CHECKING:
@@ -33,8 +32,3 @@ class Shown:
         return importlib.util.spec_from_file_location(
             name, start, submodule_search_locations=[place]
         )
-
-
-def install(places: dict[str, str]) -> None:
-    """Make packages importable."""
-    sys.meta_path.append(Shown(places))

@@ -22,8 +22,8 @@ import time
 import types
 
 from lit_unmask.verifiers.sandbox.inside import rights
-from lit_unmask.verifiers.sandbox.inside.peer import Gone, Peer, Unsendable
-from lit_unmask.verifiers.sandbox.inside.player import MODULE
+from lit_unmask.verifiers.sandbox.inside.rpc import RPC, Gone, Unsendable
+from lit_unmask.verifiers.sandbox.inside.solution import MODULE
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this package
 if TYPE_CHECKING:
@@ -40,32 +40,32 @@ class Remote:
     it is an instance of a subclass of a builtin type with that content.
     """
 
-    def __init__(self, peer: Peer, handle: int) -> None:
-        self.__dict__.update(_peer=peer, _handle=handle)
+    def __init__(self, rpc: RPC, handle: int) -> None:
+        self.__dict__.update(_rpc=rpc, _handle=handle)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the object."""
-        return self._peer.request("call", self, *args, **kwargs)
+        return self._rpc.request("call", self, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        return self._peer.request("get", self, name)
+        return self._rpc.request("get", self, name)
 
     def __getitem__(self, key: Any) -> Any:
-        return self._peer.request("item", self, key)
+        return self._rpc.request("item", self, key)
 
     def __len__(self) -> int:
-        return self._peer.request("length", self)
+        return self._rpc.request("length", self)
 
     def __bool__(self) -> bool:
         return True
 
     def __iter__(self) -> Any:
-        iterator = self._peer.request("iterate", self)
-        while item := self._peer.request("next", iterator):
+        iterator = self._rpc.request("iterate", self)
+        while item := self._rpc.request("next", iterator):
             yield item[0]
 
     def __next__(self) -> Any:
-        for item in self._peer.request("next", self):
+        for item in self._rpc.request("next", self):
             return item
         raise StopIteration
 
@@ -75,12 +75,12 @@ class Remote:
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Remote):
             same = self._handle == other._handle
-            return same or self._peer.request("same", self, other) is True
-        data = self._peer.request("data", self)
+            return same or self._rpc.request("same", self, other) is True
+        data = self._rpc.request("data", self)
         return data is not None and not isinstance(data, Remote) and data == other
 
 
-class Judge:
+class Tester:
     """Talks with the process of the program.
 
     Args:
@@ -91,11 +91,11 @@ class Judge:
         self._job = job
         self._functions: dict[int, Any] = {}
         self._remotes: dict[int, Remote] = {}
-        self._peer = self._start_player()
+        self._rpc = self._start_solution()
 
     def greet(self) -> None:
         """Wait until the process of the program is there; it has not loaded the program yet."""
-        self._peer.request("greet")
+        self._rpc.request("greet")
 
     def run(self) -> None:
         """Run the tests to their end.
@@ -103,16 +103,16 @@ class Judge:
         Raises:
             BaseException: If they fail, or the program cannot be loaded.
         """
-        self._peer.request("load", self._job["program"])
+        self._rpc.request("load", self._job["program"])
         if self._job["names"] is None:
-            self._peer.request("test", self._job["tests"])
+            self._rpc.request("test", self._job["tests"])
             return
         module = types.ModuleType("tests")
         # A definition of the task's own goes before one that the program repeats.
         exec(compile(self._job["preamble"], "<preamble>", "exec"), vars(module))
         solution = sys.modules[MODULE] = types.ModuleType(MODULE)
         for name in self._job["names"]:
-            thing = self._peer.request("resolve", name)
+            thing = self._rpc.request("resolve", name)
             vars(module)[name] = vars(solution)[name] = thing
         sys.modules["tests"] = module
         exec(compile(self._job["tests"], "<tests>", "exec"), vars(module))
@@ -120,27 +120,27 @@ class Judge:
     def out_of_time(self) -> bool:
         """Return whether the process of the program was ended for the CPU time that it took."""
         for _ in range(50):  # it may have closed its pipe and live on
-            pid, status = os.waitpid(self._player, os.WNOHANG)
+            pid, status = os.waitpid(self._solution, os.WNOHANG)
             if pid != 0:
                 return os.waitstatus_to_exitcode(status) in (-signal.SIGXCPU, -signal.SIGKILL)
             time.sleep(0.01)
         return False
 
-    def _start_player(self) -> Peer:
+    def _start_solution(self) -> RPC:
         (asked, asks), (answers, answered) = os.pipe(), os.pipe()
-        boot = f"{self._job['boot']}\nplayer.main({asked}, {answered})"
-        self._player = os.fork()
-        if self._player == 0:
+        boot = f"{self._job['boot']}\nsolution.main({asked}, {answered})"
+        self._solution = os.fork()
+        if self._solution == 0:
             try:
                 for descriptor in (asked, answered):
                     os.set_inheritable(descriptor, True)
                 os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-2], "-c", boot])
-            finally:  # never the judge's own code in a second process
+            finally:  # never the tester's own code in a second process
                 os._exit(1)
         os.close(asked)
         os.close(answered)
         streams = open(answers, "rb"), open(asks, "wb")
-        return Peer(*streams, serve=self._serve, keep=self._keep, find=self._find)
+        return RPC(*streams, serve=self._serve, keep=self._keep, find=self._find)
 
     def _serve(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         function, *rest = args
@@ -150,17 +150,17 @@ class Judge:
 
     def _keep(self, thing: Any) -> list[Any]:
         if isinstance(thing, Remote):
-            return ["player", thing._handle]
+            return ["solution", thing._handle]
         if not isinstance(thing, _CALLABLE):
             raise Unsendable(f"a {type(thing).__name__} cannot be shown to the program")
         self._functions[id(thing)] = thing
-        return ["judge", id(thing)]
+        return ["tester", id(thing)]
 
     def _find(self, handle: Any) -> Any:
         owner, number = handle
-        if owner == "judge":
+        if owner == "tester":
             return self._functions[number]
-        return self._remotes.setdefault(number, Remote(self._peer, number))
+        return self._remotes.setdefault(number, Remote(self._rpc, number))
 
 
 def main() -> None:
@@ -183,17 +183,17 @@ def main() -> None:
         report.write(json.dumps(content) + "\n")
         report.flush()
 
-    judge = Judge(job)
-    judge.greet()  # what fails up to here is not the program's fault, and leaves no report
+    tester = Tester(job)
+    tester.greet()  # what fails up to here is not the program's fault, and leaves no report
     say(started=True)
     try:
-        judge.run()
+        tester.run()
         outcome: dict[str, Any] = {"passed": True, "detail": ""}
     except Unsendable as error:
         outcome = {"passed": False, "detail": str(error), "unsendable": True}
     except BaseException as error:
         outcome = {"passed": False, "detail": f"{type(error).__name__}: {error}"[:500]}
-        if isinstance(error, Gone) and judge.out_of_time():
+        if isinstance(error, Gone) and tester.out_of_time():
             outcome = {"passed": False, "finished": False, "detail": "the CPU time is used up"}
     say(**({"finished": True} | outcome), token=job["token"])
     os._exit(0)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from lit_unmask.verifiers.sandbox.base import Sandbox
+from lit_unmask.verifiers.sandbox.base import NoSandbox, Sandbox, SandboxError
 from lit_unmask.verifiers.sandbox.bubblewrap import Bubblewrap
-from lit_unmask.verifiers.sandbox.errors import NoSandbox, SandboxError
 from lit_unmask.verifiers.sandbox.landlock import Sandlock
 
-LADDER: tuple[type[Sandbox], ...] = (Bubblewrap, Sandlock)
+KINDS: tuple[type[Sandbox], ...] = (Bubblewrap, Sandlock)
 _REMEDIES = """\
 Do one of these:
   - install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap), and in a container allow
@@ -29,7 +28,7 @@ def strongest() -> Sandbox:
         NoSandbox: If none does; the message says why, and names the remedies.
     """
     reasons = []
-    for kind in LADDER:
+    for kind in KINDS:
         sandbox = kind()
         try:
             sandbox.probe()
@@ -48,17 +47,6 @@ class Strongest(Sandbox):
     :class:`~lit_unmask.verifiers.sandbox.Sandlock`; where neither runs, grading refuses with
     :class:`~lit_unmask.verifiers.sandbox.NoSandbox`, and nothing is run without containment. Which
     one it is, is found out once in each process, so that workers on other machines find their own.
-
-    ```yaml
-    verifier:
-      class_path: lit_unmask.verifiers.ProgramVerifier
-      init_args:
-        sandbox:
-          class_path: lit_unmask.verifiers.sandbox.Strongest
-          init_args:
-            limits: {seconds: 10, memory: 2048}
-            packages: [numpy]
-    ```
     """
 
     def command(self, inner: list[str], folder: str) -> list[str]:

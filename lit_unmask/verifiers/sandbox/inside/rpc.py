@@ -22,7 +22,7 @@ class Unsendable(Exception):
     """A value cannot be shown to the other process."""
 
 
-class Peer:
+class RPC:
     """One end of the conversation; while it waits for an answer it serves what it is asked.
 
     Args:

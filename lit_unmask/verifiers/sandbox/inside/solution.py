@@ -1,4 +1,4 @@
-"""The process of the program: loads it, and does with its functions what the judge asks.
+"""The process of the program: loads it, and does with its functions what the tester asks.
 
 Nothing here is trusted after the program was loaded; it can say whatever the program could return.
 """
@@ -6,11 +6,12 @@ Nothing here is trusted after the program was loaded; it can say whatever the pr
 from __future__ import annotations
 
 import builtins
+import operator
 import os
 import sys
 import types
 
-from lit_unmask.verifiers.sandbox.inside.peer import Gone, Peer
+from lit_unmask.verifiers.sandbox.inside.rpc import RPC, Gone
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this package
 if TYPE_CHECKING:
@@ -18,13 +19,20 @@ if TYPE_CHECKING:
 
 MODULE = "solution"
 _BASES: tuple[Any, ...] = (list, tuple, dict, set, frozenset, str, int, float, bytes)
+# What the tester may do with a thing of the program; next is a list of one item, empty at the end.
+_OPERATIONS: dict[str, Any] = {
+    "call": lambda function, *args, **kwargs: function(*args, **kwargs),
+    **{"get": getattr, "item": operator.getitem, "iterate": iter, "length": len},
+    "next": lambda thing: [item for _, item in zip((None,), thing, strict=False)],
+    "same": lambda thing, other: bool(thing == other),
+}
 
 
-class Player:
+class Solution:
     """Serves a loaded program.
 
     Args:
-        reader: Descriptor of the judge's requests.
+        reader: Descriptor of the tester's requests.
         writer: Descriptor of the answers.
     """
 
@@ -33,14 +41,14 @@ class Player:
         self._kept: dict[int, Any] = {}
         self._builtins = dict(vars(builtins))
         streams = open(reader, "rb"), open(writer, "wb")
-        self._peer = Peer(*streams, serve=self._serve, keep=self._keep, find=self._find)
+        self._rpc = RPC(*streams, serve=self._serve, keep=self._keep, find=self._find)
 
     def run(self) -> None:
-        """Answer until the judge is gone."""
-        self._peer.serve_forever()
+        """Answer until the tester is gone."""
+        self._rpc.serve_forever()
 
     def _serve(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        return getattr(self, f"_do_{name}")(*args, **kwargs)
+        return (_OPERATIONS.get(name) or getattr(self, f"_do_{name}"))(*args, **kwargs)
 
     def _do_greet(self) -> None:
         pass
@@ -62,28 +70,6 @@ class Player:
         current.update(self._builtins)
         exec(compile(source, "<tests>", "exec"), vars(self._module))
 
-    def _do_call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    def _do_get(self, thing: Any, name: str) -> Any:
-        return getattr(thing, name)
-
-    def _do_item(self, thing: Any, key: Any) -> Any:
-        return thing[key]
-
-    def _do_iterate(self, thing: Any) -> Any:
-        return iter(thing)
-
-    def _do_next(self, thing: Any) -> Any:
-        """Return a list of the next item, empty at the end."""
-        return [item for _, item in zip((None,), thing, strict=False)]
-
-    def _do_length(self, thing: Any) -> int:
-        return len(thing)
-
-    def _do_same(self, thing: Any, other: Any) -> bool:
-        return bool(thing == other)
-
     def _do_data(self, thing: Any) -> Any:
         """Return the content of an instance of a subclass of a builtin type, or None."""
         base = next((kind for kind in _BASES if isinstance(thing, kind)), None)
@@ -97,30 +83,30 @@ class Player:
 
     def _keep(self, thing: Any) -> list[Any]:
         if isinstance(thing, _Function):
-            return ["judge", thing.handle]
+            return ["tester", thing.handle]
         self._kept[id(thing)] = thing
-        return ["player", id(thing)]
+        return ["solution", id(thing)]
 
     def _find(self, handle: Any) -> Any:
         owner, number = handle
-        return self._kept[number] if owner == "player" else _Function(self._peer, number)
+        return self._kept[number] if owner == "solution" else _Function(self._rpc, number)
 
 
 class _Function:
     """A function of the tests, to call and for nothing else."""
 
-    def __init__(self, peer: Peer, handle: int) -> None:
+    def __init__(self, rpc: RPC, handle: int) -> None:
         self.handle = handle
-        self._peer = peer
+        self._rpc = rpc
 
     def __call__(self, *args: Any) -> Any:
-        return self._peer.request("call", self, *args)
+        return self._rpc.request("call", self, *args)
 
 
 def main(reader: int, writer: int) -> None:
-    """Run the player on two descriptors."""
+    """Run the solution on two descriptors."""
     try:
-        Player(reader, writer).run()
+        Solution(reader, writer).run()
     except Gone:
         pass
     finally:

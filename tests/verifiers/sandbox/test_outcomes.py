@@ -10,7 +10,7 @@ from lit_unmask.verifiers.sandbox import (
     SandboxError,
     Trial,
     Unsafe,
-    ladder,
+    detection,
     strongest,
 )
 
@@ -41,7 +41,7 @@ builtins.__build_class__ = builtins.exec = builtins.compile = print
 sys.excepthook = lambda *a: None
 unittest.TestCase.assertEqual = lambda *a: None
 def f(x): return 0""",
-    "kills the judge": "import os, signal\ndef f(x):\n    os.kill(os.getppid(), signal.SIGKILL)",
+    "kills the tester": "import os, signal\ndef f(x):\n    os.kill(os.getppid(), signal.SIGKILL)",
     "kills everyone": "import os, signal\ndef f(x):\n    os.kill(-1, signal.SIGKILL)",
     "closes all descriptors": "import os\ndef f(x):\n    os.closerange(0, 64)",
     "talks nonsense": """
@@ -75,25 +75,25 @@ def f(x): return x + 1 if x < 5 else 0""",
 # Tests that use a class run in the program's process, where less can be promised.
 TOGETHER = {"exits in the function", "exits when loaded", "sys.exit in the function"}
 TOGETHER |= {"sys.exit when loaded", "patches builtins", "does not parse", "writes a report"}
-TOGETHER |= {"closes all descriptors", "kills the judge", "defines nothing"}
+TOGETHER |= {"closes all descriptors", "kills the tester", "defines nothing"}
 TOGETHER |= {"answers before it is asked"}
 
 
 @pytest.mark.parametrize("names", [("f",), None], ids=["apart", "together"])
-def test_a_right_program_passes_and_a_wrong_one_says_why(judge, names):
-    assert judge.run(Trial(RIGHT, TESTS, names=names)).passed
-    outcome = judge.run(Trial("def f(x): return 2", TESTS, names=names))
+def test_a_right_program_passes_and_a_wrong_one_says_why(any_sandbox, names):
+    assert any_sandbox.run(Trial(RIGHT, TESTS, names=names)).passed
+    outcome = any_sandbox.run(Trial("def f(x): return 2", TESTS, names=names))
     assert not outcome.passed and outcome.finished and "five" in outcome.detail
 
 
 @pytest.mark.parametrize("cheat", CHEATS)
-def test_a_cheat_fails(judge, cheat):
-    if cheat == "kills everyone" and not isinstance(judge, Bubblewrap):
+def test_a_cheat_fails(any_sandbox, cheat):
+    if cheat == "kills everyone" and not isinstance(any_sandbox, Bubblewrap):
         pytest.skip("where processes are not apart this is tried on one victim only")
-    outcome = judge.run(Trial(CHEATS[cheat], TESTS, names=("f",)))
+    outcome = any_sandbox.run(Trial(CHEATS[cheat], TESTS, names=("f",)))
     assert not outcome.passed, outcome
     if cheat in TOGETHER:
-        assert not judge.run(Trial(CHEATS[cheat], TESTS)).passed
+        assert not any_sandbox.run(Trial(CHEATS[cheat], TESTS)).passed
 
 
 EVERYTHING = """
@@ -153,19 +153,19 @@ WORKS = {
 
 
 @pytest.mark.parametrize("case", WORKS)
-def test_programs_and_tests_in_two_processes_agree_on(judge, case):
-    outcome = judge.run(Trial(*WORKS[case][:2], names=WORKS[case][2]))
+def test_programs_and_tests_in_two_processes_agree_on(any_sandbox, case):
+    outcome = any_sandbox.run(Trial(*WORKS[case][:2], names=WORKS[case][2]))
     assert outcome.passed, outcome
 
 
-def test_what_cannot_be_handed_over_is_told(judge):
+def test_what_cannot_be_handed_over_is_told(any_sandbox):
     tests = "class Mine: pass\nassert f(Mine()) == 1"
-    outcome = judge.run(Trial("def f(x): return 1", tests, names=("f",)))
+    outcome = any_sandbox.run(Trial("def f(x): return 1", tests, names=("f",)))
     assert outcome.unsendable and not outcome.passed
 
 
-def test_a_program_that_kills_its_judge_is_unfinished(judge):
-    outcome = judge.run(Trial(CHEATS["kills the judge"], TESTS, names=("f",)))
+def test_a_program_that_kills_its_tester_is_unfinished(any_sandbox):
+    outcome = any_sandbox.run(Trial(CHEATS["kills the tester"], TESTS, names=("f",)))
     assert not outcome.passed and not outcome.finished
 
 
@@ -195,7 +195,7 @@ def test_a_sandbox_that_does_not_contain_is_found_out():
 
 
 def test_without_a_sandbox_the_remedies_are_named(monkeypatch):
-    monkeypatch.setattr(ladder, "LADDER", (Broken, Missing))
+    monkeypatch.setattr(detection, "KINDS", (Broken, Missing))
     strongest.cache_clear()
     with pytest.raises(NoSandbox) as raised:
         strongest()
@@ -204,8 +204,8 @@ def test_without_a_sandbox_the_remedies_are_named(monkeypatch):
         assert word in str(raised.value)
 
 
-def test_the_unsafe_one_is_never_chosen_and_still_judges():
-    assert Unsafe not in ladder.LADDER
+def test_the_unsafe_one_is_never_chosen_and_still_gives_verdicts():
+    assert Unsafe not in detection.KINDS
     assert Unsafe().run(Trial(RIGHT, TESTS, names=("f",))).passed
     assert not Unsafe().run(Trial("def f(x): return 2", TESTS, names=("f",))).passed
 
