@@ -54,12 +54,12 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
 def class_path(kind: type) -> str:
     """Return where a class is imported from, for instance ``lit_unmask.policies.LearnedPolicy``."""
-    package = kind.__module__
-    while package := package.rpartition(".")[0]:  # the nearest package that offers it
+    package = home = kind.__module__
+    while package := package.rpartition(".")[0]:  # the outermost package that offers it
         known = vars(sys.modules[package]) if package in sys.modules else {}
         if known.get(kind.__qualname__) is kind:
-            return f"{package}.{kind.__qualname__}"
-    return f"{kind.__module__}.{kind.__qualname__}"
+            home = package
+    return f"{home}.{kind.__qualname__}"
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -61,7 +61,7 @@ def test_making_a_policy_leaves_the_random_state_alone():
     "lit_unmask.policies.networks.layers.nn",
     "lit_unmask.policies.networks.layers.nn.Linear",
     "lit_unmask.policies.base.Observation",
-    "lit_unmask.policies.selection.top_positions",
+    "lit_unmask.policies.heuristics.top_k.top_positions",
     "lit_unmask.policies.Nothing",
     "lit_unmask.policies.nowhere.Policy",
     "lit_unmask.policies_of_others.Policy",
