@@ -11,7 +11,8 @@ from torch import nn
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.policies.actions.base import check_knobs
-from lit_unmask.policies.actions.head import BernoulliHead, Head, Knobs
+from lit_unmask.policies.actions.bernoulli import BernoulliHead
+from lit_unmask.policies.actions.head import Head, Knobs
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.networks.reference import read_reference, write_reference
 from lit_unmask.types import Observation, Signals
