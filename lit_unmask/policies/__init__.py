@@ -19,10 +19,9 @@ from lit_unmask.policies.heuristics import (
     Margin,
     Random,
 )
-from lit_unmask.policies.learned import LearnedPolicy
+from lit_unmask.policies.learned import LearnedPolicy, Scaled, Tempered
 from lit_unmask.policies.networks.confidence import ConfidenceTransformer
 from lit_unmask.policies.networks.hidden import HiddenTransformer
-from lit_unmask.policies.turned import Scaled, Tempered
 
 __all__ = [
     "BernoulliArgmaxHead",
