@@ -1,18 +1,13 @@
 """Policies: what decides which positions to unmask. A heuristic is a policy without parameters."""
 
-from lit_unmask.policies.actions.head import (
-    BernoulliArgmaxHead,
-    BernoulliHead,
-    Head,
-    IntensityHead,
-    PlackettLuceHead,
-)
-from lit_unmask.policies.actions.row_heads import (
-    BlockThresholdHead,
-    CountHead,
-    LogitCountHead,
-    ThresholdHead,
-)
+from lit_unmask.policies.actions.bernoulli import BernoulliHead
+from lit_unmask.policies.actions.bernoulli_argmax import BernoulliArgmaxHead
+from lit_unmask.policies.actions.beta_intensity import IntensityHead
+from lit_unmask.policies.actions.beta_threshold import ThresholdHead
+from lit_unmask.policies.actions.block_threshold import BlockThresholdHead
+from lit_unmask.policies.actions.count import CountHead, LogitCountHead
+from lit_unmask.policies.actions.head import Head
+from lit_unmask.policies.actions.plackett_luce import PlackettLuceHead
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.choice import Choice
 from lit_unmask.policies.conditioned import Paced
@@ -24,10 +19,9 @@ from lit_unmask.policies.heuristics import (
     Margin,
     Random,
 )
-from lit_unmask.policies.learned import LearnedPolicy
+from lit_unmask.policies.learned import LearnedPolicy, Scaled, Tempered
 from lit_unmask.policies.networks.confidence import ConfidenceTransformer
 from lit_unmask.policies.networks.hidden import HiddenTransformer
-from lit_unmask.policies.turned import Scaled, Tempered
 
 __all__ = [
     "BernoulliArgmaxHead",

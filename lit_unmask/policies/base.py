@@ -38,6 +38,33 @@ class Policy(nn.Module, ABC):
         """Whether there is anything to train or to store."""
         return any(True for _ in self.parameters())
 
+    def at(
+        self,
+        speed: float | None = None,
+        temperature: float | None = None,
+        scale: float | None = None,
+    ) -> Policy:
+        """Return the same policy, with the same weights, at other settings; None leaves one.
+
+        Args:
+            speed: The wanted speed, of a policy that is conditioned on one.
+            temperature: Policy temperature of a learned policy.
+            scale: Its scale, by which it is slower or faster.
+
+        Raises:
+            ValueError: If the policy has no such setting, or a value is out of range.
+        """
+        settings = {"speed": speed, "temperature": temperature, "scale": scale}
+        given = ", ".join(
+            f"{name}={value}" for name, value in settings.items() if value is not None
+        )
+        if given:
+            raise ValueError(
+                f"{given} means nothing to policy {type(self).__name__}, which has no such "
+                "setting; leave it out"
+            )
+        return self
+
     def check_decoding(self, on_empty: str) -> None:
         """Check that the policy can be used as decoding treats empty actions.
 

@@ -61,6 +61,12 @@ class Paced(Policy):
             observation = replace(observation, signals=signals)
         return self.policy(observation)
 
-    def at(self, speed: float) -> Paced:
-        """Return the same policy, with the same weights, at another speed."""
-        return Paced(speed, self.policy)
+    def at(
+        self,
+        speed: float | None = None,
+        temperature: float | None = None,
+        scale: float | None = None,
+    ) -> Paced:
+        """Return the policy at other settings, with the same weights; see :meth:`Policy.at`."""
+        policy = self.policy.at(None, temperature, scale)
+        return Paced(self.speed if speed is None else speed, policy)

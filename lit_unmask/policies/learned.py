@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -11,8 +13,10 @@ from torch import nn
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.policies.actions.base import check_knobs
-from lit_unmask.policies.actions.head import BernoulliHead, Head, Knobs
+from lit_unmask.policies.actions.bernoulli import BernoulliHead
+from lit_unmask.policies.actions.head import Head, Knobs
 from lit_unmask.policies.base import Policy
+from lit_unmask.policies.conditioned import Paced as Conditioned
 from lit_unmask.policies.networks.reference import read_reference, write_reference
 from lit_unmask.types import Observation, Signals
 
@@ -68,16 +72,20 @@ class LearnedPolicy(Policy):
         """Temperature and scale."""
         return Knobs(self.temperature, self.scale)
 
-    def turn(self, temperature: float | None = None, scale: float | None = None) -> None:
-        """Set the knobs of a trained policy; None leaves one as it is.
-
-        Raises:
-            ValueError: If a value is not positive.
-        """
-        temperature = self.temperature if temperature is None else temperature
-        scale = self.scale if scale is None else scale
-        check_knobs(temperature, scale)
-        self.temperature, self.scale = temperature, scale
+    def at(
+        self,
+        speed: float | None = None,
+        temperature: float | None = None,
+        scale: float | None = None,
+    ) -> Policy:
+        """Return the policy at other settings, with the same weights; see :meth:`Policy.at`."""
+        if speed is not None:
+            return Conditioned(speed, self.at(None, temperature, scale))
+        same = copy(self)  # of settings alone: network and head are the same objects
+        same.temperature = self.temperature if temperature is None else temperature
+        same.scale = self.scale if scale is None else scale
+        check_knobs(same.temperature, same.scale)
+        return same
 
     def forward(self, observation: Observation) -> UnmaskDistribution:
         """Return the head's distribution on the eligible positions."""
@@ -131,3 +139,68 @@ class LearnedPolicy(Policy):
                 "of Bernoulli policies"
             )
         write_reference(self.network, path)
+
+
+class _Setting(Policy):
+    """A learned policy at another value of one knob."""
+
+    def __init__(self, policy: Policy, name: str, value: float) -> None:
+        super().__init__()
+        check_knobs(**{"temperature": 1.0, name: value})
+        if not isinstance(policy, LearnedPolicy):
+            raise ValueError(
+                f"{name}={value} means nothing to policy {type(policy).__name__}; it is for a "
+                "LearnedPolicy"
+            )
+        setattr(self, name, value)
+        self.policy, self._name = policy, name
+        self.signals = policy.signals
+
+    def forward(self, observation: Observation) -> UnmaskDistribution:
+        """Return the distribution at this value."""
+        knobs = replace(self.policy.knobs, **{self._name: getattr(self, self._name)})
+        return self.policy.act(observation, knobs)
+
+
+class Scaled(_Setting):
+    """A learned policy at another scale: one place on its frontier, for grids to go over.
+
+    ```yaml
+    grids:
+      my policy, scaled:
+        policy:
+          class_path: lit_unmask.policies.Scaled
+          init_args:
+            policy:
+              class_path: lit_unmask.load_policy
+              init_args: {path: my-policy}
+        values: [0.5, 1, 2, 4]
+        block_lengths: [64]
+    ```
+
+    Args:
+        scale: As in :class:`LearnedPolicy`; larger is faster.
+        policy: The policy.
+
+    Raises:
+        ValueError: If the scale is not positive, or the policy is not a :class:`LearnedPolicy`.
+    """
+
+    def __init__(self, scale: float, policy: Policy) -> None:
+        super().__init__(policy, "scale", scale)
+
+
+class Tempered(_Setting):
+    """A learned policy at another temperature; the YAML is that of :class:`Scaled`.
+
+    Args:
+        temperature: Policy temperature, positive.
+        policy: The policy.
+
+    Raises:
+        ValueError: If the temperature is not positive, or the policy is not a
+            :class:`LearnedPolicy`.
+    """
+
+    def __init__(self, temperature: float, policy: Policy) -> None:
+        super().__init__(policy, "temperature", temperature)

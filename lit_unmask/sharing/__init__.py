@@ -1,10 +1,10 @@
 """Policies as folders and on the hub. Nothing here loads Lightning or transformers."""
 
+from lit_unmask import lazily
+from lit_unmask.sharing.description import TrainedWith
 from lit_unmask.sharing.hub import push_to_hub
-from lit_unmask.sharing.pacing import with_speed
-from lit_unmask.sharing.pretrained import share_policy
-from lit_unmask.sharing.saved import SavedPolicy, load_policy, read_saved, save_policy
-from lit_unmask.sharing.training import TrainedWith
+from lit_unmask.sharing.loading import load_policy, with_speed
+from lit_unmask.sharing.saved import SavedPolicy, read_saved, save_policy
 
 __all__ = [
     "SavedPolicy",
@@ -16,3 +16,6 @@ __all__ = [
     "share_policy",
     "with_speed",
 ]
+
+# The card loads the hub's client.
+__getattr__ = lazily(__name__, {"share_policy": "card"})

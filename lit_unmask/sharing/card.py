@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -11,10 +12,9 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.fingerprints import plain_settings, policy_hash
 from lit_unmask.policies.base import Policy
 from lit_unmask.report.reading import Dataset, Setting, read
-from lit_unmask.sharing.description import Classes
-from lit_unmask.sharing.hub import TRAINING
-from lit_unmask.sharing.saved import SavedPolicy
-from lit_unmask.sharing.training import TrainedWith
+from lit_unmask.sharing.description import Classes, TrainedWith, describe
+from lit_unmask.sharing.hub import CARD, TRAINING, push_to_hub
+from lit_unmask.sharing.saved import SavedPolicy, recalled, save_policy
 from lit_unmask.types import SIGNALS
 
 _TAGS = ["masked-diffusion", "unmasking-policy", "text-generation"]
@@ -205,3 +205,30 @@ def _limitations(datasets: list[Dataset]) -> str:
         "- It chooses when tokens are committed, not which: what the denoiser gets wrong or "
         "should not say stays."
     )
+
+
+def share_policy(policy: Policy, repo: str, private: bool | None = None) -> str:
+    """Upload a policy to the hub, with a model card that says what is known without results.
+
+    A card with measurements, and the configuration of the training run, come with
+    ``lit-unmask-export``.
+
+    Args:
+        policy: Learned policy or heuristic.
+        repo: Hub id such as ``user/name``; made if it is not there.
+        private: Whether a new repository is private; None leaves it to the account's settings.
+
+    Returns:
+        Address of the upload.
+
+    Raises:
+        ConfigurationError: If the policy cannot be described.
+        ConnectionError: If the hub does not take it.
+    """
+    trained_with, kinds = recalled(policy), [type(part) for part in policy.modules()]
+    saved = SavedPolicy(Path(repo), describe(policy), trained_with, dict(policy.state_dict()))
+    with tempfile.TemporaryDirectory() as folder:
+        documents = {CARD: model_card(saved, repo, classes=kinds)}
+        return push_to_hub(
+            save_policy(policy, Path(folder) / "policy", trained_with, documents), repo, private
+        )

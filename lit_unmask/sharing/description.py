@@ -1,23 +1,61 @@
-"""Policies as ``class_path`` and ``init_args``, one to one with the YAML, and back."""
+"""What ``config.json`` says of a policy: class and arguments, as in the YAML, and its training."""
 
 from __future__ import annotations
 
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 
+from lit_unmask import __version__
 from lit_unmask.errors import ConfigurationError
 
+FORMAT_VERSION = 1
 Classes = Sequence[type[nn.Module]]
 
 # Where classes may come from that a file names. A file may come from anywhere.
 _HOME = "lit_unmask.policies"
 _PLAIN = (bool, int, float, str, type(None))
+
+
+@dataclass(frozen=True)
+class TrainedWith:
+    """What a policy was trained with, as far as it is known.
+
+    Attributes:
+        denoiser: Path or hub id, revision and hash of the config.
+        gen_length: Generation length **L** in tokens.
+        block_length: Block length in tokens.
+        temperature: Token temperature of the denoiser.
+        on_empty: What happened when the policy chose nothing, ``force`` or ``wait``.
+        reward: Class and arguments of the reward.
+        seed: Seed of the rollouts' noise.
+        rounds: Rounds of rollouts.
+    """
+
+    denoiser: dict[str, str | None] | None = None
+    gen_length: int | None = None
+    block_length: int | None = None
+    temperature: float | None = None
+    on_empty: str | None = None
+    reward: dict[str, Any] | None = None
+    seed: int | None = None
+    rounds: int | None = None
+
+
+def head(description: dict[str, Any], trained_with: TrainedWith) -> dict[str, Any]:
+    """Return what stands in ``config.json``, and under ``policy`` in checkpoints."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "lit_unmask_version": __version__,
+        "policy": description,
+        "trained_with": asdict(trained_with),
+    }
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
@@ -54,12 +92,12 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
 def class_path(kind: type) -> str:
     """Return where a class is imported from, for instance ``lit_unmask.policies.LearnedPolicy``."""
-    package = kind.__module__
-    while package := package.rpartition(".")[0]:  # the nearest package that offers it
+    package = home = kind.__module__
+    while package := package.rpartition(".")[0]:  # the outermost package that offers it
         known = vars(sys.modules[package]) if package in sys.modules else {}
         if known.get(kind.__qualname__) is kind:
-            return f"{package}.{kind.__qualname__}"
-    return f"{kind.__module__}.{kind.__qualname__}"
+            home = package
+    return f"{home}.{kind.__qualname__}"
 
 
 def _plain(value: Any, place: str) -> Any:

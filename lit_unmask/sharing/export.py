@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.sharing.card import model_card
-from lit_unmask.sharing.description import build, describe
+from lit_unmask.sharing.description import TrainedWith, build, describe, head
 from lit_unmask.sharing.hub import CARD, TRAINING, push_to_hub
 from lit_unmask.sharing.saved import (
     SavedPolicy,
@@ -21,7 +21,6 @@ from lit_unmask.sharing.saved import (
     read_saved,
     save_policy,
 )
-from lit_unmask.sharing.training import TrainedWith, head
 
 
 def export(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import tempfile
@@ -18,11 +19,16 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.policies import LearnedPolicy, Paced, Policy, Scaled, Tempered
-from lit_unmask.sharing.description import Classes, build, describe
+from lit_unmask.policies import LearnedPolicy, Policy
+from lit_unmask.sharing.description import (
+    FORMAT_VERSION,
+    Classes,
+    TrainedWith,
+    build,
+    describe,
+    head,
+)
 from lit_unmask.sharing.hub import CONFIG, WEIGHTS, download
-from lit_unmask.sharing.origin import recalled, remember
-from lit_unmask.sharing.training import FORMAT_VERSION, TrainedWith, head
 
 _PREFIX = "policy."
 
@@ -63,7 +69,8 @@ class SavedPolicy:
             policy.to(types.pop())
         self._check_weights({name: tuple(v.shape) for name, v in policy.state_dict().items()})
         policy.load_state_dict(self.weights)
-        remember(policy, self.trained_with)
+        if isinstance(policy, LearnedPolicy):
+            policy.origin = self.trained_with, _weights_hash(policy)
         return policy.eval()
 
     def _check_weights(self, wanted: dict[str, tuple[int, ...]]) -> None:
@@ -83,64 +90,6 @@ class SavedPolicy:
                 f"{self.source}: the weights do not fit {self.description['class_path']} "
                 f"({listing}); use the config.json that was saved with them"
             )
-
-
-def load_policy(
-    path: str | Path,
-    revision: str | None = None,
-    classes: Classes = (),
-    speed: float | None = None,
-    temperature: float | None = None,
-    scale: float | None = None,
-) -> Policy:
-    """Load a policy, to call its ``select`` in a decoding loop of your own.
-
-    Weights are data and never code; classes that are not policies of this package have to be
-    handed over.
-
-    Args:
-        path: A folder that :func:`save_policy` wrote, a checkpoint of ``lit-unmask fit``, or a hub
-            id such as ``user/name``, in this order.
-        revision: Commit, tag or branch on the hub; None for folders and checkpoints.
-        classes: Your own classes that the policy is made of.
-        speed: The wanted speed, for a policy that is told one; None leaves the one that it was
-            saved with.
-        temperature: Policy temperature of a :class:`~lit_unmask.policies.LearnedPolicy`; None
-            leaves the one that it was saved with.
-        scale: Its scale, by which it is slower or faster; None leaves it.
-
-    Returns:
-        The policy, on the CPU and in evaluation mode.
-
-    Raises:
-        FileNotFoundError: If there is no such folder or checkpoint, or the hub has no answer.
-        ConfigurationError: If what is there is no policy, or one without the settings that are
-            given; names what is wrong.
-    """
-    policy = read_saved(path, revision).build(classes)
-    try:
-        _turn(policy, temperature, scale)
-        if speed is None:
-            return policy
-        return policy.at(speed) if isinstance(policy, Paced) else Paced(speed, policy)
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
-
-
-def _turn(policy: Policy, temperature: float | None, scale: float | None) -> None:
-    """Set the knobs of the learned policy that a policy is, or is made of; None leaves one."""
-    settings = {"temperature": temperature, "scale": scale}
-    given = ", ".join(f"{name}={value}" for name, value in settings.items() if value is not None)
-    if not given:
-        return
-    parts = list(policy.modules())
-    learned = [part for part in parts if isinstance(part, LearnedPolicy)]
-    if not learned or any(isinstance(part, Scaled | Tempered) for part in parts):
-        raise ValueError(
-            f"{given} is for a LearnedPolicy and not for a {type(policy).__name__}; leave it out"
-        )
-    for part in learned:
-        part.turn(temperature, scale)
 
 
 def read_saved(path: str | Path, revision: str | None = None) -> SavedPolicy:
@@ -284,3 +233,17 @@ def check_free(folder: Path) -> None:
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConfigurationError(f"{folder} is there already; remove it, or choose another folder")
+
+
+def recalled(policy: Policy) -> TrainedWith:
+    """Return what a policy was trained with; nothing is known once it was trained further."""
+    origin = policy.origin if isinstance(policy, LearnedPolicy) else None
+    match origin:
+        case (TrainedWith() as trained_with, hashed) if hashed == _weights_hash(policy):
+            return trained_with
+    return TrainedWith()
+
+
+def _weights_hash(policy: Policy) -> str:
+    weights = {name: v.detach().cpu().clone() for name, v in policy.state_dict().items()}
+    return hashlib.blake2b(save(weights), digest_size=8).hexdigest()

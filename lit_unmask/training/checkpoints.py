@@ -16,8 +16,7 @@ from torch.optim import Optimizer
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies.base import Policy
-from lit_unmask.sharing.description import class_path, describe
-from lit_unmask.sharing.training import TrainedWith, head
+from lit_unmask.sharing.description import TrainedWith, class_path, describe, head
 
 if TYPE_CHECKING:
     from lit_unmask.rollout import Decoding

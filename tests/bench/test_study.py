@@ -13,8 +13,8 @@ import pytest
 
 from lit_unmask.cli import main
 from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy
+from lit_unmask.sharing import TrainedWith
 from lit_unmask.sharing.saved import read_saved, save_policy
-from lit_unmask.sharing.training import TrainedWith
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 runs, training, logs, evaluating, tables = (

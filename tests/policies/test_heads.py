@@ -127,7 +127,7 @@ def test_a_small_temperature_is_near_the_mode(name):
     policy, observation = make_policy(name), observe(256)
     shares = []
     for temperature in (1.0, 1e-4):
-        policy.turn(temperature=temperature)
+        policy = policy.at(temperature=temperature)
         distribution = policy(observation)
         drawn = distribution.positions(distribution.sample(noise(256)))
         likely = distribution.positions(distribution.mode())

@@ -14,7 +14,7 @@ from lit_unmask.policies import (
     Margin,
     Random,
 )
-from lit_unmask.policies.selection import top_positions
+from lit_unmask.policies.heuristics.top_k import top_positions
 from lit_unmask.types import Observation, Signals
 
 ROWS, LENGTH = 12, 10

@@ -20,7 +20,7 @@ YAMLS = sorted((Path(__file__).parents[2] / "configs" / "policies").glob("*.yaml
 def test_the_policies_below_are_all_there_are():
     public = {getattr(policies, name) for name in policies.__all__}
     kinds = {kind for kind in public if issubclass(kind, Policy)} - {Policy}
-    kinds -= {policies.Scaled, policies.Tempered}  # learned ones, in policies/test_turned.py
+    kinds -= {policies.Scaled, policies.Tempered}  # learned ones, in policies/test_settings.py
     assert {type(make()) for make in POLICIES.values()} == kinds
 
 
@@ -61,7 +61,7 @@ def test_making_a_policy_leaves_the_random_state_alone():
     "lit_unmask.policies.networks.layers.nn",
     "lit_unmask.policies.networks.layers.nn.Linear",
     "lit_unmask.policies.base.Observation",
-    "lit_unmask.policies.selection.top_positions",
+    "lit_unmask.policies.heuristics.top_k.top_positions",
     "lit_unmask.policies.Nothing",
     "lit_unmask.policies.nowhere.Policy",
     "lit_unmask.policies_of_others.Policy",

@@ -18,7 +18,7 @@ KNOWN = TrainedWith(gen_length=64, rounds=7, seed=3)
 def test_what_it_was_trained_with_goes_along_until_it_is_trained_further(tmp_path):
     save_policy(small_policy(), tmp_path / "first", KNOWN)
     loaded = load_policy(tmp_path / "first")
-    loaded.turn(temperature=0.5)
+    loaded = loaded.at(temperature=0.5)
     assert read_saved(save_policy(loaded, tmp_path / "second")).trained_with == KNOWN
     with torch.no_grad():
         next(loaded.parameters()).add_(1)

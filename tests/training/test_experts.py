@@ -17,7 +17,7 @@ from lit_unmask.policies import (
     LearnedPolicy,
     LowConfidence,
 )
-from lit_unmask.policies.actions.row_heads import CountHead
+from lit_unmask.policies.actions.count import CountHead
 from lit_unmask.training.experts import Expert
 from lit_unmask.training.settings import Rounds
 from lit_unmask.types import Signals

@@ -6,9 +6,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_unmask.policies.actions.base import UnmaskDistribution, check_knobs, check_shapes
+from lit_unmask.policies.actions.head import Head, Knobs
+from lit_unmask.types import Observation
 
 # The logit of a sure position: its probability is 1 in float32, and all terms stay finite.
 _SURE = 88.0
@@ -79,3 +81,15 @@ def _scaled(logits: Tensor, scale: float) -> Tensor:
     below = log_chance.clamp(max=-torch.finfo(logits.dtype).tiny)
     scaled = below - (-torch.expm1(below)).log()
     return torch.where(log_chance < 0, scaled, _SURE).clamp(max=_SURE)
+
+
+class BernoulliHead(Head):
+    """Each position is drawn for itself: the policy of arXiv 2512.09106.
+
+    The temperature divides the logits; the scale multiplies the probabilities,
+    ``s <- min(1, scale * s)``.
+    """
+
+    def forward(self, network: nn.Module, observation: Observation, knobs: Knobs) -> Bernoulli:
+        """Return independent draws."""
+        return Bernoulli(network(observation), observation.eligible, knobs.temperature, knobs.scale)

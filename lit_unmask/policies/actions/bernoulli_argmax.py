@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_unmask.policies.actions.bernoulli import Bernoulli
+from lit_unmask.policies.actions.head import Head, Knobs
+from lit_unmask.types import Observation
 
 
 class BernoulliArgmax(Bernoulli):
@@ -67,3 +69,21 @@ class BernoulliArgmax(Bernoulli):
         """Return the marginals: those of the draw, and at the best position ``s + B({})``."""
         empty = super().log_prob(torch.zeros_like(self.eligible)).exp()
         return super().probability() + self._best() * empty[:, None]
+
+
+class BernoulliArgmaxHead(Head):
+    """Each position is drawn for itself, and an empty draw opens the best one.
+
+    So that training sees what decoding does. Temperature and scale are those of
+    :class:`~lit_unmask.policies.BernoulliHead`.
+    """
+
+    never_empty = True
+
+    def forward(
+        self, network: nn.Module, observation: Observation, knobs: Knobs
+    ) -> BernoulliArgmax:
+        """Return draws that are never empty."""
+        return BernoulliArgmax(
+            network(observation), observation.eligible, knobs.temperature, knobs.scale
+        )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_unmask.policies.actions.base import check_shapes
 from lit_unmask.policies.actions.beta import BetaDraws, Spread
+from lit_unmask.policies.actions.head import Knobs, RowHead
+from lit_unmask.types import Observation
 
 
 class BetaThreshold(BetaDraws):
@@ -54,3 +58,33 @@ class BetaThreshold(BetaDraws):
     def probability(self) -> Tensor:
         """Return the probability of a threshold below each confidence; not differentiable."""
         return self.cumulative(self.scale * self.confidence).masked_fill(~self.eligible, 0.0)
+
+
+class ThresholdHead(RowHead):
+    """A confidence threshold for each row is drawn from a Beta distribution.
+
+    The temperature divides the concentration; the scale multiplies the confidences that are
+    compared with the threshold.
+
+    Args:
+        concentration: ``kappa`` of :class:`BetaThreshold`, positive.
+        initial: Most probable threshold at the start, in ``(0, 1)``.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    def __init__(self, concentration: float = 20.0, initial: float = 0.9) -> None:
+        if not 0 < initial < 1:
+            raise ValueError(f"initial={initial} must lie in (0, 1); it is a threshold")
+        super().__init__([math.log(initial / (1 - initial))])
+        Spread(concentration)
+        self.concentration, self.initial = concentration, initial
+
+    def forward(self, network: nn.Module, observation: Observation, knobs: Knobs) -> BetaThreshold:
+        """Return the distribution of the thresholds."""
+        features = self.features(network, observation)
+        logits = self.pooled(features, observation.eligible).squeeze(-1)
+        spread = Spread(self.concentration, knobs.temperature, knobs.scale)
+        confidence = observation.confidence[..., 0]
+        return BetaThreshold(logits, observation.eligible, confidence, spread)

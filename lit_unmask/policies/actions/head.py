@@ -1,4 +1,4 @@
-"""Heads: what is made of a network's logits or features, each a distribution over actions."""
+"""What all heads share: they make a distribution over actions of what a network says."""
 
 from __future__ import annotations
 
@@ -10,14 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lit_unmask.policies.actions import (
-    Bernoulli,
-    BernoulliArgmax,
-    BetaIntensity,
-    DynamicPlackettLuce,
-    Spread,
-    UnmaskDistribution,
-)
+from lit_unmask.policies.actions.base import UnmaskDistribution
+from lit_unmask.policies.networks.confidence import ConfidenceTransformer
 from lit_unmask.types import Observation
 
 
@@ -58,80 +52,6 @@ class Head(nn.Module, ABC):
         self, network: nn.Module, observation: Observation, knobs: Knobs
     ) -> UnmaskDistribution:
         """Return the distribution on the eligible positions."""
-
-
-class BernoulliHead(Head):
-    """Each position is drawn for itself: the policy of arXiv 2512.09106.
-
-    The temperature divides the logits; the scale multiplies the probabilities,
-    ``s <- min(1, scale * s)``.
-    """
-
-    def forward(self, network: nn.Module, observation: Observation, knobs: Knobs) -> Bernoulli:
-        """Return independent draws."""
-        return Bernoulli(network(observation), observation.eligible, knobs.temperature, knobs.scale)
-
-
-class BernoulliArgmaxHead(Head):
-    """Each position is drawn for itself, and an empty draw opens the best one.
-
-    So that training sees what decoding does. Temperature and scale are those of
-    :class:`BernoulliHead`.
-    """
-
-    never_empty = True
-
-    def forward(
-        self, network: nn.Module, observation: Observation, knobs: Knobs
-    ) -> BernoulliArgmax:
-        """Return draws that are never empty."""
-        return BernoulliArgmax(
-            network(observation), observation.eligible, knobs.temperature, knobs.scale
-        )
-
-
-class PlackettLuceHead(Head):
-    """Positions are picked one after the other until STOP: DPLS of arXiv 2512.09106.
-
-    The temperature divides the logits, of which STOP's is 0. The scale multiplies the weights of
-    positions against STOP's, and with them the odds of being opened later than first.
-    """
-
-    never_empty = True
-
-    def forward(
-        self, network: nn.Module, observation: Observation, knobs: Knobs
-    ) -> DynamicPlackettLuce:
-        """Return ordered picks."""
-        return DynamicPlackettLuce(
-            network(observation), observation.eligible, knobs.temperature, knobs.scale
-        )
-
-
-class IntensityHead(Head):
-    """An intensity for each position is drawn from a Beta distribution around its sigmoid.
-
-    A position is opened if its intensity exceeds one minus its confidence. The temperature
-    divides the concentration; the scale multiplies the drawn intensities. Drawing takes some
-    microseconds of a CPU for each eligible position.
-
-    Args:
-        concentration: ``kappa`` of :class:`~lit_unmask.policies.actions.BetaIntensity`, positive.
-
-    Raises:
-        ValueError: If it is not positive.
-    """
-
-    def __init__(self, concentration: float = 20.0) -> None:
-        super().__init__()
-        Spread(concentration)
-        self.concentration = concentration
-
-    def forward(self, network: nn.Module, observation: Observation, knobs: Knobs) -> BetaIntensity:
-        """Return independent intensities."""
-        spread = Spread(self.concentration, knobs.temperature, knobs.scale)
-        confidence = observation.confidence[..., 0]
-        return BetaIntensity(network(observation), observation.eligible, confidence, spread)
 
 
 class RowHead(Head):
@@ -176,6 +96,10 @@ class RowHead(Head):
             )
         for weight in cast(nn.Module, network.output_proj).parameters():
             weight.requires_grad_(False)
+
+    def features(self, network: nn.Module, observation: Observation) -> Tensor:
+        """Return the network's features of every position, ``[B, L, W]`` float."""
+        return cast(ConfidenceTransformer, network).features(observation)
 
     def pooled(self, features: Tensor, eligible: Tensor) -> Tensor:
         """Return the numbers ``[B, C]`` of features ``[B, L, W]``."""

@@ -6,7 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_unmask.policies.actions.base import (
     UnmaskDistribution,
@@ -14,6 +14,8 @@ from lit_unmask.policies.actions.base import (
     check_shapes,
     rank_descending,
 )
+from lit_unmask.policies.actions.head import Head, Knobs
+from lit_unmask.types import Observation
 
 # Stands in for -inf, where its gradients would not be numbers; far below any logit.
 _FLOOR = -1e30
@@ -173,3 +175,21 @@ class DynamicPlackettLuce(UnmaskDistribution):
         rest = torch.where(is_best, without.logsumexp(-1, keepdim=True), rest)
         apart = (without.softmax(-1) * without).sum(-1, keepdim=True)
         return rest, torch.where(is_best, apart, mean)
+
+
+class PlackettLuceHead(Head):
+    """Positions are picked one after the other until STOP: DPLS of arXiv 2512.09106.
+
+    The temperature divides the logits, of which STOP's is 0. The scale multiplies the weights of
+    positions against STOP's, and with them the odds of being opened later than first.
+    """
+
+    never_empty = True
+
+    def forward(
+        self, network: nn.Module, observation: Observation, knobs: Knobs
+    ) -> DynamicPlackettLuce:
+        """Return ordered picks."""
+        return DynamicPlackettLuce(
+            network(observation), observation.eligible, knobs.temperature, knobs.scale
+        )

@@ -18,7 +18,7 @@ from lit_unmask import load_policy
 from lit_unmask.denoisers import Dream, LLaDA
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy, LowConfidence
-from lit_unmask.policies.actions.row_heads import CountHead
+from lit_unmask.policies.actions.count import CountHead
 from lit_unmask.training.demonstrations import DemonstrationStore, ImitationData
 from lit_unmask.training.imitation import behaviour_cloning_loss, in_view
 from lit_unmask.types import Signals

@@ -88,7 +88,7 @@ def test_a_saved_policy_comes_back_as_it_was(make, tmp_path):
 def test_knobs_of_policies_without_them_are_refused(tmp_path):
     for name, policy in {"rule": ConfidenceThreshold(), "two": Scaled(2.0, learned())}.items():
         save_policy(policy, tmp_path / name)
-        with pytest.raises(ConfigurationError, match=r"scale=3.0 is for a LearnedPolicy and not"):
+        with pytest.raises(ConfigurationError, match=r"scale=3.0 means nothing to policy"):
             load_policy(tmp_path / name, scale=3.0)
     save_policy(learned(), tmp_path / "policy")
     with pytest.raises(ConfigurationError, match=r"scale=-1.0 must be positive"):
