@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
@@ -50,17 +50,13 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
         ValueError: If a prompt is too long for the denoiser, a batch does not divide, or a compiled
             denoiser would be called with any shapes.
     """
-    check_told(model.policy)
+    check_settings(stage, trainer, model, data)
     for decoding in (model.decoding, model.eval_decoding):
-        model.policy.check_decoding(decoding.on_empty)
         check_shapes(model.denoiser, decoding)
     check_problems(stage, data)
     if stage == "fit":
         data.limit_prompts(model.denoiser)
-        _check_fit(trainer, model, data)
-    needed = {"validate": "val", "test": "test", "predict": "test"}.get(stage)
-    if needed and not getattr(data, needed):
-        raise ConfigurationError(f"data.{needed} is not set; {stage} needs at least one named set")
+        _check_training(trainer, model, data)
     evaluated = _evaluated(stage, data)
     for name, task in evaluated.items():
         if len(task) < trainer.world_size:
@@ -79,6 +75,56 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
     for folder in sorted(str(f) for f in folders if f):
         check_folder(folder)
     _check_callbacks(trainer, data)
+
+
+def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataModule) -> None:
+    """Refuse what cannot work on any machine; needs no weights and reads no problem.
+
+    Args:
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+        trainer: A trainer, or its arguments by the same names.
+        model: The module.
+        data: The problems.
+
+    Raises:
+        ConfigurationError: If a set that the stage needs is not given, the policy cannot be
+            trained, or settings exclude each other.
+        ValueError: If there is no training set, or the batch does not divide among the ranks.
+    """
+    check_told(model.policy)
+    for decoding in (model.decoding, model.eval_decoding):
+        model.policy.check_decoding(decoding.on_empty)
+    if stage == "fit":
+        _check_fit(trainer, model)
+        data.check_batch(trainer.world_size)
+        return
+    needed = "val" if stage == "validate" else "test"
+    if not getattr(data, needed):
+        raise ConfigurationError(f"data.{needed} is not set; {stage} needs at least one named set")
+
+
+def _check_fit(trainer: Any, model: LitUnmask) -> None:
+    model.check_trainable(trainer.accumulate_grad_batches)
+    if "16" in str(trainer.precision):
+        raise ConfigurationError(
+            f"trainer.precision={trainer.precision} must be 32-true, or importance ratios are off; "
+            "the frozen denoiser has its own model.denoiser.dtype"
+        )
+    if trainer.overfit_batches:
+        raise ConfigurationError(
+            f"trainer.overfit_batches={trainer.overfit_batches} would replace the order of "
+            "problems that resuming relies on; make data.train small instead"
+        )
+    if trainer.reload_dataloaders_every_n_epochs:
+        raise ConfigurationError(
+            "trainer.reload_dataloaders_every_n_epochs would begin with the first order again; "
+            "leave it out, the order is another in each epoch"
+        )
+    if trainer.max_steps == -1 and trainer.max_epochs == -1:
+        raise ConfigurationError(
+            "neither trainer.max_steps nor trainer.max_epochs is set; the learning-rate schedule "
+            "needs the number of rounds"
+        )
 
 
 def _check_callbacks(trainer: Trainer, data: TaskDataModule) -> None:
@@ -163,28 +209,7 @@ def problems_of(
     return sets
 
 
-def _check_fit(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
-    model.check_trainable(trainer.accumulate_grad_batches)
-    if "16" in str(trainer.precision):
-        raise ConfigurationError(
-            f"trainer.precision={trainer.precision} must be 32-true, or importance ratios are off; "
-            "the frozen denoiser has its own model.denoiser.dtype"
-        )
-    if trainer.overfit_batches:  # type: ignore[attr-defined]
-        raise ConfigurationError(
-            f"trainer.overfit_batches={trainer.overfit_batches} would replace the order of "  # type: ignore[attr-defined]
-            "problems that resuming relies on; make data.train small instead"
-        )
-    if trainer.reload_dataloaders_every_n_epochs:  # type: ignore[attr-defined]
-        raise ConfigurationError(
-            "trainer.reload_dataloaders_every_n_epochs would begin with the first order again; "
-            "leave it out, the order is another in each epoch"
-        )
-    if trainer.max_steps == -1 and trainer.max_epochs == -1:
-        raise ConfigurationError(
-            "neither trainer.max_steps nor trainer.max_epochs is set; the learning-rate schedule "
-            "needs the number of rounds"
-        )
+def _check_training(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
     data.trainer = trainer
     data.train_dataloader()
     if isinstance(data, ImitationData):
