@@ -190,7 +190,7 @@ class UnmaskCLI(LightningCLI):
         for lack in request.lacks:
             raise ConfigurationError(f"{lack.what}; {lack.remedy}")
         check_settings(request.stage, request.settings(), request.model, request.data)
-        check_problems(request.stage, request.data, request.callbacks)
+        check_problems(request.sets)
 
     def _request(self, subcommand: str, stage: str | None, config: Any) -> Request:
         """Return what a configuration asks for, its checkpoint checked."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from lit_unmask.errors import ConfigurationError
@@ -53,26 +53,22 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
     check_settings(stage, trainer, model, data)
     for decoding in (model.decoding, model.eval_decoding):
         check_shapes(model.denoiser, decoding)
-    check_problems(stage, data)
+    sets = problems_of(stage, data)
+    check_problems(sets)
     if stage == "fit":
         data.limit_prompts(model.denoiser)
+        sets = problems_of(stage, data)
         _check_training(trainer, model, data)
-    evaluated = _evaluated(stage, data)
-    for name, task in evaluated.items():
-        if len(task) < trainer.world_size:
+    for name, problems in sets.items():
+        if len(problems) < trainer.world_size:
             raise ConfigurationError(
-                f"data.{name} has {len(task)} problems, fewer than the {trainer.world_size} ranks"
+                f"{name} has {len(problems)} problems, fewer than the {trainer.world_size} ranks"
             )
-    training = [data.train] if stage == "fit" and data.train is not None else []
-    _check_prompts(model, [*evaluated.values(), *training])
-    folders: set[str | Path | None] = {
-        trainer.default_root_dir,
-        *(logger.save_dir for logger in trainer.loggers),
-    }
+    _check_prompts(model, sets.values())
+    folders = {trainer.default_root_dir, *(logger.save_dir for logger in trainer.loggers)}
     for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint):
-            folders.add(callback.dirpath)
-    for folder in sorted(str(f) for f in folders if f):
+        folders.add(getattr(callback, "dirpath", None))
+    for folder in sorted(str(folder) for folder in folders if folder):
         check_folder(folder)
     _check_callbacks(trainer, data)
 
@@ -81,7 +77,7 @@ def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataMod
     """Refuse what cannot work on any machine; needs no weights and reads no problem.
 
     Args:
-        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+        stage: See :func:`check`, also for the others.
         trainer: A trainer, or its arguments by the same names.
         model: The module.
         data: The problems.
@@ -171,38 +167,30 @@ def check_word(word: str | Path | None, stage: str, trainer: Trainer) -> None:
     )
 
 
-def check_problems(stage: str, data: TaskDataModule, callbacks: Sequence[Callback] = ()) -> None:
-    """Check that the problems of a stage can be had, and answers graded; needs no model.
+def check_problems(sets: Mapping[str, ProblemSet]) -> None:
+    """Check that problems can be had, and answers graded; needs no model.
 
     Args:
-        stage: ``fit``, ``validate``, ``test`` or ``predict``.
-        data: The problems.
-        callbacks: Those of the run, which may have problems of their own.
+        sets: What a stage reads, by the name of the setting.
 
     Raises:
         ConfigurationError: If a set cannot be read or graded; the message names its setting.
     """
-    for name, task in problems_of(stage, data, callbacks).items():
+    for name, problems in sets.items():
         try:
-            task.check()
+            problems.check()
         except ConfigurationError as error:
             raise ConfigurationError(f"{name}: {error}") from error
 
 
 def problems_of(
-    stage: str, data: TaskDataModule, callbacks: Sequence[Callback] = ()
+    stage: str, data: TaskDataModule, callbacks: Sequence[object] = ()
 ) -> dict[str, ProblemSet]:
-    """Return the sets that a stage reads, by the name of their setting.
-
-    Args:
-        stage: ``fit``, ``validate``, ``test`` or ``predict``.
-        data: The problems.
-        callbacks: Those of the run, which may have problems of their own.
-    """
-    sets: dict[str, ProblemSet] = {}
-    if stage == "fit" and data.train is not None:
-        sets["data.train"] = data.train
-    sets |= {f"data.{name}": task for name, task in _evaluated(stage, data).items()}
+    """Return the sets that a stage reads, those of callbacks too, by the name of their setting."""
+    sets = {"data.train": data.train} if stage == "fit" and data.train is not None else {}
+    kinds = {"fit": ("val", "test", "tuning"), "validate": ("val",), "test": ("test", "tuning")}
+    for kind in kinds.get(stage, ("test",)):
+        sets |= {f"data.{kind}.{name}": task for name, task in getattr(data, kind).items()}
     for callback in callbacks:
         if isinstance(callback, ReadsProblems):
             sets |= callback.problem_sets(stage)
@@ -218,17 +206,7 @@ def _check_training(trainer: Trainer, model: LitUnmask, data: TaskDataModule) ->
         check_spares(model.rounds.spare_prompts, data.batch_size, trainer.world_size)
 
 
-def _evaluated(stage: str, data: TaskDataModule) -> dict[str, ProblemSet]:
-    """Return the sets that a stage may evaluate, by the name of their setting."""
-    kinds = {"fit": ("val", "test", "tuning"), "validate": ("val",), "test": ("test", "tuning")}
-    return {
-        f"{kind}.{name}": task
-        for kind in kinds.get(stage, ("test",))
-        for name, task in getattr(data, kind).items()
-    }
-
-
-def _check_prompts(model: LitUnmask, tasks: list[ProblemSet]) -> None:
+def _check_prompts(model: LitUnmask, tasks: Iterable[ProblemSet]) -> None:
     longest = max(model.decoding.gen_length, model.eval_decoding.gen_length)
     for task in tasks:
         left = islice(task, _FIRST if len(task) > _WHOLE else None)

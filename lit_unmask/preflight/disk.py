@@ -44,24 +44,21 @@ class Disk:
 
 
 def disk_of(request: Request, run: Run) -> Disk:
-    """Return what a run needs on disk.
-
-    Args:
-        request: The configuration.
-        run: For the number of rounds and validations.
-    """
+    """Return what a run needs on disk."""
     trains = request.stage == "fit"
     kept = sum(_kept(callback, run) for callback in _checkpoints(request)) if trains else 0
     outcomes = 0 if trains else _OUTCOME * sum(work.rollouts for work in run.works)
     inspects = any(isinstance(callback, Inspection) for callback in request.callbacks)
     each = _VALIDATION + inspects * _INSPECTION
     folders = folders_of(request)
+    first = Path(folders[0]).absolute()
+    there = next(folder for folder in (first, *first.parents) if folder.exists())
     return Disk(
         weights=sum({str(spec.shown): spec.file_bytes for spec in request.specs}.values()),
         checkpoints=kept * (_CHECKPOINT * request.policy_size + _CHECKPOINT_EXTRA),
         logs=(run.rounds or 0) * _SCALARS + run.validations * each + outcomes,
         folders=folders,
-        free=float(shutil.disk_usage(_existing(Path(folders[0]))).free),
+        free=float(shutil.disk_usage(there).free),
     )
 
 
@@ -98,10 +95,3 @@ def _kept(callback: ModelCheckpoint, run: Run) -> int:
     written = (run.rounds or 0) // every if every else run.validations
     best = written if callback.save_top_k == -1 else min(callback.save_top_k, max(written, 1))
     return best + bool(callback.save_last)
-
-
-def _existing(folder: Path) -> Path:
-    folder = folder.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return folder

@@ -56,24 +56,14 @@ class Tried:
 
 
 def plan_evaluation(request: Request, prompt_tokens: int) -> Run:
-    """Return what an evaluation comes to, as if nothing of it were in a store yet.
-
-    Args:
-        request: The configuration.
-        prompt_tokens: Tokens of a prompt.
-    """
+    """Return what an evaluation comes to, as if nothing of it were in a store yet."""
     if any(size_of(problems) is None for problems in request.sets.values()):
         return Run([])
     return Run([*_own(request), *callback_works(request, prompt_tokens)])
 
 
 def callback_works(request: Request, prompt_tokens: int) -> Iterator[Work]:
-    """Yield the rollouts that callbacks add to those of the stage.
-
-    Args:
-        request: The configuration.
-        prompt_tokens: Tokens of a prompt.
-    """
+    """Yield the rollouts that callbacks add to those of the stage."""
     for callback in request.callbacks:
         yield from _works(callback, request, prompt_tokens)
 

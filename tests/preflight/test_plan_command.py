@@ -154,5 +154,6 @@ def test_a_policy_that_learns_from_experts_is_planned(plan: Plan) -> None:
     threshold = {"class_path": "lit_unmask.policies.ConfidenceThreshold",
                  "init_args": {"threshold": 0.9}}  # fmt: skip
     expert = {"policy": threshold, "block_length": 8, "count": 1}
-    code, said = plan(f"--model.experts={json.dumps({'one': expert})}")
+    steered = f"--model.experts={json.dumps({'one': expert})}"
+    code, said = plan(steered, "--model.decoding.block_length=8")
     assert code == 0 and "expert one" in [work["name"] for work in said["work"]]
