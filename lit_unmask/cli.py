@@ -22,9 +22,9 @@ from torch.utils.tensorboard.summary import hparams
 
 from lit_unmask.callbacks import Trajectories
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.preflight.checks import check, check_problems, check_word
+from lit_unmask.preflight.checks import check, check_problems, check_settings, check_word
+from lit_unmask.preflight.dry_run import DryRun, Request
 from lit_unmask.preflight.extends import with_bases
-from lit_unmask.preflight.rehearsal import Rehearsal
 from lit_unmask.tasks.datamodule import TaskDataModule, attached_data, is_fast_dev_run
 from lit_unmask.training.checkpoints import check_checkpoint
 from lit_unmask.training.module import LitUnmask
@@ -161,34 +161,43 @@ class UnmaskCLI(LightningCLI):
 
         What can be found without the denoiser is found before its weights are read.
         """
-        rehearsal = Rehearsal()
-        for kind in rehearsal.kinds:
-            self.parser.add_instantiator(rehearsal, kind)
+        self.dry_run = DryRun()
+        for kind in self.dry_run.kinds:
+            self.parser.add_instantiator(self.dry_run, kind)
         try:
-            rehearsal.rehearse(self._rehearse)
-            super().instantiate_classes()
-            self._add_trajectories()
-            if self.subcommand is not None:
-                check(self.subcommand, self.trainer, self.model, self.datamodule)
-                word = self._get(self.config_init, "ckpt_path")
-                check_word(word, self.subcommand, self.trainer)
+            self._make()
         except (
             ValueError, OSError, RuntimeError, ImportError, MisconfigurationException,
         ) as error:  # fmt: skip
             self.parser.error(str(error) or type(error).__name__)
 
-    def _rehearse(self) -> None:
-        """Make what costs nothing, and check problems, sandbox and checkpoint."""
-        if self.subcommand is None:
-            return
+    def _make(self) -> None:
+        if self.subcommand is not None:
+            self.dry_run.run(self._check_request)
+        super().instantiate_classes()
+        self._add_trajectories()
+        if self.subcommand is not None:
+            check(self.subcommand, self.trainer, self.model, self.datamodule)
+            check_word(self._get(self.config_init, "ckpt_path"), self.subcommand, self.trainer)
+
+    def _check_request(self) -> None:
+        """Make what costs nothing, and check settings, problems, sandbox and checkpoint."""
+        assert self.subcommand is not None
         config = self.config.clone()
         # Loggers of services open a run when they are made.
         config[self.subcommand]["trainer"]["logger"] = None
-        made = self.parser.instantiate_classes(config)[self.subcommand]
-        callbacks = made["trainer"]["callbacks"] or []
-        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
-        check_problems(self.subcommand, made["data"], callbacks)
-        check_checkpoint(made.get("ckpt_path"), made["model"])
+        request = self._request(self.subcommand, self.subcommand, config)
+        for lack in request.lacks:
+            raise ConfigurationError(f"{lack.what}; {lack.remedy}")
+        check_settings(request.stage, request.settings(), request.model, request.data)
+        check_problems(request.sets)
+
+    def _request(self, subcommand: str, stage: str | None, config: Any) -> Request:
+        """Return what a configuration asks for, its checkpoint checked."""
+        made = self.parser.instantiate_classes(config)[subcommand]
+        request = self.dry_run.request(stage or made["stage"], made)
+        check_checkpoint(request.ckpt_path, request.model)
+        return request
 
     def _add_trajectories(self) -> None:
         """Add the callback that ``--trajectories`` asks for."""
@@ -207,8 +216,8 @@ class UnmaskCLI(LightningCLI):
 class PlanCLI(UnmaskCLI):
     """``lit-unmask plan``: takes what ``fit`` takes, and says what that or ``--stage`` would do.
 
-    A command line of its own, so that the others need not build its parser. Denoisers become
-    blueprints; everything else is made as ``fit`` makes it, but for the trainer.
+    A command line of its own, so that the others need not build its parser. Its dry run is all
+    that it makes.
     """
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
@@ -227,27 +236,22 @@ class PlanCLI(UnmaskCLI):
         self._subcommand_parsers = {"plan": fit}
         parser.add_subcommands().add_subcommand("plan", fit, help=_PLAN)
 
-    def instantiate_classes(self) -> None:
-        """Build what costs nothing; a setting that cannot work ends with one sentence."""
+    def _make(self) -> None:
         from lit_unmask.preflight.plan import make_plan
-        from lit_unmask.preflight.workshop import Workshop
 
-        workshop = Workshop()
-        try:
-            for kind in workshop.kinds:
-                self.parser.add_instantiator(workshop, kind)
-            self.config_init = self.parser.instantiate_classes(self.config)
-            settings = self.config_init["plan"]
-            check_checkpoint(settings.get("ckpt_path"), settings["model"])
-            self.plan = make_plan(workshop.asked(settings))
-        except (ValueError, OSError, RuntimeError, ImportError) as error:
-            self.parser.error(str(error) or type(error).__name__)
+        plan = self.dry_run.run(lambda: make_plan(self._request("plan", None, self.config)))
+        if plan is None:
+            raise ValueError(
+                f"{self.dry_run.missed} is known once it is loaded, and plan loads nothing; start "
+                "the run itself, or choose a StockDenoiser"
+            )
+        self.plan = plan
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Print the plan; exits with 1 if something is missing."""
         from lit_unmask.preflight.printing import as_json, rendered
 
-        if self.config_init["plan"]["json"]:
+        if self.config["plan"]["json"]:
             print(json.dumps(as_json(self.plan), indent=2))
         else:
             get_console().print(rendered(self.plan))

@@ -51,9 +51,9 @@ ONLY_IN = {
         *("tasks.datamodule", "preflight", "cli"),
     ],
     "pytorch_lightning": [],
-    "transformers": ["denoisers", "pretrain", "preflight.blueprint"],
+    "transformers": ["denoisers", "pretrain", "preflight.spec"],
     "tokenizers": ["denoisers", "pretrain"],
-    "huggingface_hub": ["denoisers", "sharing.hub", "sharing.card", "preflight.blueprint"],
+    "huggingface_hub": ["denoisers", "sharing.hub", "sharing.card", "preflight.spec"],
     "safetensors": [
         *("denoisers", "pretrain", "policies.networks.reference", "sharing.saved"),
         "training.demonstrations.shards",

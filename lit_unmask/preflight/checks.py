@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from lit_unmask.errors import ConfigurationError
@@ -50,35 +50,77 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
         ValueError: If a prompt is too long for the denoiser, a batch does not divide, or a compiled
             denoiser would be called with any shapes.
     """
+    check_settings(stage, trainer, model, data)
+    for decoding in (model.decoding, model.eval_decoding):
+        check_shapes(model.denoiser, decoding)
+    sets = problems_of(stage, data)
+    check_problems(sets)
+    if stage == "fit":
+        data.limit_prompts(model.denoiser)
+        sets = problems_of(stage, data)
+        _check_training(trainer, model, data)
+    for name, problems in sets.items():
+        if len(problems) < trainer.world_size:
+            raise ConfigurationError(
+                f"{name} has {len(problems)} problems, fewer than the {trainer.world_size} ranks"
+            )
+    _check_prompts(model, sets.values())
+    folders = {trainer.default_root_dir, *(logger.save_dir for logger in trainer.loggers)}
+    for callback in trainer.checkpoint_callbacks:
+        folders.add(getattr(callback, "dirpath", None))
+    for folder in sorted(str(folder) for folder in folders if folder):
+        check_folder(folder)
+    _check_callbacks(trainer, data)
+
+
+def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataModule) -> None:
+    """Refuse what cannot work on any machine; needs no weights and reads no problem.
+
+    Args:
+        stage: See :func:`check`, also for the others.
+        trainer: A trainer, or its arguments by the same names.
+        model: The module.
+        data: The problems.
+
+    Raises:
+        ConfigurationError: If a set that the stage needs is not given, the policy cannot be
+            trained, or settings exclude each other.
+        ValueError: If there is no training set, or the batch does not divide among the ranks.
+    """
     check_told(model.policy)
     for decoding in (model.decoding, model.eval_decoding):
         model.policy.check_decoding(decoding.on_empty)
-        check_shapes(model.denoiser, decoding)
-    check_problems(stage, data)
     if stage == "fit":
-        data.limit_prompts(model.denoiser)
-        _check_fit(trainer, model, data)
-    needed = {"validate": "val", "test": "test", "predict": "test"}.get(stage)
-    if needed and not getattr(data, needed):
+        _check_fit(trainer, model)
+        data.check_batch(trainer.world_size)
+        return
+    needed = "val" if stage == "validate" else "test"
+    if not getattr(data, needed):
         raise ConfigurationError(f"data.{needed} is not set; {stage} needs at least one named set")
-    evaluated = _evaluated(stage, data)
-    for name, task in evaluated.items():
-        if len(task) < trainer.world_size:
-            raise ConfigurationError(
-                f"data.{name} has {len(task)} problems, fewer than the {trainer.world_size} ranks"
-            )
-    training = [data.train] if stage == "fit" and data.train is not None else []
-    _check_prompts(model, [*evaluated.values(), *training])
-    folders: set[str | Path | None] = {
-        trainer.default_root_dir,
-        *(logger.save_dir for logger in trainer.loggers),
-    }
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint):
-            folders.add(callback.dirpath)
-    for folder in sorted(str(f) for f in folders if f):
-        check_folder(folder)
-    _check_callbacks(trainer, data)
+
+
+def _check_fit(trainer: Any, model: LitUnmask) -> None:
+    model.check_trainable(trainer.accumulate_grad_batches)
+    if "16" in str(trainer.precision):
+        raise ConfigurationError(
+            f"trainer.precision={trainer.precision} must be 32-true, or importance ratios are off; "
+            "the frozen denoiser has its own model.denoiser.dtype"
+        )
+    if trainer.overfit_batches:
+        raise ConfigurationError(
+            f"trainer.overfit_batches={trainer.overfit_batches} would replace the order of "
+            "problems that resuming relies on; make data.train small instead"
+        )
+    if trainer.reload_dataloaders_every_n_epochs:
+        raise ConfigurationError(
+            "trainer.reload_dataloaders_every_n_epochs would begin with the first order again; "
+            "leave it out, the order is another in each epoch"
+        )
+    if trainer.max_steps == -1 and trainer.max_epochs == -1:
+        raise ConfigurationError(
+            "neither trainer.max_steps nor trainer.max_epochs is set; the learning-rate schedule "
+            "needs the number of rounds"
+        )
 
 
 def _check_callbacks(trainer: Trainer, data: TaskDataModule) -> None:
@@ -125,66 +167,37 @@ def check_word(word: str | Path | None, stage: str, trainer: Trainer) -> None:
     )
 
 
-def check_problems(stage: str, data: TaskDataModule, callbacks: Sequence[Callback] = ()) -> None:
-    """Check that the problems of a stage can be had, and answers graded; needs no model.
+def check_problems(sets: Mapping[str, ProblemSet]) -> None:
+    """Check that problems can be had, and answers graded; needs no model.
 
     Args:
-        stage: ``fit``, ``validate``, ``test`` or ``predict``.
-        data: The problems.
-        callbacks: Those of the run, which may have problems of their own.
+        sets: What a stage reads, by the name of the setting.
 
     Raises:
         ConfigurationError: If a set cannot be read or graded; the message names its setting.
     """
-    for name, task in problems_of(stage, data, callbacks).items():
+    for name, problems in sets.items():
         try:
-            task.check()
+            problems.check()
         except ConfigurationError as error:
             raise ConfigurationError(f"{name}: {error}") from error
 
 
 def problems_of(
-    stage: str, data: TaskDataModule, callbacks: Sequence[Callback] = ()
+    stage: str, data: TaskDataModule, callbacks: Sequence[object] = ()
 ) -> dict[str, ProblemSet]:
-    """Return the sets that a stage reads, by the name of their setting.
-
-    Args:
-        stage: ``fit``, ``validate``, ``test`` or ``predict``.
-        data: The problems.
-        callbacks: Those of the run, which may have problems of their own.
-    """
-    sets: dict[str, ProblemSet] = {}
-    if stage == "fit" and data.train is not None:
-        sets["data.train"] = data.train
-    sets |= {f"data.{name}": task for name, task in _evaluated(stage, data).items()}
+    """Return the sets that a stage reads, those of callbacks too, by the name of their setting."""
+    sets = {"data.train": data.train} if stage == "fit" and data.train is not None else {}
+    kinds = {"fit": ("val", "test", "tuning"), "validate": ("val",), "test": ("test", "tuning")}
+    for kind in kinds.get(stage, ("test",)):
+        sets |= {f"data.{kind}.{name}": task for name, task in getattr(data, kind).items()}
     for callback in callbacks:
         if isinstance(callback, ReadsProblems):
             sets |= callback.problem_sets(stage)
     return sets
 
 
-def _check_fit(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
-    model.check_trainable(trainer.accumulate_grad_batches)
-    if "16" in str(trainer.precision):
-        raise ConfigurationError(
-            f"trainer.precision={trainer.precision} must be 32-true, or importance ratios are off; "
-            "the frozen denoiser has its own model.denoiser.dtype"
-        )
-    if trainer.overfit_batches:  # type: ignore[attr-defined]
-        raise ConfigurationError(
-            f"trainer.overfit_batches={trainer.overfit_batches} would replace the order of "  # type: ignore[attr-defined]
-            "problems that resuming relies on; make data.train small instead"
-        )
-    if trainer.reload_dataloaders_every_n_epochs:  # type: ignore[attr-defined]
-        raise ConfigurationError(
-            "trainer.reload_dataloaders_every_n_epochs would begin with the first order again; "
-            "leave it out, the order is another in each epoch"
-        )
-    if trainer.max_steps == -1 and trainer.max_epochs == -1:
-        raise ConfigurationError(
-            "neither trainer.max_steps nor trainer.max_epochs is set; the learning-rate schedule "
-            "needs the number of rounds"
-        )
+def _check_training(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
     data.trainer = trainer
     data.train_dataloader()
     if isinstance(data, ImitationData):
@@ -193,17 +206,7 @@ def _check_fit(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None
         check_dynamic_sampling(model.rounds.dynamic_sampling, data.batch_size, trainer.world_size)
 
 
-def _evaluated(stage: str, data: TaskDataModule) -> dict[str, ProblemSet]:
-    """Return the sets that a stage may evaluate, by the name of their setting."""
-    kinds = {"fit": ("val", "test", "tuning"), "validate": ("val",), "test": ("test", "tuning")}
-    return {
-        f"{kind}.{name}": task
-        for kind in kinds.get(stage, ("test",))
-        for name, task in getattr(data, kind).items()
-    }
-
-
-def _check_prompts(model: LitUnmask, tasks: list[ProblemSet]) -> None:
+def _check_prompts(model: LitUnmask, tasks: Iterable[ProblemSet]) -> None:
     longest = max(model.decoding.gen_length, model.eval_decoding.gen_length)
     for task in tasks:
         left = islice(task, _FIRST if len(task) > _WHOLE else None)

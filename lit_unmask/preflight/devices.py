@@ -1,4 +1,4 @@
-"""The devices that a run asks for, and those that are here."""
+"""The devices that a run asks for and those that are here, and how to say what is missing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,29 @@ import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.preflight.missing import Missing
 
 GIB = 2**30
 # From this many parameters on, a run without a GPU is not what anybody wants.
 _LARGE = 5e8
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that has to be there before a run can start.
+
+    Attributes:
+        what: What is missing.
+        remedy: What to do, usually a command.
+    """
+
+    what: str
+    remedy: str
+
+    @classmethod
+    def of(cls, error: Exception) -> Missing:
+        """Return an error of ours, whose message ends with the remedy, as something missing."""
+        what, _, remedy = str(error).rpartition("; ")
+        return cls(what or remedy, remedy if what else "see the message")
 
 
 @dataclass(frozen=True)

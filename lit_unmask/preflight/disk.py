@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lit_unmask.callbacks import Frontier, Inspection, TransferTest
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.files import check_folder
-from lit_unmask.preflight.asked import Asked
-from lit_unmask.preflight.blueprint import Blueprint
-from lit_unmask.preflight.missing import Missing
+from lit_unmask.preflight.devices import Missing
+from lit_unmask.preflight.dry_run import Request
 from lit_unmask.preflight.workload import Run
 
 # Weights and Adam's two moments in float32, and what Lightning adds.
@@ -45,33 +43,29 @@ class Disk:
     free: float
 
 
-def disk_of(asked: Asked, run: Run) -> Disk:
-    """Return what a run needs on disk.
-
-    Args:
-        asked: The configuration.
-        run: For the number of rounds and validations.
-    """
-    parameters = sum(weight.numel() for weight in asked.model.policy.parameters())
-    trains = asked.stage == "fit"
-    kept = sum(_kept(callback, run) for callback in _checkpoints(asked)) if trains else 0
+def disk_of(request: Request, run: Run) -> Disk:
+    """Return what a run needs on disk."""
+    trains = request.stage == "fit"
+    kept = sum(_kept(callback, run) for callback in _checkpoints(request)) if trains else 0
     outcomes = 0 if trains else _OUTCOME * sum(work.rollouts for work in run.works)
-    inspects = any(isinstance(callback, Inspection) for callback in asked.callbacks)
+    inspects = any(isinstance(callback, Inspection) for callback in request.callbacks)
     each = _VALIDATION + inspects * _INSPECTION
-    folders = folders_of(asked)
+    folders = folders_of(request)
+    first = Path(folders[0]).absolute()
+    there = next(folder for folder in (first, *first.parents) if folder.exists())
     return Disk(
-        weights=sum(_weights(each) for each in _different(asked.denoisers)),
-        checkpoints=kept * (_CHECKPOINT * parameters + _CHECKPOINT_EXTRA),
+        weights=sum({str(spec.shown): spec.file_bytes for spec in request.specs}.values()),
+        checkpoints=kept * (_CHECKPOINT * request.policy_size + _CHECKPOINT_EXTRA),
         logs=(run.rounds or 0) * _SCALARS + run.validations * each + outcomes,
         folders=folders,
-        free=float(shutil.disk_usage(_existing(Path(folders[0]))).free),
+        free=float(shutil.disk_usage(there).free),
     )
 
 
-def unwritable(asked: Asked) -> list[Missing]:
+def unwritable(request: Request) -> list[Missing]:
     """Return the folders that cannot be written."""
     found = []
-    for folder in folders_of(asked):
+    for folder in folders_of(request):
         try:
             check_folder(folder)
         except ConfigurationError as error:
@@ -79,23 +73,20 @@ def unwritable(asked: Asked) -> list[Missing]:
     return found
 
 
-def folders_of(asked: Asked) -> list[str]:
+def folders_of(request: Request) -> list[str]:
     """Return the folders that a run writes to, the logs' first."""
-    loggers = asked.trainer["logger"]
+    loggers = request.trainer["logger"]
     loggers = loggers if isinstance(loggers, list) else [loggers]
     folders = [getattr(logger, "save_dir", None) for logger in loggers]
-    folders += [callback.dirpath for callback in _checkpoints(asked)]
+    folders += [callback.dirpath for callback in _checkpoints(request)]
     writers = Frontier, TransferTest
-    folders += [found.folder for found in asked.callbacks if isinstance(found, writers)]
-    folders += [asked.trainer["default_root_dir"]]
-    found = [str(folder) for folder in dict.fromkeys(folders) if folder]
-    return found or [str(Path.cwd())]
+    folders += [found.folder for found in request.callbacks if isinstance(found, writers)]
+    folders += [request.trainer["default_root_dir"]]
+    return [str(folder) for folder in dict.fromkeys(folders) if folder] or [str(Path.cwd())]
 
 
-def _checkpoints(asked: Asked) -> Iterator[ModelCheckpoint]:
-    for callback in asked.callbacks:
-        if isinstance(callback, ModelCheckpoint):
-            yield callback
+def _checkpoints(request: Request) -> list[ModelCheckpoint]:
+    return [found for found in request.callbacks if isinstance(found, ModelCheckpoint)]
 
 
 def _kept(callback: ModelCheckpoint, run: Run) -> int:
@@ -104,23 +95,3 @@ def _kept(callback: ModelCheckpoint, run: Run) -> int:
     written = (run.rounds or 0) // every if every else run.validations
     best = written if callback.save_top_k == -1 else min(callback.save_top_k, max(written, 1))
     return best + bool(callback.save_last)
-
-
-def _different(denoisers: list[Blueprint]) -> list[Blueprint]:
-    """Return one denoiser for each checkpoint."""
-    return list({str(each.arguments_shown): each for each in denoisers}.values())
-
-
-def _weights(denoiser: Blueprint) -> float:
-    folder = denoiser.found.folder
-    files = list(folder.glob("*.safetensors")) if folder is not None else []
-    if files and denoiser.found.missing is None:
-        return float(sum(file.stat().st_size for file in files))
-    return 2.0 * denoiser.sizes.parameters
-
-
-def _existing(folder: Path) -> Path:
-    folder = folder.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return folder

@@ -8,12 +8,12 @@ from functools import singledispatch
 
 from lit_unmask.callbacks import AccuracyNFE, Demonstrate, Frontier, TransferTest
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.grid import HeuristicGrid, candidates
-from lit_unmask.preflight.asked import Asked
+from lit_unmask.evaluation.grid import Candidate, HeuristicGrid, candidates
 from lit_unmask.preflight.assumptions import Range
-from lit_unmask.preflight.blueprint import Blueprint
-from lit_unmask.preflight.forwards import tested_nfe
-from lit_unmask.preflight.workload import BALANCE, Run, Savings, Work, size_of
+from lit_unmask.preflight.dry_run import Request
+from lit_unmask.preflight.problems import size_of
+from lit_unmask.preflight.spec import Spec
+from lit_unmask.preflight.workload import Run, Work, evaluated_size
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks.base import ProblemSet
 
@@ -24,7 +24,7 @@ _ON_FRONTS = 0.65
 
 @dataclass(frozen=True)
 class Tried:
-    """Settings that are run on a set.
+    """Settings of which some are run on a set.
 
     Attributes:
         nfe: Mean forwards of each setting.
@@ -55,228 +55,166 @@ class Tried:
         return Range(sum(lows[: self.least]), usual, sum(highs[-self.most :]))
 
 
-@dataclass(frozen=True)
-class Condition:
-    """Where settings are run.
-
-    Attributes:
-        name: What to call it.
-        problems: The set.
-        cost: Of a row-forward; see :class:`~lit_unmask.preflight.workload.Work`.
-    """
-
-    name: str
-    problems: ProblemSet
-    cost: float = 1.0
-
-    def work(self, *tried: Tried) -> Work:
-        """Return the rollouts of settings under it."""
-        each = size_of(self.problems) or 0
-        charged = Range.exactly(0.0)
-        for some in tried:
-            charged += some.forwards.times(each * some.seeds)
-        lock_step = charged.usual * (1 / BALANCE - 1)
-        rollouts = round(each * sum(some.usual * some.seeds for some in tried))
-        # Each step commits something or is forced to, and no two rows are alike.
-        saved = Savings(lock_step, 0.0, 0.0)
-        return Work(self.name, rollouts, charged, charged, saved, cost=self.cost)
+def plan_evaluation(request: Request, prompt_tokens: int) -> Run:
+    """Return what an evaluation comes to, as if nothing of it were in a store yet."""
+    if any(size_of(problems) is None for problems in request.sets.values()):
+        return Run([])
+    return Run([*_own(request), *callback_works(request, prompt_tokens)])
 
 
-def plan_evaluation(asked: Asked, prompt_tokens: int) -> Run:
-    """Return what an evaluation comes to, as if nothing of it were in a store yet.
-
-    Args:
-        asked: The configuration.
-        prompt_tokens: Tokens of a prompt.
-    """
-    run = Run(None, None, None, 0, [])
-    if any(size_of(problems) is None for problems in asked.sets.values()):
-        return run
-    works = list(_own(asked))
-    for callback in asked.callbacks:
-        works += works_of(callback, asked, prompt_tokens)
-    return replace(run, works=works)
+def callback_works(request: Request, prompt_tokens: int) -> Iterator[Work]:
+    """Yield the rollouts that callbacks add to those of the stage."""
+    for callback in request.callbacks:
+        yield from _works(callback, request, prompt_tokens)
 
 
-def check_evaluation(asked: Asked) -> None:
-    """Refuse what cannot be evaluated.
-
-    Raises:
-        ConfigurationError: If the stage has no sets, or one of them none to tune on.
-    """
-    kind, sets = _reported(asked)
-    if not sets:
-        raise ConfigurationError(
-            f"data.{kind} is not set; {asked.stage} needs at least one named set"
-        )
-    check_tuning(asked)
-
-
-def check_tuning(asked: Asked) -> None:
+def check_tuning(request: Request) -> None:
     """Refuse reported sets without one to tune on, where a callback tunes heuristics.
 
     Raises:
         ConfigurationError: If there is such a set; names it.
     """
-    missing = sorted(set(_reported(asked)[1]) - set(asked.data.tuning))
-    if missing and any(_runs(callback, asked) for callback in asked.callbacks):
+    missing = sorted(set(_reported(request)) - set(request.data.tuning))
+    if missing and _frontiers(request):
         raise ConfigurationError(
             f"data.tuning has no set named {missing}, on which heuristics would be tuned"
         )
 
 
-def lengths(asked: Asked) -> list[int]:
-    """Return the generation lengths of an evaluation, of cells too."""
-    decoding = asked.model.eval_decoding
-    cells = [c for found in _transfers(asked) for c in found.cells.values()]
-    return [decoding.gen_length, *(cell.decoding(decoding).gen_length for cell in cells)]
+def lengths(request: Request) -> list[int]:
+    """Return the generation lengths of a stage, of cells too."""
+    decoding = request.model.eval_decoding
+    cells = [cell for found in _transfers(request) for cell in found.cells.values()]
+    also = [request.model.decoding] if request.stage == "fit" else []
+    found = [decoding, *also, *(cell.decoding(decoding) for cell in cells)]
+    return [decoding.gen_length for decoding in found]
 
 
-def largest_batch(asked: Asked) -> int:
-    """Return how many problems a rank is handed at once, at most."""
-    sizes = [asked.data.eval_batch_size]
-    sizes += [found.options.chunk for found in _transfers(asked)]
-    for callback in asked.callbacks:
-        if isinstance(callback, Frontier) and _runs(callback, asked):
-            sizes.append(callback.options.chunk)
-    return max(sizes)
+def largest_batch(request: Request, ranks: int) -> int:
+    """Return how many rollouts a rank makes at once, at most."""
+    data = request.data
+    if request.stage == "fit":
+        return data.batch_size // ranks * request.model.collector.group_size
+    chunks = [found.options.chunk for found in [*_transfers(request), *_frontiers(request)]]
+    return max([data.eval_batch_size, *chunks])
 
 
-def _transfers(asked: Asked) -> list[TransferTest]:
-    found = [callback for callback in asked.callbacks if isinstance(callback, TransferTest)]
-    return found if asked.stage == "test" else []
+def _transfers(request: Request) -> list[TransferTest]:
+    found = [callback for callback in request.callbacks if isinstance(callback, TransferTest)]
+    return found if request.stage == "test" else []
+
+
+def _frontiers(request: Request) -> list[Frontier]:
+    """Return the callbacks that tune heuristics and run them in the stage."""
+    found = [callback for callback in request.callbacks if isinstance(callback, Frontier)]
+    runs = {"test": lambda _: True, "validate": lambda o: o.validate, "fit": lambda o: o.fit}
+    asks = runs.get(request.stage, lambda _: False)
+    return [callback for callback in found if asks(callback.options)]
 
 
 @singledispatch
-def works_of(callback: object, asked: Asked, prompt_tokens: int) -> Iterator[Work]:
-    """Yield the rollouts that a callback adds; of most callbacks none that matter.
-
-    Args:
-        callback: One of the configuration.
-        asked: The configuration.
-        prompt_tokens: Tokens of a prompt.
-    """
+def _works(callback: object, request: Request, prompt_tokens: int) -> Iterator[Work]:
+    """Yield the rollouts that a callback adds; of most callbacks none that matter."""
     yield from ()
 
 
-@works_of.register
-def _(callback: AccuracyNFE, asked: Asked, prompt_tokens: int) -> Iterator[Work]:
-    if asked.stage != "validate":
+@_works.register
+def _(callback: AccuracyNFE, request: Request, prompt_tokens: int) -> Iterator[Work]:
+    if request.stage not in ("fit", "validate"):
         return
-    decoding = asked.model.eval_decoding
-    baselines = callback.baselines.values()
-    nfe = [_nfe(asked, baseline.policy, baseline.decoding(decoding)) for baseline in baselines]
-    for name, problems in asked.data.val.items():
-        yield Condition(f"{name}: baselines ({len(nfe)})", problems).work(Tried.all(nfe))
+    sets, decoding = request.data.val.values(), request.model.eval_decoding
+    count = sum(evaluated_size(request, problems, "val") for problems in sets)
+    for name, baseline in callback.baselines.items():
+        nfe = _nfe(request, baseline.policy, baseline.decoding(decoding))
+        yield Work(f"baseline {name}", count, nfe.times(count))
 
 
-@works_of.register
-def _(callback: Frontier, asked: Asked, prompt_tokens: int) -> Iterator[Work]:
-    if not _runs(callback, asked):
+@_works.register
+def _(callback: Frontier, request: Request, prompt_tokens: int) -> Iterator[Work]:
+    if callback not in _frontiers(request):
         return
-    options, decoding = callback.options, asked.model.eval_decoding
+    options, decoding = callback.options, request.model.eval_decoding
     policies = len(callback.checkpoints) + (options.policy_name is not None)
     blocks = options.block_lengths or [decoding.block_length]
     learned = [
-        _nfe(asked, asked.model.policy, replace(decoding, block_length=block))
+        _nfe(request, request.model.policy, replace(decoding, block_length=block))
         for block in blocks
-        for _ in range(policies)
-    ]
-    heuristics, seeds = _by_name(asked, callback.grids, decoding), len(options.seeds or [0])
-    policy = Tried.all(learned, seeds)
-    all_of_them, fronts = [], []
-    for nfe, draws in zip(heuristics, _drawing(callback.grids, decoding), strict=True):
-        repeats = seeds if draws else 1
-        all_of_them.append(Tried.all(nfe, repeats))
-        most = len(nfe)
-        usual = _ON_FRONTS * most
+    ] * policies
+    seeds = len(options.seeds or [0])
+    heuristics, fronts = [], []
+    for settings in _by_name(callback.grids, decoding):
+        nfe = [_nfe(request, each.policy, each.decoding) for each in settings]
+        repeats = seeds if any(each.draws for each in settings) else 1
+        heuristics.append(Tried.all(nfe, repeats))
+        most, usual = len(nfe), _ON_FRONTS * len(nfe)
         if options.tested == "closest":  # the best in full diffusion and the best of all
-            most = min(2, most)
-            usual = most
+            most = usual = min(2, most)
         fronts += [Tried(nfe, 1, usual, most, repeats)] * bool(nfe)
-    tuned = [policy, *all_of_them]
-    tested = tuned if options.tested == "all" else [policy, *fronts]
-    count = len(learned) + sum(map(len, heuristics))
-    said = f"settings: {count}, seeds: {seeds}"
-    for name, problems in _reported(asked)[1].items():
-        yield Condition(f"{name}, tuning ({said})", asked.data.tuning[name]).work(*tuned)
-        stage = "validate" if asked.stage == "validate" else "test"
-        yield Condition(f"{name}, {stage}", problems).work(*tested)
+    policy = Tried.all(learned, seeds)
+    tested = heuristics if options.tested == "all" else fronts
+    count = len(learned) + sum(len(each.nfe) for each in heuristics)
+    stage = "validate" if request.stage == "validate" else "test"
+    for name, problems in _reported(request).items():
+        tuning = f"{name}, tuning (settings: {count}, seeds: {seeds})"
+        yield _work(tuning, request.data.tuning[name], [policy, *heuristics])
+        yield _work(f"{name}, {stage}", problems, [policy, *tested])
 
 
-@works_of.register
-def _(callback: TransferTest, asked: Asked, prompt_tokens: int) -> Iterator[Work]:
-    if asked.stage != "test":
+@_works.register
+def _(callback: TransferTest, request: Request, prompt_tokens: int) -> Iterator[Work]:
+    if callback not in _transfers(request):
         return
+    usual = request.spec.sizes.operations(prompt_tokens, request.model.eval_decoding.gen_length)
     for name, cell in callback.cells.items():
-        decoding = cell.decoding(asked.model.eval_decoding)
+        decoding = cell.decoding(request.model.eval_decoding)
         grids = callback.grids if cell.grids is None else cell.grids
-        policy = Tried.all([_nfe(asked, asked.model.policy, decoding)])
-        nfe = [each for named in _by_name(asked, grids, decoding) for each in named]
+        policy = Tried.all([_nfe(request, request.model.policy, decoding)])
+        settings = [each for named in _by_name(grids, decoding) for each in named]
+        nfe = [_nfe(request, each.policy, each.decoding) for each in settings]
         # The closest setting and the most accurate one, which rarely are the same.
         two = Tried(nfe, 1, min(2, len(nfe)), min(2, len(nfe)))
-        cost = _cost(asked, cell.denoiser, decoding, prompt_tokens)
-        tuning = Condition(f"{name}, tuning (settings: {1 + len(nfe)})", cell.tuning, cost=cost)
-        yield tuning.work(policy, Tried.all(nfe))
-        yield Condition(f"{name}, test", cell.test, cost=cost).work(policy, two)
+        other: object = cell.denoiser
+        spec = other if isinstance(other, Spec) else request.spec
+        cost = spec.sizes.operations(prompt_tokens, decoding.gen_length) / usual
+        tuning = f"{name}, tuning (settings: {1 + len(nfe)})"
+        yield _work(tuning, cell.tuning, [policy, Tried.all(nfe)], cost)
+        yield _work(f"{name}, test", cell.test, [policy, two], cost)
 
 
-def _own(asked: Asked) -> Iterator[Work]:
+def _work(name: str, problems: ProblemSet, tried: Sequence[Tried], cost: float = 1.0) -> Work:
+    """Return the rollouts of settings on a set.
+
+    Each step commits something or is forced to, and no two rows are alike: all of it is computed.
+    """
+    each = size_of(problems) or 0
+    charged = sum((some.forwards.times(each * some.seeds) for some in tried), Range.exactly(0.0))
+    rollouts = round(each * sum(some.usual * some.seeds for some in tried))
+    return Work(name, rollouts, charged, cost=cost)
+
+
+def _own(request: Request) -> Iterator[Work]:
     """Yield the rollouts of the module's policy on the sets of the stage."""
-    kind, sets = _reported(asked)
-    decoding = asked.model.eval_decoding
-    if asked.stage == "predict" and any(isinstance(c, Demonstrate) for c in asked.callbacks):
-        decoding = asked.model.decoding
-    limit = asked.trainer[f"limit_{kind if asked.stage == 'validate' else asked.stage}_batches"]
-    nfe = Tried.all([_nfe(asked, asked.model.policy, decoding)])
-    for name, problems in sets.items():
-        size = size_of(problems) or 0
-        if isinstance(limit, int):
-            size = min(size, limit * asked.data.eval_batch_size)
-        elif limit is not None:
-            size = int(size * limit)
-        work = Condition(f"{name}: policy", problems).work(nfe)
-        yield work.share(size / max(work.rollouts, 1))
+    decoding, stage = request.model.eval_decoding, request.stage
+    if stage == "predict" and any(isinstance(c, Demonstrate) for c in request.callbacks):
+        decoding = request.model.decoding
+    nfe = _nfe(request, request.model.policy, decoding)
+    for name, problems in _reported(request).items():
+        size = evaluated_size(request, problems, "val" if stage == "validate" else stage)
+        yield Work(f"{name}: policy", size, nfe.times(size))
 
 
-def _reported(asked: Asked) -> tuple[str, Mapping[str, ProblemSet]]:
-    """Return which sets the stage reports on."""
-    if asked.stage == "validate":
-        return "val", asked.data.val
-    return "test", asked.data.test
+def _reported(request: Request) -> Mapping[str, ProblemSet]:
+    """Return the sets that the stage reports on."""
+    return request.data.val if request.stage == "validate" else request.data.test
 
 
-def _runs(callback: object, asked: Asked) -> bool:
-    """Return whether a callback tunes heuristics and runs them in the stage."""
-    if not isinstance(callback, Frontier):
-        return False
-    asks = {"test": True, "validate": callback.options.validate, "fit": callback.options.fit}
-    return asks.get(asked.stage, False)
+def _nfe(request: Request, policy: object, decoding: Decoding) -> Range:
+    return request.assumptions.trained_nfe(policy, decoding)  # type: ignore[arg-type]
 
 
-def _nfe(asked: Asked, policy: object, decoding: Decoding) -> Range:
-    return tested_nfe(policy, decoding, asked.assumptions)  # type: ignore[arg-type]
-
-
-def _by_name(
-    asked: Asked, grids: Mapping[str, HeuristicGrid], decoding: Decoding
-) -> list[list[Range]]:
-    """Return the forwards of all settings of each heuristic."""
-    found: dict[str, list[Range]] = {name: [] for name in grids}
+def _by_name(grids: Mapping[str, HeuristicGrid], decoding: Decoding) -> list[list[Candidate]]:
+    """Return the settings of each heuristic."""
+    found: dict[str, list[Candidate]] = {name: [] for name in grids}
     for each in candidates(dict(grids), decoding):
-        found[each.contender.name].append(_nfe(asked, each.policy, each.decoding))
+        found[each.contender.name].append(each)
     return list(found.values())
-
-
-def _drawing(grids: Mapping[str, HeuristicGrid], decoding: Decoding) -> list[bool]:
-    """Return of each heuristic whether it depends on the seed of the noise."""
-    drawing = {each.contender.name for each in candidates(dict(grids), decoding) if each.draws}
-    return [name in drawing for name in grids]
-
-
-def _cost(asked: Asked, other: object, decoding: Decoding, prompt_tokens: int) -> float:
-    """Return the operations of a row-forward of a cell in those of the module's."""
-    own = asked.denoiser
-    denoiser = other if isinstance(other, Blueprint) else own
-    usual = own.sizes.operations(prompt_tokens, asked.model.eval_decoding.gen_length)
-    return denoiser.sizes.operations(prompt_tokens, decoding.gen_length) / usual

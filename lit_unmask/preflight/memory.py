@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers.network import MAX_LOGITS_ACCELERATOR, MAX_LOGITS_CPU
-from lit_unmask.preflight.asked import Asked
-from lit_unmask.preflight.blueprint import Blueprint, Sizes
 from lit_unmask.preflight.devices import GIB
-from lit_unmask.rollout import Decoding
+from lit_unmask.preflight.dry_run import Request
+from lit_unmask.preflight.spec import Sizes, Spec
 from lit_unmask.types import ENTROPY, HIDDEN, SIGNALS, Observation, Signals
 
 # CUDA's context with the kernels of torch, and what its allocator cannot use.
@@ -38,38 +37,6 @@ class Shape:
     def tokens(self) -> int:
         """Tokens of a row."""
         return self.prompt + self.length
-
-
-@dataclass(frozen=True)
-class View:
-    """What a policy looks at.
-
-    Attributes:
-        signals: What it asks the denoiser for.
-        length: Generation length **L**.
-        width: Hidden width **D** of the denoiser.
-    """
-
-    signals: Signals
-    length: int
-    width: int
-
-    def observation(self, rows: int, device: torch.device | None = None) -> Observation:
-        """Return random numbers in its form, all positions masked and eligible."""
-        signals, shape = self.signals, (rows, self.length)
-        sizes = {"B": rows, "L": self.length, "D": self.width}
-        masked = torch.ones(shape, dtype=torch.bool, device=device)
-        confidence = torch.rand(*shape, signals.top_k, device=device)
-        return Observation(
-            masked=masked,
-            eligible=masked,
-            confidence=confidence.sort(-1, descending=True).values,
-            time=torch.rand(rows, device=device),
-            signals={
-                name: torch.rand(SIGNALS[name].shape(**sizes), device=device)
-                for name in signals.names
-            },
-        )
 
 
 @dataclass(frozen=True)
@@ -119,18 +86,22 @@ def row_bytes(sizes: Sizes, tokens: int, itemsize: int) -> float:
     return tokens * itemsize * max(attention, 2 * sizes.width + 3 * sizes.feed_forward)
 
 
-def logits_bytes(denoiser: Blueprint, shape: Shape, signals: Signals, on_cpu: bool) -> float:
+def logits_limit(spec: Spec, on_cpu: bool) -> int:
+    """Return how many logits may exist at once."""
+    usual = MAX_LOGITS_CPU if on_cpu else MAX_LOGITS_ACCELERATOR
+    return int(spec.arguments.get("max_logits") or usual)
+
+
+def logits_bytes(spec: Spec, shape: Shape, signals: Signals, on_cpu: bool) -> float:
     """Return the memory of the logits of ``M`` positions, ``M V`` of them.
 
     ``M`` is as many as ``max_logits`` allows, at most all positions of all rows. The head's
     output (in the denoiser's type) and its float32 copy exist together, ``M V (itemsize + 4)``;
     after that float32 weights beside them where the entropy is asked for, ``8 M V``.
     """
-    vocab = denoiser.sizes.vocab_size
-    limit = denoiser.arguments.get("max_logits")
-    limit = limit or (MAX_LOGITS_CPU if on_cpu else MAX_LOGITS_ACCELERATOR)
-    positions = min(max(limit // vocab, 1), shape.rows * shape.length)
-    size = denoiser.dtype.itemsize
+    vocab = spec.sizes.vocab_size
+    positions = min(max(logits_limit(spec, on_cpu) // vocab, 1), shape.rows * shape.length)
+    size = spec.dtype.itemsize
     copies = _FLOAT if size == _FLOAT else size + _FLOAT
     return positions * vocab * max(copies, 2 * _FLOAT if ENTROPY in signals else 0)
 
@@ -153,9 +124,33 @@ def step_bytes(sizes: Sizes, signals: Signals, length: int, itemsize: int) -> fl
     return 2 * (length * (4 + _FLOAT * floats + hidden) + 32)
 
 
-def saved_bytes(policy: torch.nn.Module, view: View) -> float:
+def observed(
+    signals: Signals, shape: Shape, width: int, device: torch.device | None = None
+) -> Observation:
+    """Return random numbers in the form of what a policy sees, all masked and eligible.
+
+    Args:
+        signals: What the policy asks the denoiser for.
+        shape: Rows and generation length.
+        width: Hidden width **D** of the denoiser.
+        device: Where.
+    """
+    rows, length = shape.rows, shape.length
+    masked = torch.ones(rows, length, dtype=torch.bool, device=device)
+    confidence = torch.rand(rows, length, signals.top_k, device=device)
+    named = {name: SIGNALS[name].shape(B=rows, L=length, D=width) for name in signals.names}
+    return Observation(
+        masked=masked,
+        eligible=masked,
+        confidence=confidence.sort(-1, descending=True).values,
+        time=torch.rand(rows, device=device),
+        signals={name: torch.rand(size, device=device) for name, size in named.items()},
+    )
+
+
+def saved_bytes(policy: torch.nn.Module, signals: Signals, length: int, width: int) -> float:
     """Return what autograd keeps of one replayed step, by replaying some on the CPU."""
-    held = [_saved(policy, view.observation(count)) for count in (1, 3)]
+    held = [_saved(policy, observed(signals, Shape(n, 0, length), width)) for n in (1, 3)]
     return (held[1] - held[0]) / 2
 
 
@@ -175,74 +170,43 @@ def _saved(policy: torch.nn.Module, observation: Observation) -> float:
     return float(sum(sizes.values()))
 
 
-def memory_of(asked: Asked, shape: Shape, rollouts: int, on_cpu: bool) -> Memory:
+def memory_of(request: Request, shape: Shape, rollouts: int, on_cpu: bool) -> Memory:
     """Return what one rank needs.
 
     The replay keeps ``saved * n`` bytes, with ``n`` the steps that are replayed at once: a chunk
     where they are recomputed, else all steps of the round. Weights, gradient and Adam's two
     moments of the policy take ``16`` bytes a parameter.
 
+    An evaluation records nothing and updates nothing. A transfer cell with a denoiser of its own
+    has it on the device in the place of the module's, one cell at a time. What a device map places
+    stays there, and on a CPU all of them are in memory all the time.
+
     Args:
-        asked: The configuration.
-        shape: Of a denoiser call.
-        rollouts: Rollouts of a rank in a round.
+        request: The configuration.
+        shape: Of the largest denoiser call.
+        rollouts: Rollouts of a rank at once.
         on_cpu: Whether it is no GPU that holds it.
     """
-    model, denoiser = asked.model, asked.denoiser
-    nfe = asked.assumptions.learned_nfe(model.decoding).high
-    sizes, itemsize, signals = denoiser.sizes, denoiser.dtype.itemsize, model.policy.signals
-    row = row_bytes(sizes, shape.tokens, itemsize)
-    cached = model.decoding.approximate.cache != "none"
-    steps = rollouts * nfe
-    at_once = min(model.rounds.replay_chunk, steps) if model.rounds.recompute else steps
-    parameters = sum(weight.numel() for weight in model.policy.parameters())
-    replay = 16.0 * parameters
-    if parameters:
-        view = View(signals, shape.length, sizes.width)
-        replay += saved_bytes(model.policy, view) * at_once
+    model, trains = request.model, request.stage == "fit"
+    specs = [request.spec] if trains else request.specs
+    stays = [each.weight_bytes for each in specs if on_cpu or each.placement.device_map]
+    moves = [each.weight_bytes for each in specs if not (on_cpu or each.placement.device_map)]
+    sizes, itemsize, signals = request.spec.sizes, request.spec.dtype.itemsize, model.policy.signals
+    row = max(row_bytes(each.sizes, shape.tokens, each.dtype.itemsize) for each in specs)
+    decoding = model.decoding if trains else model.eval_decoding
+    cached = decoding.approximate.cache != "none"
+    steps = rollouts * request.assumptions.learned_nfe(decoding).high if trains else 0.0
+    replay = (4.0 if trains else 1.0) * _FLOAT * request.policy_size
+    if trains and request.policy_size:
+        at_once = min(model.rounds.replay_chunk, steps) if model.rounds.recompute else steps
+        replay += saved_bytes(model.policy, signals, shape.length, sizes.width) * at_once
     return Memory(
-        weights=denoiser.weight_bytes,
+        weights=sum(stays) + max(moves, default=0.0),
         row=row,
         rows=row * shape.rows,
-        logits=logits_bytes(denoiser, shape, signals, on_cpu),
+        logits=logits_bytes(request.spec, shape, signals, on_cpu),
         cache=cache_bytes(sizes, shape, rollouts, itemsize) if cached else 0.0,
         steps=steps * step_bytes(sizes, signals, shape.length, itemsize),
         replay=replay,
         context=0.0 if on_cpu else CONTEXT,
     )
-
-
-def memory_of_evaluation(asked: Asked, shape: Shape, rollouts: int, on_cpu: bool) -> Memory:
-    """Return what one rank needs to evaluate: nothing is recorded and nothing is updated.
-
-    A transfer cell with a denoiser of its own has it on the device in the place of the module's,
-    one cell at a time. What a device map places stays there, and on a CPU all of them are in
-    memory all the time.
-
-    Args:
-        asked: The configuration.
-        shape: Of the largest denoiser call.
-        rollouts: Rollouts of a rank at once.
-        on_cpu: Whether it is no GPU that holds it.
-    """
-    model, denoiser = asked.model, asked.denoiser
-    stays = [e.weight_bytes for e in asked.denoisers if on_cpu or e.placement.device_map]
-    moves = [e.weight_bytes for e in asked.denoisers if not (on_cpu or e.placement.device_map)]
-    sizes, itemsize = denoiser.sizes, denoiser.dtype.itemsize
-    row = max(row_bytes(each.sizes, shape.tokens, each.dtype.itemsize) for each in asked.denoisers)
-    cached = model.eval_decoding.approximate.cache != "none"
-    return Memory(
-        weights=sum(stays) + max(moves, default=0.0),
-        row=row,
-        rows=row * shape.rows,
-        logits=logits_bytes(denoiser, shape, model.policy.signals, on_cpu),
-        cache=cache_bytes(sizes, shape, rollouts, itemsize) if cached else 0.0,
-        steps=0.0,
-        replay=_FLOAT * sum(weight.numel() for weight in model.policy.parameters()),
-        context=0.0 if on_cpu else CONTEXT,
-    )
-
-
-def rows_at_once(decoding: Decoding, rollouts: int, tokens: int) -> int:
-    """Return how many rows a rank decodes at once, given the tokens of a row."""
-    return decoding.scheduling.admitted([tokens] * rollouts)

@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from itertools import chain, pairwise
+from itertools import pairwise
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.preflight.asked import Asked
 from lit_unmask.preflight.assumptions import Range
-from lit_unmask.preflight.devices import GIB, Devices, find_devices
+from lit_unmask.preflight.checks import check_settings
+from lit_unmask.preflight.devices import GIB, Devices, Missing, find_devices
 from lit_unmask.preflight.disk import Disk, disk_of, unwritable
+from lit_unmask.preflight.dry_run import Request
 from lit_unmask.preflight.evaluation import (
-    check_evaluation,
+    callback_works,
     check_tuning,
     largest_batch,
     lengths,
     plan_evaluation,
-    works_of,
 )
-from lit_unmask.preflight.memory import (
-    Memory,
-    Shape,
-    memory_of,
-    memory_of_evaluation,
-    rows_at_once,
-)
-from lit_unmask.preflight.missing import Missing
-from lit_unmask.preflight.problems import (
-    Prompts,
-    count_only,
-    evaluated_prompts,
-    missing_graders,
-    missing_problems,
-    prompts_of,
-)
+from lit_unmask.preflight.memory import Memory, Shape, memory_of
+from lit_unmask.preflight.problems import Prompts, missing_problems, prompts_of
 from lit_unmask.preflight.rate import Rate, measure
 from lit_unmask.preflight.workload import Run, plan_run
-from lit_unmask.tasks.base import ProblemSet
 
 # Ranks, and mean over largest rollout time of the ranks where finished rows leave the batch, as
 # simulated from the NFE of a training log.
@@ -49,7 +34,7 @@ class Plan:
     """What a run will be.
 
     Attributes:
-        asked: The configuration.
+        request: The configuration.
         devices: Where it runs.
         prompts: How long prompts are.
         shape: Of a denoiser call.
@@ -62,7 +47,7 @@ class Plan:
         missing: What it lacks.
     """
 
-    asked: Asked
+    request: Request
     devices: Devices
     prompts: Prompts
     shape: Shape
@@ -75,86 +60,45 @@ class Plan:
     missing: list[Missing]
 
 
-@dataclass(frozen=True)
-class Outlook:
-    """What follows from a stage, whether it trains or evaluates.
-
-    Attributes:
-        prompts: How long prompts are.
-        shape: Of a denoiser call.
-        run: Rounds and row-forwards.
-        memory: What a rank needs.
-    """
-
-    prompts: Prompts
-    shape: Shape
-    run: Run
-    memory: Memory
-
-
-def make_plan(asked: Asked) -> Plan:
+def make_plan(request: Request) -> Plan:
     """Work out what a run will be; takes a few seconds, most of them to time the denoiser.
 
     Raises:
         ConfigurationError: If the run cannot work, whatever is there.
     """
-    devices = find_devices(asked.trainer)
-    trains = asked.stage == "fit"
-    if trains:
-        asked.check(devices.ranks)
-    else:
-        check_evaluation(asked)
-    missing = [*asked.lacks, *(lack for each in asked.denoisers for lack in each.missing)]
-    count_only(asked.data, asked.callbacks)
-    sets = list(asked.sets.values())
-    missing += [*missing_problems(sets), *missing_graders(sets)]
-    missing += [*devices.missing(asked.denoiser.sizes.parameters), *unwritable(asked)]
-    seen = _training(asked, devices) if trains else _evaluation(asked, devices, sets)
-    rate = measure(asked.model, asked.denoiser, seen.shape, devices, asked.assumptions.rate)
-    given = asked.assumptions.gpu_memory
+    model, trains, devices = request.model, request.stage == "fit", find_devices(request.trainer)
+    check_settings(request.stage, request.settings(devices.ranks), model, request.data)
+    check_tuning(request)
+    missing = [*request.lacks, *(lack for spec in request.specs for lack in spec.missing)]
+    missing += missing_problems(request.sets.values())
+    missing += [*devices.missing(request.spec.sizes.parameters), *unwritable(request)]
+    prompts, longest = prompts_of(request), max(lengths(request))
+    _check_length(request, prompts, longest)
+    rollouts = largest_batch(request, devices.ranks)
+    decoding = model.decoding if trains else model.eval_decoding
+    largest = Shape(1, prompts.tokens, decoding.gen_length if trains else longest)
+    rows = decoding.scheduling.admitted([largest.tokens] * rollouts)
+    largest = replace(largest, rows=rows)
+    shape = replace(largest, length=decoding.gen_length)
+    run = _run(request, devices, prompts)
+    memory = memory_of(request, largest, rollouts, devices.accelerator == "cpu")
+    rate = measure(request, shape, devices)
+    given = request.assumptions.gpu_memory
     gpu_memory = devices.memory if given is None else given * GIB
-    missing += _too_small(seen.memory, gpu_memory)
+    missing += _too_small(memory, gpu_memory)
+    seconds = seconds_of(run, rate, devices.ranks) if run.works else None
+    disk, missing = disk_of(request, run), list(dict.fromkeys(missing))
     return Plan(
-        asked=asked,
-        devices=devices,
-        **vars(seen),
-        gpu_memory=gpu_memory,
-        rate=rate,
-        seconds=seconds_of(seen.run, rate, devices.ranks) if seen.run.works else None,
-        disk=disk_of(asked, seen.run),
-        missing=list(dict.fromkeys(missing)),
+        request, devices, prompts, shape, run, memory, gpu_memory, rate, seconds, disk, missing
     )
 
 
-def _training(asked: Asked, devices: Devices) -> Outlook:
-    model, data = asked.model, asked.data
-    prompts = prompts_of(data, asked.denoiser, asked.assumptions.prompt_tokens)
-    decodings = model.decoding, model.eval_decoding
-    _check_length(asked, prompts, max(decoding.gen_length for decoding in decodings))
-    rollouts = data.batch_size // devices.ranks * model.collector.group_size
-    length = model.decoding.gen_length
-    rows = rows_at_once(model.decoding, rollouts, prompts.tokens + length)
-    shape = Shape(rows, prompts.tokens, length)
-    run = plan_run(asked, devices.ranks, prompts.kept)
-    if run.works:
-        check_tuning(asked)
-        also = (works_of(callback, asked, prompts.tokens) for callback in asked.callbacks)
-        run = replace(run, works=[*run.works, *chain.from_iterable(also)])
-    on_cpu = devices.accelerator == "cpu"
-    return Outlook(prompts, shape, run, memory_of(asked, shape, rollouts, on_cpu))
-
-
-def _evaluation(asked: Asked, devices: Devices, sets: list[ProblemSet]) -> Outlook:
-    decoding = asked.model.eval_decoding
-    prompts = evaluated_prompts(sets, asked.denoiser, asked.assumptions.prompt_tokens)
-    longest = max(lengths(asked))
-    _check_length(asked, prompts, longest)
-    rollouts = largest_batch(asked)
-    rows = rows_at_once(decoding, rollouts, prompts.tokens + longest)
-    run = plan_evaluation(asked, prompts.tokens)
-    on_cpu = devices.accelerator == "cpu"
-    memory = memory_of_evaluation(asked, Shape(rows, prompts.tokens, longest), rollouts, on_cpu)
-    return Outlook(prompts, Shape(rows, prompts.tokens, decoding.gen_length), run, memory)
+def _run(request: Request, devices: Devices, prompts: Prompts) -> Run:
+    if request.stage != "fit":
+        return plan_evaluation(request, prompts.tokens)
+    run = plan_run(request, devices.ranks, prompts.kept)
+    also = callback_works(request, prompts.tokens) if run.works else ()
+    return replace(run, works=[*run.works, *also])
 
 
 def seconds_of(run: Run, rate: Rate, ranks: int) -> Range:
@@ -180,11 +124,11 @@ def balance_of(ranks: int) -> float:
     return _RANK_BALANCE[-1][1]
 
 
-def _check_length(asked: Asked, prompts: Prompts, length: int) -> None:
-    if prompts.tokens + length > asked.denoiser.max_length:
+def _check_length(request: Request, prompts: Prompts, length: int) -> None:
+    if prompts.tokens + length > request.spec.max_length:
         raise ConfigurationError(
             f"prompt length {prompts.tokens} + gen_length={length} exceeds the model's "
-            f"max_length={asked.denoiser.max_length}; lower gen_length or max_prompt_length"
+            f"max_length={request.spec.max_length}; lower gen_length or max_prompt_length"
         )
 
 

@@ -13,17 +13,29 @@ from rich.text import Text
 from lit_unmask.preflight.assumptions import Range
 from lit_unmask.preflight.devices import GIB
 from lit_unmask.preflight.plan import Plan
-from lit_unmask.preflight.workload import BALANCE, size_of
+from lit_unmask.preflight.problems import size_of
+from lit_unmask.preflight.workload import BALANCE
 from lit_unmask.rollout import Decoding
 
-_HOUR = 3600
+_COUNTS = (1e6, "M"), (1e3, "k"), (1.0, "")
+_BYTES = (GIB, " GiB"), (2**20, " MiB"), (1024, " KiB")
+_SECONDS = (3600.0, " h"), (60.0, " min"), (1.0, " s"), (1e-3, " ms")
 
 
 def rendered(plan: Plan) -> Group:
     """Return the plan as tables for a terminal."""
     parts: list[RenderableType] = []
-    for title, rows in sections(plan).items():
-        parts += [Text(title, style="bold"), _table(rows)]
+    each = "one device" if plan.devices.ranks == 1 else "each device"
+    sections = {
+        "what will run": _what(plan), f"memory of {each}": _memory(plan),
+        "time": _time(plan), "disk": _disk(plan),
+    }  # fmt: skip
+    for title, rows in sections.items():
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+        table.add_column(no_wrap=True, style="cyan")
+        for name, value in rows.items():
+            table.add_row(name, Text(value))
+        parts += [Text(title, style="bold"), table]
     parts += [Text("row-forwards", style="bold"), _forwards(plan)]
     if not plan.missing:
         return Group(*parts, Text("nothing is missing", style="bold green"))
@@ -35,35 +47,19 @@ def rendered(plan: Plan) -> Group:
     return Group(*parts, table)
 
 
-def sections(plan: Plan) -> dict[str, dict[str, str]]:
-    """Return what is printed but for row-forwards and missing things, by section and name."""
-    return {
-        "what will run": _what(plan),
-        f"memory of {'one device' if plan.devices.ranks == 1 else 'each device'}": _memory(plan),
-        "time": _time(plan),
-        "disk": _disk(plan),
-    }
-
-
 def as_json(plan: Plan) -> dict[str, Any]:
     """Return the plan's numbers: bytes, seconds, row-forwards, and what is missing."""
-    run, memory = plan.run, plan.memory
+    request, run, memory = plan.request, plan.run, plan.memory
+    spec = request.spec
+    known = {"class": spec.kind.__name__, "assumed": spec.assumed, "sizes": asdict(spec.sizes)}
     return {
-        "stage": plan.asked.stage,
-        "denoiser": {
-            "class": plan.asked.denoiser.kind.__name__,
-            **plan.asked.denoiser.arguments_shown,
-            "assumed": plan.asked.denoiser.assumed,
-            "sizes": asdict(plan.asked.denoiser.sizes),
-        },
-        "policy": {"class": _policy_name(plan), "parameters": _policy_size(plan)},
+        "stage": request.stage,
+        "denoiser": {**spec.shown, **known},
+        "policy": {"class": type(request.model.policy).__name__, "parameters": request.policy_size},
         "devices": asdict(plan.devices),
         "call": asdict(plan.shape),
-        "problems": run.problems,
-        "rounds": run.rounds,
-        "epoch_rounds": run.epoch_rounds,
-        "validations": run.validations,
-        "work": [asdict(work) for work in run.works],
+        **{name: value for name, value in vars(run).items() if name != "works"},
+        "work": [asdict(work) | {"computed": asdict(work.computed)} for work in run.works],
         "row_forwards": asdict(run.computed),
         "memory": asdict(memory) | {"total": memory.total, "device": plan.gpu_memory},
         "rate": asdict(plan.rate),
@@ -74,36 +70,36 @@ def as_json(plan: Plan) -> dict[str, Any]:
 
 
 def _what(plan: Plan) -> dict[str, str]:
-    asked, run, sizes = plan.asked, plan.run, plan.asked.denoiser.sizes
-    model, data, source = asked.model, asked.data, asked.denoiser
-    shown = ", ".join(f"{name} {value}" for name, value in source.arguments_shown.items())
-    said = "assumed from the published checkpoint, as config.json is not here"
-    shape = (
-        f"{sizes.parameters:,} parameters, {sizes.layers} layers of width {sizes.width}, "
-        f"vocabulary {sizes.vocab_size:,}"
-    )
+    request, run, devices = plan.request, plan.run, plan.devices
+    model, spec, sizes = request.model, request.spec, request.spec.sizes
+    said = " (assumed from the published checkpoint, as config.json is not here)"
     rounds = "not known, as the training problems are not here"
     if run.rounds is not None:
         rounds = (
-            f"{run.rounds:,} ({run.epoch_rounds:,} an epoch) of {data.batch_size} prompts, "
+            f"{run.rounds:,} ({run.epoch_rounds:,} an epoch) of {request.data.batch_size} prompts, "
             f"{model.collector.group_size} rollouts each; {run.validations} validations"
         )
     of_stage = {"experts": ", ".join(model.experts) or "none", "rounds": rounds}
-    if asked.stage != "fit":
+    if request.stage != "fit":
         kept = "as model.policy makes them; --ckpt_path takes those of a trained policy"
-        of_stage = {"weights of the policy": asked.ckpt_path or kept}
+        of_stage = {"weights of the policy": request.ckpt_path or kept}
+    counts = {name: size_of(problems) for name, problems in request.sets.items()}
+    if request.stage == "fit":
+        counts["data.train"] = run.problems  # those whose prompts are short enough
+    shown = {name: "?" if count is None else f"{count:,}" for name, count in counts.items()}
     return {
-        "stage": asked.stage,
-        "policy": f"{_policy_name(plan)}, {_policy_size(plan):,} parameters",
-        "denoiser": f"{source.kind.__name__}, {shown}",
-        "sizes": shape + (f" ({said})" if source.assumed else ""),
+        "stage": request.stage,
+        "policy": f"{type(model.policy).__name__}, {request.policy_size:,} parameters",
+        "denoiser": ", ".join([spec.kind.__name__, *map(" ".join, spec.shown.items())]),
+        "sizes": f"{sizes.parameters:,} parameters, {sizes.layers} layers of width {sizes.width}, "
+        f"vocabulary {sizes.vocab_size:,}{said if spec.assumed else ''}",
         "decoding": _decoding(model.decoding),
         "evaluation": _decoding(model.eval_decoding),
-        "problems": _problems(plan),
+        "problems": ", ".join(f"{n.removeprefix('data.')} {size}" for n, size in shown.items()),
         "prompts": f"{plan.prompts.tokens} tokens ({plan.prompts.source})",
         **of_stage,
-        "devices": f"{plan.devices.ranks} x {plan.devices.accelerator} "
-        f"on {plan.devices.nodes} node(s); here: {plan.devices.name}",
+        "devices": f"{devices.ranks} x {devices.accelerator} on {devices.nodes} node(s); "
+        f"here: {devices.name}",
     }
 
 
@@ -115,53 +111,41 @@ def _decoding(decoding: Decoding) -> str:
     )
 
 
-def _problems(plan: Plan) -> str:
-    sizes = {name: size_of(problems) for name, problems in plan.asked.sets.items()}
-    if plan.asked.stage == "fit":
-        sizes["data.train"] = plan.run.problems  # those whose prompts are short enough
-    parts = [f"{name} {'?' if size is None else f'{size:,}'}" for name, size in sizes.items()]
-    return ", ".join(part.removeprefix("data.") for part in parts)
-
-
 def _memory(plan: Plan) -> dict[str, str]:
-    memory, shape, rounds = plan.memory, plan.shape, plan.asked.model.rounds
+    memory, shape, rounds = plan.memory, plan.shape, plan.request.model.rounds
     chunk = f"chunks of {rounds.replay_chunk} steps recomputed" if rounds.recompute else "all steps"
     has = "" if plan.gpu_memory is None else f" of {_size(plan.gpu_memory)}"
     own = f", with {_size(memory.context)} of CUDA's own" if memory.context else ""
-    cache = {"kept keys and values": _size(memory.cache)} if memory.cache else {}
     update = {"policy": _size(memory.replay)}
-    if plan.asked.stage == "fit":
+    if plan.request.stage == "fit":
         update = {
             "recorded steps": _size(memory.steps),
             "update of the policy": f"{_size(memory.replay)} ({chunk})",
         }
     return {
-        "weights": f"{_size(memory.weights)} ({plan.asked.denoiser.dtype})".replace("torch.", ""),
+        "weights": f"{_size(memory.weights)} ({plan.request.spec.dtype})".replace("torch.", ""),
         "activations": f"{_size(memory.rows)} ({shape.rows} rows of {shape.tokens} tokens at once, "
         f"{_size(memory.row)} each)",
         "chunk of logits": _size(memory.logits),
-        **cache,
+        **({"kept keys and values": _size(memory.cache)} if memory.cache else {}),
         **update,
         "together": f"{_size(memory.total)}{has}{own}, with 8 % slack",
     }
 
 
 def _time(plan: Plan) -> dict[str, str]:
-    rate = plan.rate
-    rows = {"a row-forward": f"{_short(rate.row)} ({rate.device}: {rate.how})"}
+    rate, stage = plan.rate, plan.request.stage
+    rows = {"a row-forward": f"{_scaled(rate.row, _SECONDS)} ({rate.device}: {rate.how})"}
     if rate.decide:
-        trains = plan.asked.stage == "fit" and rate.replay
-        said = f"; of the update {_short(rate.replay)}" if trains else ""
-        rows["a step of the policy"] = _short(rate.decide) + said
+        update = f"; of the update {_scaled(rate.replay, _SECONDS)}"
+        said = update if stage == "fit" and rate.replay else ""
+        rows["a step of the policy"] = _scaled(rate.decide, _SECONDS) + said
     if plan.seconds is None:
         return rows | {"run": "not known, as the number of problems is not"}
-    usual = " to ".join(_duration(value) for value in (plan.seconds.low, plan.seconds.high))
-    note = ""
-    if not plan.devices.here and plan.asked.assumptions.rate is None:
-        note = "; on devices as fast as this CPU, so give --plan.rate (ms) of those it is for"
-    if plan.asked.stage == "test":
-        note = f", nor what a store has already{note}"
-    return rows | {"run": f"{_duration(plan.seconds.usual)} ({usual}), grading not counted{note}"}
+    note = ", nor what a store has already" if stage == "test" else ""
+    if not plan.devices.here and plan.request.assumptions.rate is None:
+        note += "; on devices as fast as this CPU, so give --plan.rate (ms) of those it is for"
+    return rows | {"run": f"{_range(plan.seconds, _SECONDS)}, grading not counted{note}"}
 
 
 def _disk(plan: Plan) -> dict[str, str]:
@@ -175,75 +159,38 @@ def _disk(plan: Plan) -> dict[str, str]:
 
 
 def _forwards(plan: Plan) -> RenderableType:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1))
+    table, run = Table(box=SIMPLE_HEAD, padding=(0, 1)), plan.run
     # Of an evaluation nothing but compaction saves forwards, always the same share.
-    trains = plan.asked.stage == "fit"
+    trains = plan.request.stage == "fit"
     table.add_column("for", no_wrap=trains)
-    columns = ["rollouts", "NFE", "computed"]
-    columns += ["saved: compact", "skip", "share"] if trains else []
-    for column in columns:
+    saves = ["saved: compact", "skip", "share"] if trains else []
+    for column in ["rollouts", "NFE", "computed", *saves]:
         table.add_column(column, justify="right", no_wrap=True)
-    for work in plan.run.works:
+    for work in run.works:
         lock_step = work.charged.usual / BALANCE or 1.0
-        saved = (work.savings.compact, work.savings.skip, work.savings.share) if trains else ()
-        table.add_row(
-            work.name,
-            f"{work.rollouts:,}",
-            _range(work.charged.times(1 / max(work.rollouts, 1))),
-            _range(work.computed),
-            *(f"{value / lock_step:.0%}" for value in saved),
-        )
-    total = plan.run.computed
-    if plan.run.epoch_rounds and plan.run.rounds:
-        training = plan.run.works[0].computed.times(plan.run.epoch_rounds / plan.run.rounds)
+        saved = lock_step - work.charged.usual, work.skip, work.share
+        nfe = _range(work.charged.times(1 / max(work.rollouts, 1)))
+        shares = [f"{value / lock_step:.0%}" for value in saved] if trains else []
+        table.add_row(work.name, f"{work.rollouts:,}", nfe, _range(work.computed), *shares)
+    if run.epoch_rounds and run.rounds:
+        training = run.works[0].computed.times(run.epoch_rounds / run.rounds)
         table.add_row("training, one epoch", "", "", _range(training))
-    table.add_row("all", "", "", _range(total), style="bold")
+    table.add_row("all", "", "", _range(run.computed), style="bold")
     return table
 
 
-def _table(rows: dict[str, str]) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
-    table.add_column(no_wrap=True, style="cyan")
-    table.add_column()
-    for name, value in rows.items():
-        table.add_row(name, Text(value))
-    return table
-
-
-def _policy_name(plan: Plan) -> str:
-    return type(plan.asked.model.policy).__name__
-
-
-def _policy_size(plan: Plan) -> int:
-    return sum(weight.numel() for weight in plan.asked.model.policy.parameters())
-
-
-def _range(value: Range) -> str:
-    return f"{_number(value.usual)} ({_number(value.low)} to {_number(value.high)})"
-
-
-def _number(value: float) -> str:
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if value >= 10 * size:
-            return (
-                f"{value / size:,.0f}{unit}" if value >= 1e2 * size else f"{value / size:.1f}{unit}"
-            )
-    return f"{value:.0f}"
+def _range(value: Range, units: tuple[tuple[float, str], ...] = _COUNTS) -> str:
+    low, usual, high = (_scaled(end, units) for end in vars(value).values())
+    return f"{usual} ({low} to {high})"
 
 
 def _size(count: float) -> str:
-    for unit, size in (("GiB", GIB), ("MiB", 2**20)):
-        if count >= size:
-            return f"{count / size:.2f} {unit}" if unit == "GiB" else f"{count / size:.0f} {unit}"
-    return f"{count / 1024:.0f} KiB"
+    return _scaled(count, _BYTES)
 
 
-def _short(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
-
-
-def _duration(seconds: float) -> str:
-    if seconds >= _HOUR:
-        hours = seconds / _HOUR
-        return f"{hours:,.0f} h" if hours >= 100 else f"{hours:.1f} h"
-    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
+def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
+    """Return a number in three digits and the largest unit that it reaches."""
+    size, unit = next((each for each in units if value >= each[0]), units[-1])
+    value /= size
+    whole = value >= 100 or not unit
+    return (f"{value:,.0f}" if whole else f"{value:.3g}") + unit

@@ -5,18 +5,17 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 import torch
 
-from lit_unmask.denoisers.network import MAX_LOGITS_ACCELERATOR, MAX_LOGITS_CPU
 from lit_unmask.denoisers.running.reduction import reduce_logits
-from lit_unmask.preflight.blueprint import Blueprint
 from lit_unmask.preflight.devices import Devices
-from lit_unmask.preflight.memory import Shape, View
-from lit_unmask.training.module import LitUnmask
+from lit_unmask.preflight.dry_run import Request
+from lit_unmask.preflight.memory import Shape, logits_limit, observed
+from lit_unmask.preflight.spec import Spec
 
 # Of what is timed: weights of all its layers, and operations of a call. A CPU that takes a minute
 # for a row of a large denoiser is told apart from a GPU by a few of its tokens as well.
@@ -48,55 +47,51 @@ class Rate:
     how: str
 
 
-def measure(
-    model: LitUnmask, denoiser: Blueprint, shape: Shape, devices: Devices, given: float | None
-) -> Rate:
+def measure(request: Request, shape: Shape, devices: Devices) -> Rate:
     """Time a part of the denoiser, and the policy, with random weights.
 
     Args:
-        model: The module, for its policy.
-        denoiser: What is timed a part of.
+        request: The configuration.
         shape: Of a denoiser call; fewer rows or tokens are timed where a call takes too long.
         devices: Where.
-        given: Milliseconds a row-forward, where they are known.
     """
-    device = devices.device
+    device, given, spec = devices.device, request.assumptions.rate, request.spec
     if given is not None and not devices.here:
         how = "given as plan.rate, without the policy's own time"
         return Rate(given / 1000, 0.0, 0.0, "another machine", how)
-    decide, replay = _time_policy(model, denoiser, shape, device)
+    decide, replay = _time_policy(request, shape, device)
     if given is not None:
         return Rate(given / 1000, decide, replay, devices.name, "given as plan.rate")
-    network, layers = _part(denoiser, device)
-    small = _affordable(denoiser, shape, layers, device)
+    network, layers = _part(spec, device)
+    small = _affordable(spec, shape, layers, device)
     tokens = torch.zeros(small.rows, small.tokens, dtype=torch.int64, device=device)
     body = _timed(lambda: network.model(input_ids=tokens, use_cache=False), device)
     body /= layers * small.rows * small.tokens
-    head = _time_head(model, denoiser, small, device)
+    row = body * spec.sizes.layers * shape.tokens
+    row += _time_head(request, small, device) * shape.length
     how = (
-        f"{layers} of {denoiser.sizes.layers} layers and the vocabulary head, "
-        f"{small.rows} rows of {small.tokens} tokens, {denoiser.arguments.get('dtype', 'float32')}"
+        f"{layers} of {spec.sizes.layers} layers and the vocabulary head, {small.rows} rows of "
+        f"{small.tokens} tokens, {spec.arguments.get('dtype', 'float32')}"
     )
-    row = body * denoiser.sizes.layers * shape.tokens + head * shape.length
     return Rate(row, decide, replay, devices.name if devices.here else "the CPU", how)
 
 
-def _part(denoiser: Blueprint, device: torch.device) -> tuple[Any, int]:
+def _part(spec: Spec, device: torch.device) -> tuple[Any, int]:
     """Return a network of some layers of the denoiser with random weights, and their number."""
-    sizes = denoiser.sizes
+    sizes = spec.sizes
     each = sizes.in_layers / sizes.layers
     layers = min(max(int(_WEIGHTS.get(device.type, 3e8) / each), 1), sizes.layers)
-    config: Any = copy.deepcopy(denoiser.config)
+    config: Any = copy.deepcopy(spec.config)
     # One embedding serves, as which token it is does not matter, and the head is timed alone.
     config.num_hidden_layers, config.vocab_size = layers, 8
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:layers]
     with torch.device("meta"):
-        network = denoiser.kind.architecture(config).to(denoiser.dtype).eval()
+        network = spec.kind.architecture(config).to(spec.dtype).eval()
     rotary = type(network.model.rotary_emb)(config)
     network.to_empty(device=device)
     network.model.rotary_emb = rotary.to(device)
-    noise = torch.randn(2**16, device=device).to(denoiser.dtype) * 0.02
+    noise = torch.randn(2**16, device=device).to(spec.dtype) * 0.02
     for weight in network.parameters():
         _fill(weight.data, noise)
     return network.requires_grad_(False), layers
@@ -110,9 +105,9 @@ def _fill(weight: torch.Tensor, noise: torch.Tensor) -> None:
     flat[whole:].copy_(noise[: len(flat) - whole])
 
 
-def _affordable(denoiser: Blueprint, shape: Shape, layers: int, device: torch.device) -> Shape:
+def _affordable(spec: Spec, shape: Shape, layers: int, device: torch.device) -> Shape:
     """Return the largest call of that shape that does not take long."""
-    sizes = denoiser.sizes
+    sizes = spec.sizes
     token = 2 * sizes.in_layers / sizes.layers * layers
     most = max(int(_OPERATIONS.get(device.type, 2e10) / token), 16)
     if most >= shape.tokens:
@@ -120,39 +115,33 @@ def _affordable(denoiser: Blueprint, shape: Shape, layers: int, device: torch.de
     return Shape(1, 0, most)
 
 
-def _time_head(model: LitUnmask, denoiser: Blueprint, shape: Shape, device: torch.device) -> float:
+def _time_head(request: Request, shape: Shape, device: torch.device) -> float:
     """Return the seconds that the head and the softmax take for one position.
 
     A chunk of as many positions is timed as may exist at once; of a large vocabulary on a CPU a
     part, to which both are proportional.
     """
-    sizes = denoiser.sizes
-    on_cpu = device.type == "cpu"
-    vocab = min(sizes.vocab_size, _VOCABULARY) if on_cpu else sizes.vocab_size
-    limit = denoiser.arguments.get("max_logits")
-    limit = limit or (MAX_LOGITS_CPU if on_cpu else MAX_LOGITS_ACCELERATOR)
-    affordable = _OPERATIONS.get(device.type, 2e10) / (2 * sizes.width * vocab)
-    most = min(limit / sizes.vocab_size, shape.rows * shape.length, affordable)
+    spec, signals, on_cpu = request.spec, request.model.policy.signals, device.type == "cpu"
+    width, whole = spec.sizes.width, spec.sizes.vocab_size
+    vocab = min(whole, _VOCABULARY) if on_cpu else whole
+    affordable = _OPERATIONS.get(device.type, 2e10) / (2 * width * vocab)
+    most = min(logits_limit(spec, on_cpu) / whole, shape.rows * shape.length, affordable)
     positions = max(int(most), 1)
-    weight = torch.empty(vocab, sizes.width, dtype=denoiser.dtype, device=device)
-    _fill(weight, torch.randn(2**16, device=device).to(denoiser.dtype) * 0.02)
-    states = torch.randn(positions, sizes.width, device=device).to(denoiser.dtype)
+    weight = torch.empty(vocab, width, dtype=spec.dtype, device=device)
+    _fill(weight, torch.randn(2**16, device=device).to(spec.dtype) * 0.02)
+    states = torch.randn(positions, width, device=device).to(spec.dtype)
 
     def read() -> None:
-        logits = torch.nn.functional.linear(states, weight).float()
-        reduce_logits(logits, model.policy.signals, 0)
+        reduce_logits(torch.nn.functional.linear(states, weight).float(), signals, 0)
 
-    return _timed(read, device) / positions * sizes.vocab_size / vocab
+    return _timed(read, device) / positions * whole / vocab
 
 
-def _time_policy(
-    model: LitUnmask, denoiser: Blueprint, shape: Shape, device: torch.device
-) -> tuple[float, float]:
+def _time_policy(request: Request, shape: Shape, device: torch.device) -> tuple[float, float]:
     """Return the seconds that a step takes in a rollout, and in the update."""
-    policy = copy.deepcopy(model.policy).to(device)
-    view = View(policy.signals, shape.length, denoiser.sizes.width)
+    policy, width = copy.deepcopy(request.model.policy).to(device), request.spec.sizes.width
     rows = min(shape.rows, _STEPS)
-    seen = view.observation(rows, device)
+    seen = observed(policy.signals, replace(shape, rows=rows), width, device)
 
     def decide() -> None:
         with torch.no_grad():
@@ -163,8 +152,8 @@ def _time_policy(
     decided = _timed(decide, device) / rows
     if not policy.has_parameters:
         return decided, 0.0
-    steps = min(model.rounds.replay_chunk, _STEPS)
-    replayed = view.observation(steps, device)
+    steps = min(request.model.rounds.replay_chunk, _STEPS)
+    replayed = observed(policy.signals, replace(shape, rows=steps), width, device)
 
     def replay() -> None:
         distribution = policy(replayed)

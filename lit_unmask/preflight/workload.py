@@ -1,17 +1,15 @@
-"""How many rollouts a run has, and how many row-forwards those take."""
+"""How many rollouts a training run has, and how many row-forwards those take."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lit_unmask.callbacks import AccuracyNFE
-from lit_unmask.errors import ConfigurationError
-from lit_unmask.preflight.asked import Asked
-from lit_unmask.preflight.assumptions import COMMITTING, Range
-from lit_unmask.preflight.forwards import heuristic_nfe
+from lit_unmask.preflight.assumptions import COMMITTING, Range, heuristic_nfe
+from lit_unmask.preflight.dry_run import Request
+from lit_unmask.preflight.problems import size_of
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks.base import ProblemSet
 
@@ -24,30 +22,18 @@ _LIGHTNING_EPOCHS = 1000
 
 
 @dataclass(frozen=True)
-class Savings:
-    """Row-forwards of a lock-step loop that need not run, by what saves them.
-
-    Attributes:
-        compact: Those of finished rows, which would wait for the slowest.
-        skip: Those of rows whose buffer did not change.
-        share: Those of the first step, alike in all rows of a group.
-    """
-
-    compact: float
-    skip: float
-    share: float
-
-
-@dataclass(frozen=True)
 class Work:
     """Rollouts of one kind.
+
+    A loop in lock step would run ``charged / BALANCE`` row-forwards, as finished rows wait for the
+    slowest of their batch; compaction saves those that are not charged.
 
     Attributes:
         name: What they are for.
         rollouts: How many.
         charged: Sum of NFE.
-        computed: Row-forwards that run.
-        savings: What the others come to, at the usual NFE.
+        skip: Usual row-forwards that are saved as the buffer did not change.
+        share: Row-forwards that are saved in first steps, alike in all rows of a group.
         replayed: Steps that the update goes through, counted once for each gradient iteration.
         cost: Time of its row-forward in those of the module's denoiser and length.
     """
@@ -55,17 +41,16 @@ class Work:
     name: str
     rollouts: int
     charged: Range
-    computed: Range
-    savings: Savings
-    replayed: Range = Range.exactly(0.0)  # noqa: RUF009  (frozen)
+    skip: float = 0.0
+    share: float = 0.0
+    replayed: Range = field(default_factory=lambda: Range.exactly(0.0))
     cost: float = 1.0
 
-    def share(self, part: float) -> Work:
-        """Return a part of these rollouts, none of which is replayed."""
-        saved = Savings(*(value * part for value in vars(self.savings).values()))
-        charged, computed = self.charged.times(part), self.computed.times(part)
-        rollouts = round(self.rollouts * part)
-        return replace(self, rollouts=rollouts, charged=charged, computed=computed, savings=saved)
+    @property
+    def computed(self) -> Range:
+        """Row-forwards that run."""
+        kept = 1 - self.skip / self.charged.usual if self.skip else 1.0
+        return self.charged.times(kept).less(self.share)
 
 
 @dataclass(frozen=True)
@@ -73,34 +58,23 @@ class Run:
     """What the settings come to.
 
     Attributes:
+        works: Rollouts by kind.
         problems: Training problems, or None if their number is not known.
         rounds: Rounds of the whole run, or None.
         epoch_rounds: Rounds of one epoch, or None.
         validations: Validations of the whole run.
-        works: Rollouts by kind.
     """
 
-    problems: int | None
-    rounds: int | None
-    epoch_rounds: int | None
-    validations: int
     works: list[Work]
+    problems: int | None = None
+    rounds: int | None = None
+    epoch_rounds: int | None = None
+    validations: int = 0
 
     @property
     def computed(self) -> Range:
         """Row-forwards of the whole run."""
-        total = Range.exactly(0.0)
-        for work in self.works:
-            total += work.computed
-        return total
-
-
-def size_of(problems: ProblemSet | None) -> int | None:
-    """Return the number of problems, or None if they cannot be had or nobody knows."""
-    try:
-        return (len(problems) or None) if problems is not None else None
-    except (ConfigurationError, ZeroDivisionError):  # the latter from a mixture of unknown sizes
-        return None
+        return sum((work.computed for work in self.works), Range.exactly(0.0))
 
 
 def rounds_of(trainer: Mapping[str, Any], problems: int, batch: int, ranks: int) -> tuple[int, int]:
@@ -135,94 +109,62 @@ def validations_of(trainer: Mapping[str, Any], rounds: int, epoch: int) -> int:
     return epochs // every * each + (rest // max(batches, 1) if every == 1 else 0)
 
 
-def plan_run(asked: Asked, ranks: int, kept: float) -> Run:
-    """Return what a run's settings come to.
+def evaluated_size(request: Request, problems: ProblemSet, stage: str) -> int:
+    """Return how many problems of a set an evaluation of a stage takes (``val``, ``test``, ...)."""
+    size, limit = size_of(problems) or 0, request.trainer[f"limit_{stage}_batches"]
+    return _limited(size, limit * request.data.eval_batch_size if type(limit) is int else limit)
+
+
+def plan_run(request: Request, ranks: int, kept: float) -> Run:
+    """Return what a training run's settings come to, but for what callbacks evaluate.
 
     Args:
-        asked: The configuration.
+        request: The configuration.
         ranks: Processes.
         kept: Share of the training problems whose prompts are short enough.
     """
-    problems = size_of(asked.data.train)
+    data, trainer = request.data, request.trainer
+    problems = size_of(data.train)
     if problems is None:
-        return Run(None, None, None, 0, [])
+        return Run([])
     problems = round(problems * kept)
-    rounds, epoch = rounds_of(asked.trainer, problems, asked.data.batch_size, ranks)
-    validations = validations_of(asked.trainer, rounds, epoch)
-    works = [*_training(asked, rounds), *_validating(asked, validations)]
-    return Run(problems, rounds, epoch, validations, works)
+    rounds, epoch = rounds_of(trainer, problems, data.batch_size, ranks)
+    validations = validations_of(trainer, rounds, epoch)
+    works = [*_training(request, rounds)]
+    decoding = request.model.eval_decoding
+    count = sum(evaluated_size(request, problems, "val") for problems in data.val.values())
+    if count and validations:
+        nfe = request.assumptions.learned_nfe(decoding).times(count * validations)
+        works.append(_learning("validation", count * validations, nfe, decoding, 1))
+    return Run(works, problems, rounds, epoch, validations)
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """Rollouts of one kind.
-
-    Attributes:
-        name: What they are for.
-        rollouts: How many.
-        nfe: Mean NFE of one.
-        group: Rollouts that share a prompt; None for a heuristic, which commits in each step.
-        replays: Times that the update goes through each step.
-    """
-
-    name: str
-    rollouts: int
-    nfe: Range
-    group: int | None = None
-    replays: int = 0
-
-
-def _training(asked: Asked, rounds: int) -> Iterator[Work]:
-    """Return the rollouts of the policy, and those of experts."""
-    model, prompts = asked.model, rounds * asked.data.batch_size
-    group, decoding, replays = model.rounds.group_size, model.decoding, model.rounds.num_iterations
-    nfe = asked.assumptions.learned_nfe(decoding)
-    yield _work(_Kind("training", prompts * group, nfe, group, replays), decoding)
+def _training(request: Request, rounds: int) -> Iterator[Work]:
+    """Yield the rollouts of the policy, and those of experts."""
+    model, prompts = request.model, rounds * request.data.batch_size
+    group, decoding = model.rounds.group_size, model.decoding
+    count = prompts * group
+    nfe = request.assumptions.learned_nfe(decoding).times(count)
+    work = _learning("training", count, nfe, decoding, group)
+    yield replace(work, replayed=nfe.times(model.rounds.num_iterations * SIGNAL))
     for name, expert in model.experts.items():
+        count = prompts * expert.count
         nfe = heuristic_nfe(expert.policy, expert.decoding(decoding))
-        kind = _Kind(f"expert {name}", prompts * expert.count, nfe, None, replays)
-        yield _work(kind, decoding)
+        yield Work(f"expert {name}", count, nfe.times(count))
 
 
-def _validating(asked: Asked, validations: int) -> Iterator[Work]:
-    """Return the rollouts of validations, and of the baselines, which run once."""
-    limit = asked.trainer["limit_val_batches"]
-    sizes = [size_of(problems) or 0 for problems in asked.data.val.values()]
-    if isinstance(limit, int):
-        sizes = [min(size, limit * asked.data.eval_batch_size) for size in sizes]
-    problems, decoding = sum(sizes), asked.model.eval_decoding
-    if not problems or not validations:
-        return
-    nfe = asked.assumptions.learned_nfe(decoding)
-    yield _work(_Kind("validation", problems * validations, nfe, 1), decoding)
-    shown = [found for found in asked.callbacks if isinstance(found, AccuracyNFE)]
-    for baseline in (each for found in shown for each in found.baselines.items()):
-        nfe = heuristic_nfe(baseline[1].policy, baseline[1].decoding(decoding))
-        yield _work(_Kind(f"baseline {baseline[0]}", problems, nfe), decoding)
+def _learning(name: str, rollouts: int, charged: Range, decoding: Decoding, group: int) -> Work:
+    """Return the row-forwards of rollouts of a policy that draws, ``group`` to a prompt.
 
-
-def _work(kind: _Kind, decoding: Decoding) -> Work:
-    """Return the row-forwards of rollouts.
-
-    A lock-step loop runs ``rollouts * nfe / balance``. Of the ``rollouts * nfe`` that are charged,
-    skipping saves the share of steps that commit nothing, which only policies that draw have, and
-    only with ``on_empty="wait"``. Sharing saves the first step of all rows of a group but one. The
-    update replays the steps of groups with a signal.
+    Skipping saves the share of steps that commit nothing, which there are only with
+    ``on_empty="wait"``. Sharing saves the first step of all rows of a group but one. The update
+    replays the steps of groups with a signal.
     """
-    charged = kind.nfe.times(kind.rollouts)
-    scheduling, draws = decoding.scheduling, kind.group is not None
-    waits = scheduling.skip and decoding.on_empty == "wait" and draws
-    kept = COMMITTING if waits else 1.0
-    shares = scheduling.share and decoding.temperature == 0 and draws
-    shared = kind.rollouts * (1 - 1 / (kind.group or 1)) if shares else 0.0
-    return Work(
-        name=kind.name,
-        rollouts=kind.rollouts,
-        charged=charged,
-        computed=charged.times(kept).less(shared),
-        savings=Savings(charged.usual * (1 / BALANCE - 1), charged.usual * (1 - kept), shared),
-        replayed=charged.times(kind.replays * SIGNAL),
-    )
+    scheduling = decoding.scheduling
+    waits = scheduling.skip and decoding.on_empty == "wait"
+    skip = charged.usual * (1 - COMMITTING) if waits else 0.0
+    shares = scheduling.share and decoding.temperature == 0
+    return Work(name, rollouts, charged, skip, rollouts * (1 - 1 / group) if shares else 0.0)
 
 
 def _limited(batches: int, limit: int | float | None) -> int:

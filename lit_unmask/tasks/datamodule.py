@@ -195,15 +195,27 @@ class TaskDataModule(LightningDataModule):
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
-    def train_dataloader(self) -> DataLoader:
-        """Return this rank's share of the shuffled training problems."""
+    def check_batch(self, ranks: int) -> None:
+        """Check that there are training problems, and that ranks can share a round; reads none.
+
+        Args:
+            ranks: Number of processes.
+
+        Raises:
+            ValueError: If there is no training set, or the batch does not divide among the ranks.
+        """
         if self.train is None:
             raise ValueError("data.train is not set; fit needs a training task")
-        rank, world = self._ranks
-        if self.batch_size % world:
+        if self.batch_size % ranks:
             raise ValueError(
-                f"data.batch_size={self.batch_size} must be a multiple of the {world} ranks"
+                f"data.batch_size={self.batch_size} must be a multiple of the {ranks} ranks"
             )
+
+    def train_dataloader(self) -> DataLoader:
+        """Return this rank's share of the shuffled training problems."""
+        rank, world = self._ranks
+        self.check_batch(world)
+        assert self.train is not None
         if len(self.train) < self.batch_size:
             raise ValueError(
                 f"data.train has {len(self.train)} problems, fewer than one round of "

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lit_unmask.denoisers.network import Denoiser
+from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Rollout

@@ -26,13 +26,12 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.grid import HeuristicGrid
 from lit_unmask.evaluation.store import Store
 from lit_unmask.policies import ConfidenceThreshold, EntropyBound, LowConfidence, Margin, Random
-from lit_unmask.preflight.asked import Asked
-from lit_unmask.preflight.assumptions import Assumptions, Range
-from lit_unmask.preflight.blueprint import Blueprint
+from lit_unmask.preflight.assumptions import Assumptions, Range, heuristic_nfe
 from lit_unmask.preflight.devices import GIB
-from lit_unmask.preflight.evaluation import Tried, check_evaluation, largest_batch, plan_evaluation
-from lit_unmask.preflight.forwards import heuristic_nfe
-from lit_unmask.preflight.memory import Shape, memory_of_evaluation
+from lit_unmask.preflight.dry_run import Request
+from lit_unmask.preflight.evaluation import Tried, check_tuning, largest_batch, plan_evaluation
+from lit_unmask.preflight.memory import Shape, memory_of
+from lit_unmask.preflight.spec import Spec
 from lit_unmask.rollout import Decoding
 
 LIMITS = {"limit_val_batches": None, "limit_test_batches": None, "limit_predict_batches": None}
@@ -44,17 +43,17 @@ GRIDS = {
 ALL = 8 + 8 + 2 + 2 + 4
 
 
-def asked(denoiser: LLaDA, stage: str, *callbacks: Any, **trainer: Any) -> Asked:
+def request_of(denoiser: LLaDA, stage: str, *callbacks: Any, **trainer: Any) -> Request:
     """Return a configuration: 5 problems to validate and to test on, 4 to tune on, NFE 2 to 4."""
     model = make_module(denoiser, decoding=Decoding(8, 4))
     settings = LIMITS | {"callbacks": list(callbacks)} | trainer
-    blueprint: Any = Blueprint(LLaDA, {"path": denoiser.identity["path"]})
-    model._denoiser.value = blueprint
+    spec: Any = Spec(LLaDA, {"path": denoiser.identity["path"]})
+    model._denoiser.value = spec
     nfe = Assumptions(nfe=(2.0, 4.0))
-    return Asked(settings, model, make_data(), nfe, [blueprint], [], stage)
+    return Request(stage, settings, model, make_data(), [spec], assumptions=nfe)
 
 
-def planned(what: Asked) -> dict[str, Range]:
+def planned(what: Request) -> dict[str, Range]:
     return {work.name: work.computed for work in plan_evaluation(what, 20).works}
 
 
@@ -77,23 +76,24 @@ def test_forwards_that_confidence_decides_are_a_range(policy: Any, block: int) -
 
 def test_the_policy_runs_on_every_set(tiny_llada: LLaDA) -> None:
     for stage in ("validate", "test", "predict"):
-        assert planned(asked(tiny_llada, stage)) == {"coins: policy": Range(10.0, 15.0, 20.0)}
-    few = asked(tiny_llada, "test", limit_test_batches=2)  # of 2 problems
+        assert planned(request_of(tiny_llada, stage)) == {"coins: policy": Range(10.0, 15.0, 20.0)}
+    few = request_of(tiny_llada, "test", limit_test_batches=2)  # of 2 problems
     assert planned(few)["coins: policy"].usual == 4 * 3
-    half = asked(tiny_llada, "validate", limit_val_batches=0.4)
+    half = request_of(tiny_llada, "validate", limit_val_batches=0.4)
     assert planned(half)["coins: policy"].usual == 2 * 3
 
 
 def test_baselines_run_when_it_is_validated(tiny_llada: LLaDA) -> None:
     baselines = AccuracyNFE({"k": Baseline(LowConfidence(2)), "wide": Baseline(Random(4), 8)})
-    assert planned(asked(tiny_llada, "validate", baselines))["coins: baselines (2)"].usual == 5 * 6
-    assert len(planned(asked(tiny_llada, "test", baselines))) == 1
+    found = planned(request_of(tiny_llada, "validate", baselines))
+    assert (found["baseline k"].usual, found["baseline wide"].usual) == (5 * 4, 5 * 2)
+    assert len(planned(request_of(tiny_llada, "test", baselines))) == 1
 
 
 def test_a_frontier_tunes_all_settings_and_tests_those_on_fronts(tiny_llada: LLaDA) -> None:
     options = FrontierOptions(seeds=[0, 1], block_lengths=[4, 8])
     frontier = Frontier(GRIDS, checkpoints={"seed 1": "a.ckpt"}, options=options)
-    found = planned(asked(tiny_llada, "test", frontier))
+    found = planned(request_of(tiny_llada, "test", frontier))
     policies = 4 * 3  # two policies, two block lengths
     # Low confidence draws nothing and is computed with one seed; its settings come to ALL - 4.
     both = 2 * 4 + ALL - 4
@@ -103,13 +103,13 @@ def test_a_frontier_tunes_all_settings_and_tests_those_on_fronts(tiny_llada: LLa
     assert tested.low == 5 * (2 * 4 * 2 + 2 + 2 * 4)
     assert tested.low < tested.usual < tested.high == 5 * (2 * 4 * 4 + both)
     everything = Frontier(GRIDS, options=FrontierOptions(tested="all"))
-    assert planned(asked(tiny_llada, "test", everything))["coins, test"].usual == 5 * (3 + ALL)
-    assert len(planned(asked(tiny_llada, "validate", everything))) == 1
+    assert planned(request_of(tiny_llada, "test", everything))["coins, test"].usual == 5 * (3 + ALL)
+    assert len(planned(request_of(tiny_llada, "validate", everything))) == 1
 
 
 def test_the_closest_are_two_settings_of_each_heuristic(tiny_llada: LLaDA) -> None:
     closest = Frontier(GRIDS, options=FrontierOptions(tested="closest"))
-    found = planned(asked(tiny_llada, "test", closest))
+    found = planned(request_of(tiny_llada, "test", closest))
     assert found["coins, tuning (settings: 6, seeds: 1)"].usual == 4 * (3 + ALL)
     assert found["coins, test"] == Range(5 * (2 + 2 + 4), 5 * (3 + 10 + 4), 5 * 24)
 
@@ -142,28 +142,28 @@ def test_a_frontier_at_the_end_of_training_is_planned_with_it(
 
 def test_cells_of_a_transfer_cost_what_their_length_and_denoiser_do(tiny_llada: LLaDA) -> None:
     home = Cell(Coins("test", 5), Coins("tuning", 3))
-    large: Any = Blueprint(LLaDA, {"path": "GSAI-ML/LLaDA-8B-Instruct", "dtype": "bfloat16"})
+    large: Any = Spec(LLaDA, {"path": "GSAI-ML/LLaDA-8B-Instruct", "dtype": "bfloat16"})
     cells = {
         "home": home,
         "long": Cell(home.test, home.tuning, gen_length=16, block_length=8),
         "large": Cell(home.test, home.tuning, denoiser=large),
     }
-    what = asked(tiny_llada, "test", TransferTest(cells, GRIDS))
+    what = request_of(tiny_llada, "test", TransferTest(cells, GRIDS))
     works = {work.name: work for work in plan_evaluation(what, 20).works}
     tuning = {name: works[f"{name}, tuning (settings: 6)"] for name in cells}
     assert tuning["home"].computed.usual == 3 * (3 + ALL) and tuning["home"].cost == 1
     assert tuning["long"].computed.usual == 3 * (3 + 2 * ALL)
     assert 1 < tuning["long"].cost < 2 < 1e4 < tuning["large"].cost
     assert works["home, test"].rollouts == 5 * 3
-    what.denoisers.append(large)
-    shape, own = Shape(4, 20, 16), what.denoiser
-    memory = memory_of_evaluation(what, shape, 4, on_cpu=False)
+    what.specs.append(large)
+    shape, own = Shape(4, 20, 16), what.spec
+    memory = memory_of(what, shape, 4, on_cpu=False)
     assert memory.weights == large.weight_bytes > 14 * GIB and memory.steps == 0
     # On a CPU both are in memory, and what a device map places makes no room for another.
     both = own.weight_bytes + large.weight_bytes
-    assert memory_of_evaluation(what, shape, 4, on_cpu=True).weights == both
+    assert memory_of(what, shape, 4, on_cpu=True).weights == both
     own.arguments = {**own.arguments, "placement": Placement(device_map="auto")}
-    assert memory_of_evaluation(what, shape, 4, on_cpu=False).weights == both
+    assert memory_of(what, shape, 4, on_cpu=False).weights == both
 
 
 def test_the_number_that_runs_is_between_the_cheapest_and_all() -> None:
@@ -174,18 +174,18 @@ def test_the_number_that_runs_is_between_the_cheapest_and_all() -> None:
 
 
 def test_what_cannot_be_evaluated_is_refused(tiny_llada: LLaDA) -> None:
-    what = asked(tiny_llada, "test", Frontier(GRIDS))
-    check_evaluation(what)
+    what = request_of(tiny_llada, "test", Frontier(GRIDS))
+    check_tuning(what)
     what.data.tuning.clear()
     with pytest.raises(ConfigurationError, match=r"data\.tuning has no set named \['coins'\]"):
-        check_evaluation(what)
-    check_evaluation(asked(tiny_llada, "validate", Frontier(GRIDS)))
+        check_tuning(what)
+    check_tuning(request_of(tiny_llada, "validate", Frontier(GRIDS)))
 
 
 def test_the_largest_batch_is_that_of_whoever_evaluates(tiny_llada: LLaDA) -> None:
-    assert largest_batch(asked(tiny_llada, "test")) == 2
-    assert largest_batch(asked(tiny_llada, "test", Frontier(GRIDS))) == 64
-    assert largest_batch(asked(tiny_llada, "validate", Frontier(GRIDS))) == 2
+    assert largest_batch(request_of(tiny_llada, "test"), 1) == 2
+    assert largest_batch(request_of(tiny_llada, "test", Frontier(GRIDS)), 1) == 64
+    assert largest_batch(request_of(tiny_llada, "validate", Frontier(GRIDS)), 1) == 2
 
 
 def test_an_evaluation_takes_what_was_planned(

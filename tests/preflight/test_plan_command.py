@@ -11,8 +11,7 @@ import pytest
 
 import lit_unmask.cli
 from lit_unmask.cli import main
-from lit_unmask.denoisers import Adapter, Denoiser
-from lit_unmask.preflight import workshop
+from lit_unmask.denoisers import Denoiser
 
 Plan = Callable[..., tuple[int, dict[str, Any]]]
 MISTAKES = {
@@ -147,10 +146,14 @@ def test_other_commands_do_not_load_plans() -> None:
     tree = ast.parse(Path(lit_unmask.cli.__file__).read_text())
     loaded = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
     ours = {name for name in loaded if name and name.startswith("lit_unmask.preflight")}
-    names = ("checks", "extends", "rehearsal")
+    names = ("checks", "dry_run", "extends")
     assert ours == {f"lit_unmask.preflight.{name}" for name in names}
 
 
-def test_other_objects_are_made_as_they_are() -> None:
-    made = workshop.Workshop()(Adapter, path="some/lora", merge=False)
-    assert made == Adapter("some/lora", merge=False)
+def test_a_policy_that_learns_from_experts_is_planned(plan: Plan) -> None:
+    threshold = {"class_path": "lit_unmask.policies.ConfidenceThreshold",
+                 "init_args": {"threshold": 0.9}}  # fmt: skip
+    expert = {"policy": threshold, "block_length": 8, "count": 1}
+    steered = f"--model.experts={json.dumps({'one': expert})}"
+    code, said = plan(steered, "--model.decoding.block_length=8")
+    assert code == 0 and "expert one" in [work["name"] for work in said["work"]]

@@ -5,22 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toys import Coins, make_data
+from toys import Coins, make_data, make_module
 
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.preflight import problems as module
-from lit_unmask.preflight.blueprint import Blueprint
+from lit_unmask.preflight.assumptions import Assumptions
 from lit_unmask.preflight.checks import problems_of
+from lit_unmask.preflight.dry_run import Request
 from lit_unmask.preflight.problems import (
-    count_only,
-    evaluated_prompts,
-    expected,
-    missing_graders,
     missing_problems,
     prompts_of,
+    size_of,
 )
-from lit_unmask.preflight.workload import size_of
+from lit_unmask.preflight.spec import Spec
 from lit_unmask.tasks import (
     GSM8K,
     MATH,
@@ -75,15 +73,14 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def counted(data: TaskDataModule, stage: str = "fit") -> list[Any]:
-    """Return what a stage lacks, with sets that are on the hub only counted."""
-    count_only(data)
+    """Return what a stage lacks."""
     return missing_problems(problems_of(stage, data).values())
 
 
 @pytest.mark.parametrize("case", SIZES)
 def test_sizes_are_known_without_the_problems(case: str) -> None:
     problems, size = SIZES[case]
-    assert size_of(expected(problems)) == size
+    assert size_of(problems) == size
 
 
 def test_what_is_on_the_hub_comes_with_a_command() -> None:
@@ -135,11 +132,9 @@ def test_programs_need_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detection, "KINDS", (Broken,))
     strongest.cache_clear()
     data = CodeDataModule(train=KodCode("train"))
-    assert not any("sandbox" in missing.what for missing in counted(data))
-    sets = list(problems_of("fit", data).values())
-    (missing,) = missing_graders(sets)
+    (missing,) = (lack for lack in counted(data) if "sandbox" in lack.what)
     assert "no sandbox" in missing.what and "bubblewrap" in missing.remedy
-    assert missing_graders(problems_of("fit", MathDataModule()).values()) == []
+    assert not any("sandbox" in lack.what for lack in counted(MathDataModule()))
     strongest.cache_clear()
 
 
@@ -147,39 +142,50 @@ def test_the_sandbox_that_was_chosen_is_the_one_that_is_missing() -> None:
     path = str(ROWS / "humaneval.jsonl")
     lacks = [Broken(), Unsafe(packages=("nowhere",)), Unsafe()]
     said = [
-        missing_graders([HumanEval(path=path, verifier=ProgramVerifier(sandbox))])
+        missing_problems([HumanEval(path=path, verifier=ProgramVerifier(sandbox))])
         for sandbox in lacks
     ]
     assert "does not run here" in said[0][0].what and "choose another" in said[0][0].remedy
     assert "'nowhere'" in said[1][0].what and said[2] == []
 
 
+def request_of(denoiser: LLaDA | None, stage: str, data: TaskDataModule, **given: Any) -> Request:
+    path = denoiser.identity["path"] if denoiser is not None else "nobody/has-this"
+    spec: Any = Spec(LLaDA, {"path": path})
+    return Request(stage, {"callbacks": None}, make_module(spec), data,
+                   assumptions=Assumptions(**given))  # fmt: skip
+
+
 def test_prompts_are_counted_where_they_can_be(tiny_llada: LLaDA) -> None:
-    here = Blueprint(LLaDA, {"path": tiny_llada.identity["path"]})
-    data = make_data(train=Coins("train", size=20))
-    lengths = tiny_llada.encode(list(data.train)).attention.sum(1)
-    found = prompts_of(data, here, None)
+    train = Coins("train", size=20)
+    lengths = tiny_llada.encode(list(train)).attention.sum(1)
+    found = prompts_of(request_of(tiny_llada, "fit", make_data(train=train)))
     assert found.tokens == round(lengths.float().mean().item())
     limit = int(lengths.median())
-    short = make_data(train=data.train, max_prompt_tokens=limit)
-    assert prompts_of(short, here, None).kept == (lengths <= limit).float().mean()
+    short = make_data(train=train, max_prompt_tokens=limit)
+    kept = (lengths <= limit).float().mean()
+    assert prompts_of(request_of(tiny_llada, "fit", short)).kept == kept
+    none = make_data(train=train, max_prompt_tokens=1)
     with pytest.raises(ConfigurationError, match="max_prompt_tokens=1 leaves out all"):
-        prompts_of(make_data(train=data.train, max_prompt_tokens=1), here, None)
+        prompts_of(request_of(tiny_llada, "fit", none))
 
 
-def test_prompts_are_assumed_where_they_cannot(tiny_llada: LLaDA) -> None:
-    elsewhere = Blueprint(LLaDA, {"path": "nobody/has-this"})
-    assert prompts_of(make_data(), elsewhere, None).tokens == 200
-    assert prompts_of(make_data(max_prompt_tokens=150), elsewhere, None).tokens == 150
-    assert prompts_of(make_data(), elsewhere, 99).tokens == 99
+def test_prompts_are_assumed_where_they_cannot() -> None:
+    short = make_data(max_prompt_tokens=150)
+    assert prompts_of(request_of(None, "fit", make_data())).tokens == 200
+    assert prompts_of(request_of(None, "fit", short)).tokens == 150
+    assert prompts_of(request_of(None, "fit", short, prompt_tokens=99)).tokens == 99
 
 
 def test_prompts_of_evaluated_sets_are_all_kept(tiny_llada: LLaDA) -> None:
-    here = Blueprint(LLaDA, {"path": tiny_llada.identity["path"]})
-    sets = [Coins("test", size=20), Coins("tuning", size=10)]
-    lengths = [tiny_llada.encode(list(problems)).attention.sum(1).float() for problems in sets]
+    data = make_data(max_prompt_tokens=1)
+    data.test, data.tuning = {"coins": Coins("test", 20)}, {"coins": Coins("tuning", 10)}
+    lengths = [
+        tiny_llada.encode(list(problems["coins"])).attention.sum(1).float()
+        for problems in (data.test, data.tuning)
+    ]
     mean = round((lengths[0].sum() + lengths[1].sum()).item() / 30)
-    found = evaluated_prompts(sets, here, None)
+    found = prompts_of(request_of(tiny_llada, "test", data))
     assert (found.tokens, found.kept) == (mean, 1.0)
-    assert evaluated_prompts(sets, here, 99).tokens == 99
-    assert evaluated_prompts([expected(GSM8K("test"))], here, None).tokens == 200
+    data.test, data.tuning = {"coins": GSM8K("test")}, {}
+    assert prompts_of(request_of(tiny_llada, "test", data)).tokens == 200

@@ -8,10 +8,11 @@ from toys import Coins, make_data, make_module
 
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.policies import ConfidenceThreshold
-from lit_unmask.preflight.asked import Asked
 from lit_unmask.preflight.assumptions import Assumptions, Range
+from lit_unmask.preflight.dry_run import Request
+from lit_unmask.preflight.evaluation import callback_works
 from lit_unmask.preflight.plan import balance_of
-from lit_unmask.preflight.workload import BALANCE, SIGNAL, plan_run, rounds_of, validations_of
+from lit_unmask.preflight.workload import SIGNAL, plan_run, rounds_of, validations_of
 from lit_unmask.rollout import Decoding, Scheduling
 
 # Lightning's own defaults.
@@ -60,23 +61,23 @@ def test_validations_are_those_that_lightning_runs(case: str) -> None:
     assert validations_of(TRAINER | settings, rounds, epoch=6) == expected
 
 
-def asked(denoiser: LLaDA, trainer: dict[str, Any], decoding: Decoding) -> Asked:
+def request_of(denoiser: LLaDA, trainer: dict[str, Any], decoding: Decoding) -> Request:
     model = make_module(denoiser, decoding=decoding)
     data = make_data(train=Coins("train", size=10))
     nfe = Assumptions(nfe=(2.0, 6.0))
-    return Asked(TRAINER | {"max_epochs": 1} | trainer, model, data, nfe, [], [])
+    settings = TRAINER | {"max_epochs": 1} | trainer
+    return Request("fit", settings, model, data, assumptions=nfe)
 
 
 def test_row_forwards_are_counted_by_hand(tiny_llada: LLaDA) -> None:
-    run = plan_run(asked(tiny_llada, {}, Decoding(8, 4, on_empty="wait")), 1, 1.0)
+    run = plan_run(request_of(tiny_llada, {}, Decoding(8, 4, on_empty="wait")), 1, 1.0)
     training, validation = run.works
     assert (run.rounds, training.rollouts, validation.rollouts) == (5, 5 * 2 * 4, 5)
     assert training.charged == Range(80.0, 160.0, 240.0)
     # 55 % of the steps commit; three of four rows take their first forward from the fourth.
     assert training.computed.usual == pytest.approx(160 * 0.55 - 30)
-    assert training.savings.skip == pytest.approx(160 * 0.45)
-    assert training.savings.share == 30
-    assert training.savings.compact == pytest.approx(160 / BALANCE - 160)
+    assert training.skip == pytest.approx(160 * 0.45)
+    assert training.share == 30
     assert training.replayed.usual == pytest.approx(2 * SIGNAL * 160)
     assert validation.computed.usual == pytest.approx(5 * 4 * 0.55)
 
@@ -93,7 +94,9 @@ def test_row_forwards_are_counted_by_hand(tiny_llada: LLaDA) -> None:
 def test_what_does_not_save_is_not_counted(
     tiny_llada: LLaDA, decoding: Decoding, computed: float
 ) -> None:
-    assert plan_run(asked(tiny_llada, {}, decoding), 1, 1.0).works[0].computed.usual == computed
+    assert (
+        plan_run(request_of(tiny_llada, {}, decoding), 1, 1.0).works[0].computed.usual == computed
+    )
 
 
 def test_forced_rollouts_run_what_waiting_ones_run() -> None:
@@ -110,12 +113,15 @@ def test_baselines_run_once(tiny_llada: LLaDA) -> None:
         "all": Baseline(ConfidenceThreshold(0)),
     }
     trainer = {"callbacks": [AccuracyNFE(baselines)], "val_check_interval": 1}
-    run = plan_run(asked(tiny_llada, trainer, Decoding(8, 4)), 1, 1.0)
-    assert [work.rollouts for work in run.works] == [40, 5 * 5, 5, 5]
+    works = callback_works(request_of(tiny_llada, trainer, Decoding(8, 4)), 20)
+    assert [(work.name, work.rollouts) for work in works] == [
+        ("baseline surest", 5),
+        ("baseline all", 5),
+    ]
 
 
 def test_left_out_prompts_make_fewer_rounds(tiny_llada: LLaDA) -> None:
-    run = plan_run(asked(tiny_llada, {}, Decoding(8, 4)), 1, kept=0.6)
+    run = plan_run(request_of(tiny_llada, {}, Decoding(8, 4)), 1, kept=0.6)
     assert (run.problems, run.rounds) == (6, 3)
 
 

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from toys import config
+from toys import Coins, config
 
 from lit_unmask.cli import main
-from lit_unmask.preflight.rehearsal import Absent, NotLoaded, Rehearsal
+from lit_unmask.denoisers import Adapter, LLaDA
+from lit_unmask.preflight.dry_run import DryRun
+from lit_unmask.preflight.spec import Spec
+from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.verifiers.sandbox import Sandbox, detection, strongest
 
 ROWS = Path(__file__).parents[1] / "fixtures" / "tasks"
@@ -71,6 +74,7 @@ def test_missing_data_is_refused(start: Start, lack: str) -> None:
 
 
 def test_settings_and_checkpoints_are_checked_too(start: Start) -> None:
+    assert "must be 32-true" in start("fit", "--trainer.precision=bf16-true")
     assert "=3 must divide gen_length=8" in start("fit", "--model.decoding.block_length=3")
     assert "ckpt_path=missing.ckpt does not exist" in start("test", "--ckpt_path=missing.ckpt")
 
@@ -118,17 +122,27 @@ def test_what_needs_a_denoiser_when_it_is_made_is_made_with_one(
     main(["validate", f"--config={file}", "--trainer.fast_dev_run=1"])
 
 
-def test_a_rehearsal_leaves_no_trace() -> None:
+def test_a_dry_run_leaves_no_trace() -> None:
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
-    rehearsal = Rehearsal()
+    dry_run = DryRun()
 
-    def act() -> None:
+    def act() -> Any:
         torch.rand(1)
-        assert isinstance(rehearsal(rehearsal.kinds[0]), Absent)
+        return dry_run(LLaDA, path="nobody/needs-this")
 
-    rehearsal.rehearse(act)
+    assert isinstance(dry_run.run(act), Spec)
     assert torch.equal(torch.rand(2), expected)
-    with pytest.raises(NotLoaded):
-        _ = Absent().mask_id
+    assert dry_run.run(lambda: act().network) is None and dry_run.missed == "network of LLaDA"
+
+
+def test_other_objects_are_made_as_they_are() -> None:
+    made = DryRun()(Adapter, path="some/lora", merge=False)
+    assert made == Adapter("some/lora", merge=False)
+
+
+def test_problems_are_made_once() -> None:
+    dry_run = DryRun()
+    first = dry_run.run(lambda: dry_run(TaskDataModule, train=Coins("train", size=2)))
+    assert first is dry_run(TaskDataModule, train=Coins("train", size=2))
