@@ -4,14 +4,15 @@
 
 Runs configs/frontier.yaml and configs/transfer.yaml for the policies in benchmarks/policies
 (``policy`` was trained on math and ``code-policy`` on code), and some of them with several noise
-seeds, into results stores under ``--stores``, and turns the stores into docs/results.md with its
-pictures. The policies of ``make study`` follow in tables of their own.
+seeds, into results stores under ``--stores``, and turns the stores into docs/results.md, one
+page, and docs/results, one file a dataset and one about the policies of ``make study``.
 What a store holds is not computed again: a second run only writes the page anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,24 +154,30 @@ def run(name: str, config: dict[str, Any], options: argparse.Namespace) -> None:
 
 
 def write_page(options: argparse.Namespace) -> None:
-    """Write results.md and the folder of its pictures."""
+    """Write results.md, and the folder of its pictures and of one file a dataset."""
     names = ("frontier", "transfer/store", "transfer-code/store", "noise")
     stores = [options.stores / name for name in names]
-    pictures = options.out / "results"
-    lit_unmask_report(
-        [*map(str, stores), "--out", str(options.stores / "report"), "--command", "make results"]
-    )
-    report = options.stores / "report"
-    pictures.mkdir(parents=True, exist_ok=True)
-    images = list(report.glob("*.png"))
-    for image in images:
-        shutil.copy(image, pictures / image.name)
-    page = (report / "report.md").read_text()
-    for image in images:
-        page = page.replace(f"]({image.name})", f"](results/{image.name})")
-    section = study_section(options.stores / "study", options.stores / "frontier", pictures)
-    before, mark, after = page.partition("## Where the numbers come from")
-    (options.out / "results.md").write_text(f"{before}{section}{mark}{after}")
+    report, details = options.stores / "report", options.out / "results"
+    lit_unmask_report([*map(str, stores), "--out", str(report), "--command", "make results"])
+    shutil.rmtree(details, ignore_errors=True)
+    details.mkdir(parents=True)
+    for file in [*report.glob("*.png"), *report.glob("*.md")]:
+        if file.name != "report.md":
+            shutil.copy(file, details / file.name)
+    study = study_section(options.stores / "study", options.stores / "frontier", details)
+    page = whole_page((report / "report.md").read_text(), study)
+    (options.out / "results.md").write_text(page)
+
+
+def whole_page(report: str, study: str) -> str:
+    """Return the results page: a report, with the study before its caveats and links into results/.
+
+    Args:
+        report: The report's page.
+        study: The section on the study, in Markdown.
+    """
+    before, mark, after = report.partition("## What cannot be claimed")
+    return re.sub(r"\]\(([^()/]+\.(?:png|md))\)", r"](results/\1)", f"{before}{study}{mark}{after}")
 
 
 if __name__ == "__main__":

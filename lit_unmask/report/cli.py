@@ -12,7 +12,7 @@ from pathlib import Path
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.files import replace_file
 from lit_unmask.report.analysis import Analysis, Options, analyse
-from lit_unmask.report.claims import limits
+from lit_unmask.report.caveats import caveats
 from lit_unmask.report.documents import (
     MARK,
     Document,
@@ -30,10 +30,11 @@ from lit_unmask.report.tables import Provenance, provenance_table
 from lit_unmask.report.transfer import transfers
 
 _DESCRIPTION = """\
-Turn results stores into report.md, report.html (one self-contained page), results.csv (one row a
-run) and figures. Nothing is decoded. Learned policies are compared with every heuristic on the same
-problems; the heuristics' settings are those that the tuning runs prefer. Names of learned policies
-such as policy/seed-0 and policy/seed-1 are training seeds of one policy.
+Turn results stores into report.md (one page, with a file a dataset beside it), report.html (all in
+one self-contained page), results.csv (one row a run) and figures. Nothing is decoded. Learned
+policies are compared with every heuristic on the same problems; the heuristics' settings are those
+that the tuning runs prefer. Names of learned policies such as policy/seed-0 and policy/seed-1 are
+training seeds of one policy.
 """
 
 
@@ -110,16 +111,16 @@ def report(stores: Sequence[Path], provenance: Provenance, title: str) -> dict[s
     sections = []
     for analysis, name in zip(analyses, names, strict=True):
         picture = frontier_picture([analysis.dataset], looks, f"frontier-{name}.png")
-        sections.append(
-            Section(analysis, summary_table(analysis, together), limits(analysis), picture)
-        )
+        summary = summary_table(analysis, together)
+        sections.append(Section(analysis, summary, picture, f"{name}.md"))
     overview = frontier_picture(datasets, looks, "frontiers.png") if len(datasets) > 1 else None
     document = Document(
         title,
         sections,
         overview,
         transfers(stores, datasets, provenance.options),
-        provenance_table(analyses, provenance),
+        caveats(analyses),
+        provenance_table(provenance),
     )
     return _files(document, analyses)
 
@@ -130,7 +131,7 @@ def _files(document: Document, analyses: Sequence[Analysis]) -> dict[str, bytes]
         pictures.append(document.overview)
     pictures += [transfer.picture for transfer in document.transfers]
     return {
-        "report.md": markdown(document).encode(),
+        **{name: text.encode() for name, text in markdown(document).items()},
         "report.html": html(document).encode(),
         "results.csv": csv_text(analyses).encode(),
         **{picture.name: picture.png for picture in pictures},
@@ -139,25 +140,27 @@ def _files(document: Document, analyses: Sequence[Analysis]) -> dict[str, bytes]
 
 def _file_names(names: Sequence[str]) -> list[str]:
     """Return names of datasets as parts of file names, all different."""
-    found: list[str] = []
+    found = ["report"]
     for name in names:
         plain = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.").lower() or "dataset"
         while plain in found:
             plain += "-2"
         found.append(plain)
-    return found
+    return found[1:]
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:
     """Write files, each in one step.
 
     Raises:
-        ConfigurationError: If the folder cannot be written to, or holds a ``report.md`` of somebody
-            else.
+        ConfigurationError: If the folder cannot be written to, or holds a Markdown file of somebody
+            else by one of the names.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _check_own(folder / "report.md")
+        for name in files:
+            if name.endswith(".md"):
+                _check_own(folder / name)
         for name, content in files.items():
             replace_file(folder / name, content)
     except OSError as error:

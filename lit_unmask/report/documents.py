@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -53,14 +53,14 @@ class Section:
     Attributes:
         analysis: Its numbers.
         summary: The short answers.
-        limits: What to keep in mind, in sentences.
         picture: Its figure.
+        file: Name of its Markdown file.
     """
 
     analysis: Analysis
     summary: Table
-    limits: list[str]
     picture: Picture
+    file: str
 
     @property
     def name(self) -> str:
@@ -85,10 +85,12 @@ class Transfer:
     Attributes:
         picture: The heat map.
         table: Its numbers, with intervals.
+        datasets: Names of the datasets that its cells are.
     """
 
     picture: Picture
     table: Table
+    datasets: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Document:
         sections: One a dataset.
         overview: Figure of all datasets, if there are several.
         transfers: Policies under other conditions.
+        caveats: What the results say nothing about, in sentences.
         provenance: Where the numbers come from.
     """
 
@@ -107,6 +110,7 @@ class Document:
     sections: Sequence[Section]
     overview: Picture | None
     transfers: Sequence[Transfer]
+    caveats: Sequence[str]
     provenance: Table
 
 
@@ -122,22 +126,38 @@ def html(document: Document) -> str:
     return environment.get_template("page.html.jinja").render(document=document)
 
 
-def markdown(document: Document) -> str:
-    """Return the report as Markdown that refers to the PNG files beside it."""
-    parts = [f"{MARK}\n# {_escaped(document.title)}"]
-    if document.overview is not None:
-        parts.append(_image(document.overview))
-    for transfer in document.transfers:
-        parts.append(f"## {_escaped(transfer.picture.title)}")
-        parts.append(_image(transfer.picture))
-        parts.append(markdown_table(transfer.table, "###"))
+def markdown(document: Document) -> dict[str, str]:
+    """Return the report as Markdown files by name, which refer to the PNG files beside them.
+
+    ``report.md`` is one page: the short answers, one figure, the caveats, and links to one file a
+    dataset with all of its tables.
+    """
+    files = {"report.md": _page(document)}
     for section in document.sections:
-        parts.append(f"## {_escaped(section.name)}")
-        if section.summary.rows:
-            parts.append(markdown_table(section.summary, "###"))
-        parts.append("### What cannot be claimed\n\n" + _list(section.limits))
-        parts.append(_image(section.picture))
-        parts += [markdown_table(table, "###") for table in section.tables]
+        summary = [section.summary] if section.summary.rows else []
+        parts = [f"{MARK}\n# {_escaped(section.name)}", _image(section.picture)]
+        parts += [markdown_table(table, "##") for table in [*summary, *section.tables]]
+        files[section.file] = "\n\n".join(parts) + "\n"
+    return files
+
+
+def _page(document: Document) -> str:
+    parts = [f"{MARK}\n# {_escaped(document.title)}"]
+    overview = document.overview or next((one.picture for one in document.sections), None)
+    if overview is not None:
+        parts.append(_image(overview))
+    elsewhere = {name for transfer in document.transfers for name in transfer.datasets}
+    shown = [s for s in document.sections if s.summary.rows and s.name not in elsewhere]
+    for place, section in enumerate(shown):
+        # What the columns mean is said once.
+        table = replace(section.summary, title=section.name)
+        parts.append(markdown_table(replace(table, note="") if place else table, "##"))
+    for transfer in document.transfers:
+        parts.append(markdown_table(replace(transfer.table, title=transfer.picture.title), "##"))
+        parts.append(f"The same as a [heat map]({transfer.picture.name}).")
+    parts.append("## What cannot be claimed\n\n" + _list(document.caveats))
+    links = [f"- [{_escaped(one.name)}]({one.file})" for one in document.sections]
+    parts.append("## All settings, comparisons and areas\n\n" + "\n".join(links))
     parts.append(markdown_table(document.provenance, "##"))
     return "\n\n".join(parts) + "\n"
 

@@ -15,6 +15,7 @@ from lit_unmask.report.families import AREAS, FamilyAreas
 from lit_unmask.report.reading import Dataset, Setting
 from lit_unmask.report.statistics import Estimate
 
+_ORIGIN = "Where the numbers come from"
 _DETAIL_ROWS = 20  # up to which tables are open that the summary stands for
 
 
@@ -94,6 +95,7 @@ def tables(analysis: Analysis) -> list[Table]:
         areas_table(analysis),
         differences_table(analysis),
         spreads_table(analysis),
+        _origin_table(analysis.dataset),
     ]
     return [table for table in made if table.rows]
 
@@ -268,19 +270,18 @@ class Provenance:
     options: Options
 
 
-def provenance_table(analyses: Sequence[Analysis], provenance: Provenance) -> Table:
-    """Return the denoisers, fingerprints, counts, seeds and commands behind the numbers."""
-    rows = [row for analysis in analyses for row in _dataset_rows(analysis.dataset)]
-    rows += [["stores", store] for store in provenance.stores]
+def provenance_table(provenance: Provenance) -> Table:
+    """Return the stores, commands and versions behind the numbers."""
+    rows = [["store", store] for store in provenance.stores]
     rows += [["command", command] for command in provenance.commands]
     rows += [
         ["bootstrap", f"{provenance.options.resamples} resamples, seed {provenance.options.seed}"],
         ["lit_unmask", __version__],
     ]
-    return Table("Where the numbers come from", "", ["what", "value"], rows, names=2)
+    return Table(_ORIGIN, "", ["what", "value"], rows, names=2)
 
 
-def _dataset_rows(dataset: Dataset) -> list[list[str]]:
+def _origin_table(dataset: Dataset) -> Table:
     run = dataset.run
     values = {
         "denoiser": run.denoiser,
@@ -290,7 +291,8 @@ def _dataset_rows(dataset: Dataset) -> list[list[str]]:
         "token temperature": f"{run.temperature:g}",
         "noise seeds": ", ".join(str(one.seed) for one in dataset.test[0].runs),
     }
-    return [[f"{dataset.name}: {name}", value] for name, value in values.items()]
+    rows = [[name, value] for name, value in values.items()]
+    return Table(_ORIGIN, "", ["what", "value"], rows, names=2)
 
 
 def _problems(settings: Sequence[Setting], uids: Sequence[str]) -> str:

@@ -79,7 +79,7 @@ def _transfer(
     note = (
         "Accuracy and NFE of the policy; its accuracy minus that of the heuristic, and its NFE "
         "divided by that of the heuristic, on the same problems. 95 % intervals, not corrected for "
-        "the number of comparisons; tests are with each dataset below."
+        "the number of comparisons; tests are with each dataset."
     )
     if missing:
         note += f" Left out, as outcomes are missing: {', '.join(missing)}."
@@ -94,7 +94,8 @@ def _transfer(
         names=3,
     )
     rows = [cell.heat_row for cell in cells]
-    return Transfer(transfer_picture(rows, name, title, _READING), table)
+    datasets = frozenset(cell.policy.run.dataset for cell in cells)
+    return Transfer(transfer_picture(rows, name, title, _READING), table, datasets)
 
 
 def _cell_rows(cell: _Cell, options: Options) -> list[list[str]]:

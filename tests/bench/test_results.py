@@ -29,14 +29,29 @@ def test_a_second_run_computes_nothing_and_writes_the_same_tables(results, tmp_p
         pages.append((tmp_path / "docs" / "results.md").read_text())
     assert all(count > 0 for count in computed[0]) and computed[1] == [0, 0, 0, 0, 0]
     assert pages[0] == pages[1]
-    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", pages[0])
-    assert {"results/transfer.png", "results/transfer-2.png"} <= set(pictures)
+    files = linked(tmp_path / "docs" / "results.md")
+    assert {"transfer.png", "transfer-2.png", "math.md", "study.md"} <= {f.name for f in files}
+    assert all(file.is_file() for file in files)
+    for file in (tmp_path / "docs" / "results").glob("*.md"):
+        assert all(other.is_file() for other in linked(file))
     assert "8 noise seeds" not in pages[0] and "2 noise seeds a problem" in pages[0]
-    assert all((tmp_path / "docs" / picture).is_file() for picture in pictures)
 
 
-def test_every_shipped_policy_is_on_the_page(results):
-    page = (ROOT / "docs" / "results.md").read_text()
+def linked(page):
+    """Return the files that a page links to."""
+    return [page.parent / name for name in re.findall(r"\]\(([^)]+)\)", page.read_text())]
+
+
+def test_the_results_are_one_page_that_leads_to_all_others():
+    page = ROOT / "docs" / "results.md"
+    assert len(page.read_text().splitlines()) <= 150 and len(linked(page)) > 10
+    assert set((ROOT / "docs" / "results").glob("*.md")) <= set(linked(page))
+    for file in [page, *(ROOT / "docs" / "results").glob("*.md")]:
+        assert all(other.is_file() for other in linked(file)), file
+
+
+def test_every_shipped_policy_is_in_the_results(results):
+    text = "".join(file.read_text() for file in (ROOT / "docs" / "results").glob("*.md"))
     folders = [file.parent for file in results.POLICIES.glob("*/*/config.json")]
     assert len(folders) == 4
-    assert all(f"{folder.parent.name}/{folder.name}" in page for folder in folders)
+    assert all(f"{folder.parent.name}/{folder.name}" in text for folder in folders)

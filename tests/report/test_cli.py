@@ -59,7 +59,7 @@ def test_every_file_is_written_and_read_back(written):
     folder = written[1]
     assert {path.name for path in folder.iterdir()} == {
         "report.md", "report.html", "results.csv", "frontiers.png",
-        "frontier-math.png", "frontier-code-x.png",
+        "frontier-math.png", "frontier-code-x.png", "math.md", "code-x.md",
     }  # fmt: skip
     for path in folder.glob("*.png"):
         with Image.open(path) as image:
@@ -110,22 +110,27 @@ def test_the_page_stands_alone(written):
 
 def test_the_markdown_has_whole_tables_and_the_figures_beside_it(written):
     folder = written[1]
-    lines = (folder / "report.md").read_text().splitlines()
-    for block in re.findall(r"(?:^\|.*\n)+", "\n".join(lines) + "\n", re.M):
-        widths = {len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()}
-        assert len(widths) == 1
-    images = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", "\n".join(lines))
-    assert len(images) == 3 and all((folder / image).exists() for image in images)
-    assert any("| **policy/seed-1** | 64 |" in line for line in lines)
+    images, links = [], []
+    for file in folder.glob("*.md"):
+        text = file.read_text()
+        for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
+            assert len({len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()}) == 1
+        images += re.findall(r"!\[[^\]]*\]\(([^)]*)\)", text)
+        links += re.findall(r"(?<!!)\[[^\]]*\]\(([^)]*)\)", text)
+    assert sorted(images) == ["frontier-code-x.png", "frontier-math.png", "frontiers.png"]
+    assert links == ["math.md", "code-x.md"]
+    assert all((folder / name).exists() for name in images + links)
+    assert "| **policy/seed-1** | 64 |" in (folder / "math.md").read_text()
 
 
-def test_each_section_starts_with_its_summary_and_what_it_does_not_say(written):
+def test_the_page_is_the_short_answers_and_what_they_do_not_say(written):
     markdown = (written[1] / "report.md").read_text()
-    section = markdown.partition("## math")[2].partition("## Code")[0]
-    heads = re.findall("^### (.*)$", section, re.M)
-    assert heads[:2] == ["In short", "What cannot be claimed"]
-    assert "| policy (2 training seeds) |" in section.partition("### What")[0]
-    sentences = re.findall("^- (.*)$", section, re.M)
+    assert len(markdown.splitlines()) < 80
+    heads = re.findall("^## (.*)$", markdown, re.M)
+    assert heads[:3] == ["math", "Code / x", "What cannot be claimed"]
+    assert markdown.count("| policy (2 training seeds) |") == 4
+    assert markdown.count("Each policy beside its strongest tuned opponents") == 1
+    sentences = re.findall("^- ([^[].*)$", markdown, re.M)
     page = Page((written[1] / "report.html").read_text())
     assert len(sentences) == len(set(sentences)) > 3
     assert all(sentence[2:40] in page.text for sentence in sentences)
@@ -159,15 +164,19 @@ def test_names_are_text_wherever_they_appear(tmp_path):
     main([store, "--out", str(tmp_path), "--resamples", "20", "--title", HOSTILE])
     page = Page((tmp_path / "report.html").read_text())
     assert "script" not in page.tags and page.text.count(HOSTILE) >= 6
-    markdown = (tmp_path / "report.md").read_text()
-    assert "<script" not in markdown and r"$x\|y\*" in markdown
+    markdown = (tmp_path / "script-alert-1-script-x-y.md").read_text()
+    assert "<script" not in markdown + (tmp_path / "report.md").read_text()
+    assert r"$x\|y\*" in markdown
     assert (tmp_path / "frontier-script-alert-1-script-x-y.png").exists()
 
 
 def test_the_report_lies_beside_the_first_store_unless_told_otherwise(tmp_path, capsys):
     main([small_store(tmp_path / "store"), "--resamples", "9"])
     written = sorted(tmp_path.glob("report/*"))
-    assert len(written) == 4 and capsys.readouterr().out.splitlines()[0] == str(written[2])
+    assert [file.name for file in written] == [
+        "frontier-math.png", "math.md", "report.html", "report.md", "results.csv",
+    ]  # fmt: skip
+    assert capsys.readouterr().out.splitlines()[0] == str(written[3])
 
 
 def fails(capsys, *arguments):

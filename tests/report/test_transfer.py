@@ -65,9 +65,10 @@ def test_the_heat_map_is_beside_the_markdown_and_inside_the_page(store, tmp_path
     main([str(store), "--out", str(out), "--resamples", "20"])
     assert (out / "transfer.png").read_bytes().startswith(b"\x89PNG")
     markdown = (out / "report.md").read_text()
-    assert (
-        "## Transfer of mine to 2 cells\n\n![Transfer of mine to 2 cells](transfer.png)" in markdown
-    )
+    section = markdown.partition("## Transfer of mine to 2 cells")[2].partition("\n## ")[0]
+    assert "| home (tiny, Sums" in section and "[heat map](transfer.png)" in section
+    # Their short answers are those of the transfer, and stand in their own files.
+    assert "## home" not in markdown and "## In short" in (out / "home.md").read_text()
     page = (out / "report.html").read_text()
     [image] = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)" alt="Transfer of', page)
     assert b"<svg" in base64.b64decode(image) and "http" not in page.replace("http-equiv", "")

@@ -12,8 +12,27 @@ from lit_unmask.report.tables import count
 _FEW_PROBLEMS = 100
 
 
-def limits(analysis: Analysis) -> list[str]:
-    """Write what a reader must keep in mind about one dataset."""
+def caveats(analyses: Sequence[Analysis]) -> list[str]:
+    """Write what a reader must keep in mind, each sentence once, with the datasets it is about."""
+    said: dict[str, list[str]] = {}
+    for analysis in analyses:
+        for sentence in _of_dataset(analysis):
+            said.setdefault(sentence, []).append(analysis.dataset.name)
+    everyone = [analysis.dataset.name for analysis in analyses]
+    return [_about(names, everyone) + sentence for sentence, names in said.items()]
+
+
+def _about(names: Sequence[str], everyone: Sequence[str]) -> str:
+    """Return which datasets a sentence is about, in the fewer words; nothing if it is all."""
+    others = [name for name in everyone if name not in names]
+    if not others:
+        return ""
+    if len(others) < len(names):
+        return f"All but {'; '.join(others)}: "
+    return f"{'; '.join(names)}: "
+
+
+def _of_dataset(analysis: Analysis) -> list[str]:
     run = analysis.dataset.run
     learned = [family for family in analysis.subjects if family.kind == "learned"]
     return [
@@ -22,8 +41,8 @@ def limits(analysis: Analysis) -> list[str]:
         "units of intervals and tests. Intervals are 95 % ones, each for itself.",
         _selection(analysis),
         *_warnings(analysis),
-        f"All of it is about {run.denoiser} on problems like those of {run.dataset} with "
-        f"{run.gen_length} tokens. It says nothing about other denoisers, tasks and lengths.",
+        f"All of it is about {run.denoiser} on such problems with {run.gen_length} tokens. It says "
+        "nothing about other denoisers, tasks and lengths.",
     ]
 
 

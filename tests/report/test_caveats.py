@@ -6,7 +6,7 @@ import numpy as np
 from toy_sweeps import make_dataset, make_setting
 
 from lit_unmask.report.analysis import Options, analyse
-from lit_unmask.report.claims import limits
+from lit_unmask.report.caveats import caveats
 
 PROBLEMS = 500
 
@@ -31,7 +31,7 @@ def analysed(*test, tuning=(), **changes):
 
 
 def text(*test, tuning=(), **changes):
-    return "\n".join(limits(analysed(*test, tuning=tuning, **changes)))
+    return "\n".join(caveats([analysed(*test, tuning=tuning, **changes)]))
 
 
 def test_several_training_seeds_are_counted_in_one_sentence():
@@ -43,7 +43,7 @@ def test_several_training_seeds_are_counted_in_one_sentence():
 def test_one_training_seed_says_nothing_about_training():
     said = text(policy(0.7), heuristic(0.5, 20))
     assert "policy: one training seed, which says nothing about the variance of training." in said
-    assert "All of it is about tiny-llada on problems like those of math with 64 tokens" in said
+    assert "All of it is about tiny-llada on such problems with 64 tokens" in said
 
 
 def test_what_was_chosen_where_is_said():
@@ -71,3 +71,14 @@ def test_warnings_name_what_is_out_of_the_ordinary():
 
 def test_without_a_subject_nothing_is_compared():
     assert "No policies were compared" in text(heuristic(0.5, 20))
+
+
+def test_a_sentence_stands_once_with_the_datasets_it_is_about():
+    both = [policy(0.7), heuristic(0.5, 20)]
+    math, few = analysed(*both), analysed(make_setting(np.ones(20), 3), name="code")
+    other = replace(math, dataset=replace(math.dataset, name="other"))
+    said = caveats([math, other, few])
+    assert len(said) == len(set(said))
+    assert any(one.startswith("1 noise seed a problem.") for one in said)
+    assert "code: 20 problems are few: only large differences can be found." in said
+    assert any(one.startswith("All but code: policy: one training seed") for one in said)
