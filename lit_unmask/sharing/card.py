@@ -143,6 +143,7 @@ def _training(trained_with: TrainedWith, has_training: bool) -> str:
         "block length": trained_with.block_length,
         "token temperature": trained_with.temperature,
         "empty actions": trained_with.on_empty,
+        "further decoding": trained_with.further and f"`{json.dumps(trained_with.further)}`",
         "reward": trained_with.reward and f"`{json.dumps(trained_with.reward)}`",
         "rounds": trained_with.rounds,
         "seed": trained_with.seed,

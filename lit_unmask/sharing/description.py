@@ -36,6 +36,7 @@ class TrainedWith:
         reward: Class and arguments of the reward.
         seed: Seed of the rollouts' noise.
         rounds: Rounds of rollouts.
+        further: Settings of the decoding that were in use beside, such as a corrector.
     """
 
     denoiser: dict[str, str | None] | None = None
@@ -46,6 +47,7 @@ class TrainedWith:
     reward: dict[str, Any] | None = None
     seed: int | None = None
     rounds: int | None = None
+    further: dict[str, Any] | None = None
 
 
 def head(description: dict[str, Any], trained_with: TrainedWith) -> dict[str, Any]:

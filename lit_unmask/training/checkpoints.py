@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation.fingerprints import decoding_fields
 from lit_unmask.policies.base import Policy
+from lit_unmask.rollout import Approximate, Decoding
 from lit_unmask.sharing.description import TrainedWith, class_path, describe, head
 
 if TYPE_CHECKING:
-    from lit_unmask.rollout import Decoding
     from lit_unmask.training.module import LitUnmask
     from lit_unmask.training.rewards import SpeedReward
 
@@ -155,12 +156,14 @@ def checkpoint_entry(
         reward: Of the training rollouts.
         seed: Of the training rollouts' noise.
     """
+    settings = decoding_fields(decoding)
+    approximate = settings.pop("approximate")
+    if decoding.approximate != Approximate():
+        settings["further"]["approximate"] = approximate
+    settings["further"] = settings["further"] or None
     trained_with = TrainedWith(
         denoiser=denoiser,
-        gen_length=decoding.gen_length,
-        block_length=decoding.block_length,
-        temperature=decoding.temperature,
-        on_empty=decoding.on_empty,
+        **settings,
         reward={"class_path": class_path(type(reward)), "init_args": dict(vars(reward))},
         seed=seed,
     )

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_unmask.denoisers.face import Denoiser
+from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, Verdicts
 from lit_unmask.policies.base import Policy
@@ -118,6 +119,12 @@ class Collector:
             ConfigurationError: If the policy cannot act as the experts do, or the wanted speeds do
                 not fit policy or reward.
         """
+        if self.decoding.resampler is not None:
+            raise ConfigurationError(
+                f"decoding.resampler={type(self.decoding.resampler).__name__} replaces rollouts, "
+                "and the policy gradient needs those that the policy made; train without it, and "
+                "validate or test with it"
+            )
         check_experts(self.experts, self.policy, self.decoding, self.denoiser)
         check_pace(self.pace, self.policy, self.reward, self.decoding.gen_length)
 

@@ -24,8 +24,12 @@ from lit_unmask.denoisers import Dream, LLaDA
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.policies import ConfidenceThreshold, ConfidenceTransformer, LearnedPolicy
+from lit_unmask.rollout import Approximate, Decoding
+from lit_unmask.training.checkpoints import checkpoint_entry
 from lit_unmask.training.module import LitUnmask
+from lit_unmask.training.rewards import MultiplicativeSpeed
 from lit_unmask.training.settings import Rounds
+from tests.rollout.test_systems import Even, Nothing
 
 
 def weights(module: LitUnmask) -> dict[str, torch.Tensor]:
@@ -218,3 +222,28 @@ def test_dynamic_sampling_fills_a_round_and_does_not_disturb_resuming(
     assert seen == [(3.0, 5), (3.0, 5)]
     moved = [n for n, v in weights(hopeless).items() if not torch.allclose(v, before[n], atol=1e-3)]
     assert not moved  # weight decay alone
+
+
+def test_a_checkpoint_names_all_that_its_rollouts_followed_from(tiny_llada, tmp_path):
+    kinds = {
+        None: Decoding(8, 4),
+        "approximate": Decoding(8, 4, approximate=Approximate(early_stop=True)),
+        "max_block_steps": Decoding(8, 4, max_block_steps=9),
+        "corrector": Decoding(8, 4, corrector=Nothing(2)),
+    }
+    found = {}
+    for name, decoding in kinds.items():
+        entry = checkpoint_entry(
+            small_policy(), tiny_llada.identity, decoding, MultiplicativeSpeed(), 0
+        )
+        found[name] = entry["trained_with"]["further"]
+        assert entry["trained_with"]["block_length"] == 4
+    assert found[None] is None
+    assert [list(found[name]) for name in list(kinds)[1:]] == [[name] for name in list(kinds)[1:]]
+    assert found["corrector"]["corrector"]["init_args"] == {"every": 2}
+
+
+def test_particles_are_not_trained_on(tiny_llada):
+    module = make_module(tiny_llada, decoding=Decoding(8, 4, resampler=Even(2)))
+    with pytest.raises(ConfigurationError, match=r"Even replaces rollouts.*validate or test with"):
+        module.collector.check()
