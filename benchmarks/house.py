@@ -140,6 +140,7 @@ class Mine(Resampler):
     def answer(self, likelihood):
         return likelihood.argmax(1)
 """
+_SPLIT = {"split": "validation", "size": 4}
 _MINE = {"class_path": "mine.Mine"}
 _LEARNED = {"network": {"class_path": "lit_unmask.policies.ConfidenceTransformer"}, "head": _MINE}
 _TINY = {"class_path": "lit_unmask.denoisers.LLaDA", "init_args": {"path": "tiny-llada"}}
@@ -152,7 +153,7 @@ EXTENSIONS: dict[str, tuple[str, dict[str, object]]] = {
         {"model.policy": {"class_path": "lit_unmask.policies.LearnedPolicy"}
                          | {"init_args": _LEARNED}},
     ),
-    "task": (TASK, {"data.init_args.val": {"mine": _MINE | {"init_args": {"split": "validation", "size": 4}}}}),
+    "task": (TASK, {"data.init_args.val": {"mine": _MINE | {"init_args": _SPLIT}}}),
     "family": (FAMILY, {"model.denoiser": _MINE | {"init_args": {"path": "tiny-llada"}}}),
     "wrapper": (WRAPPER, {"model.denoiser": _MINE | {"init_args": {"inner": _TINY}}}),
     "corrector": (CORRECTOR, {"model.decoding.corrector": _MINE}),
