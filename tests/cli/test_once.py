@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,22 @@ from lit_unmask.policies import LearnedPolicy
 from lit_unmask.tasks.datamodule import TaskDataModule
 
 
+def counting(calls: Counter[str], name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(real)  # parsers read its parameters
+    def call(*args: Any, **named: Any) -> Any:
+        calls[name] += 1
+        return real(*args, **named)
+
+    return call
+
+
 def test_everything_is_made_tokenised_and_decoded_once(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, texts, decoded = Counter[str](), Counter[str](), Counter[int]()
     kinds: tuple[Any, ...] = (Denoiser, LearnedPolicy, TaskDataModule, Frontier)
     for kind in kinds:
-
-        def init(self: Any, *args: Any, kind: Any = kind, real: Any = kind.__init__, **named: Any):
-            made[kind.__name__] += 1
-            real(self, *args, **named)
-
-        init.__wrapped__ = kind.__init__  # type: ignore[attr-defined]  # its parameters are read
-        monkeypatch.setattr(kind, "__init__", init)
+        monkeypatch.setattr(kind, "__init__", counting(made, kind.__name__, kind.__init__))
     encode, rollout = PreTrainedTokenizerBase.encode, decode.rollout
 
     def counted_encode(self: Any, text: str, **named: Any) -> Any:
@@ -39,8 +44,7 @@ def test_everything_is_made_tokenised_and_decoded_once(
         return encode(self, text, **named)
 
     def counted_rollout(denoiser: Any, policy: Any, prompt: Any, *rest: Any, **named: Any) -> Any:
-        decoded.update(noise := rest[1].rollouts.tolist())
-        assert len(noise) == len(prompt)
+        decoded.update(rest[1].rollout.tolist())
         return rollout(denoiser, policy, prompt, *rest, **named)
 
     monkeypatch.setattr(PreTrainedTokenizerBase, "encode", counted_encode)
