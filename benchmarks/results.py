@@ -65,8 +65,6 @@ def configuration(name: str, policy: Path, small: bool) -> tuple[dict[str, Any],
     """Return a configuration that tests a saved policy, and the arguments of its last callback."""
     config = read_config(ROOT / "configs" / f"{name}.yaml")
     config["trainer"]["logger"] = False
-    # The policy's own test loop would repeat what goes to the store.
-    config["trainer"]["limit_test_batches"] = 1
     config["model"]["policy"] = {
         "class_path": "lit_unmask.sharing.load_policy",
         "init_args": {"path": str(policy)},

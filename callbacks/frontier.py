@@ -19,11 +19,19 @@ from lit_unmask.callbacks.ranks import TrainerRanks
 from rich import get_console
 
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
 from lit_unmask.evaluation.grid import Candidate, HeuristicGrid, candidates, choose
 from lit_unmask.evaluation.points import Point
-from lit_unmask.evaluation.store import Store
-from lit_unmask.evaluation.sweep import Sweep, learned_candidate, on_fronts, summarise
+from lit_unmask.evaluation.store import Outcome, Store
+from lit_unmask.evaluation.sweep import (
+    FreshForwards,
+    Sweep,
+    learned_candidate,
+    on_fronts,
+    outcomes_of,
+    summarise,
+)
 from lit_unmask.files import check_folder
 from lit_unmask.policies.base import Policy
 from lit_unmask.sharing import load_policy
@@ -31,6 +39,7 @@ from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
 from lit_unmask.training.checkpoints import check_checkpoint
 from lit_unmask.training.module import LitUnmask
+from lit_unmask.types import Problem
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,9 @@ class Frontier(Callback):
         self._stored: dict[str, Policy] = {}
         self._seeds: list[int] = []
         self._pairs: list[tuple[EvaluationSet, EvaluationSet]] = []
+        self._fresh: FreshForwards | None = None
+        # By set, what the test loop computed of the module's policy.
+        self._tested: dict[str, list[Outcome]] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check settings, checkpoints, problem sets and the folder before any work starts."""
@@ -153,6 +165,27 @@ class Frontier(Callback):
         check_folder(Path(self.options.results or self.folder))
         Store(self.folder)
 
+    def on_test_batch_start(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: LitUnmask, batch: list[Problem], *place: int
+    ) -> None:
+        """Listen to what the test loop decodes, which need not be decoded again."""
+        self._fresh = FreshForwards(len(batch), pl_module.denoiser.mask_id)
+        pl_module.listeners.append(self._fresh)
+
+    def on_test_batch_end(  # type: ignore[override]
+        self,
+        trainer: Trainer,
+        pl_module: LitUnmask,
+        outputs: Evaluation,
+        batch: list[Problem],
+        *place: int,
+    ) -> None:
+        """Keep what came out of it."""
+        assert self._fresh is not None
+        pl_module.listeners.remove(self._fresh)
+        name = list(attached_data(trainer).test)[place[1] if len(place) > 1 else 0]
+        self._tested.setdefault(name, []).extend(outcomes_of(batch, outputs, self._fresh))
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Do the same with the best checkpoint, if asked to."""
         if self.options.fit and not trainer.interrupted and not is_fast_dev_run(trainer):
@@ -165,6 +198,7 @@ class Frontier(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run what the store lacks and print the test results."""
         self._measure(trainer, pl_module)
+        self._tested.clear()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Do the same after ``validate``, if asked to."""
@@ -208,26 +242,30 @@ class Frontier(Callback):
     ) -> tuple[list[Point], list[Point]]:
         """Tune on one set; return the heuristics' points there and all points of the other."""
         learned, heuristics = self._learned(module), self._heuristics(module)
-        targets = self._run_all(sweep, tuning, learned)
-        points = self._run_all(sweep, tuning, heuristics)
+        targets = self._run_all(sweep, module, tuning, learned)
+        points = self._run_all(sweep, module, tuning, heuristics)
         tuned = list(zip(heuristics, points, strict=True))
         if self.options.tested != "all":
             fronts = self.options.tested == "fronts"
             heuristics = on_fronts(tuned) if fronts else choose(tuned, targets[0])
-        tested = self._run_all(sweep, test, [*learned, *heuristics])
+        tested = self._run_all(sweep, module, test, [*learned, *heuristics])
         own, alpha = (self.options.policy_name, "learned"), {"alpha": module.reward.alpha}
         # The module's own policy is shown with what it was trained for.
         return points, [replace(p, params=alpha) if (p.name, p.kind) == own else p for p in tested]
 
     def _run_all(
-        self, sweep: Sweep, problems: EvaluationSet, chosen: list[Candidate]
+        self, sweep: Sweep, module: LitUnmask, problems: EvaluationSet, chosen: list[Candidate]
     ) -> list[Point]:
         """Run candidates on a set, with a line to the console for each name."""
         points = []
+        own = "test", module.policy, module.eval_decoding
         for name in dict.fromkeys(candidate.contender.name for candidate in chosen):
             mine = [candidate for candidate in chosen if candidate.contender.name == name]
             before = sweep.computed
             for candidate in mine:
+                if (problems.stage, candidate.policy, candidate.decoding) == own:
+                    known = self._tested.get(problems.dataset, [])
+                    sweep.record(problems, candidate, module.eval_seed, known)
                 seeds = {seed: sweep.outcomes(problems, candidate, seed) for seed in self._seeds}
                 points.append(summarise(candidate.contender, seeds))
             if sweep.ranks.rank == 0:

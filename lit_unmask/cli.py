@@ -172,30 +172,33 @@ class UnmaskCLI(LightningCLI):
             self.parser.error(str(error) or type(error).__name__)
 
     def _make(self) -> None:
-        if self.subcommand is not None:
-            self.dry_run.run(self._check_request)
-        super().instantiate_classes()
+        made = self.dry_run.run(self._checked) if self.subcommand is not None else None
+        if made is None:  # somebody needs a loaded denoiser when he is made
+            super().instantiate_classes()
+        else:
+            self.dry_run.load(made[self.subcommand]["trainer"])
+            self.config_init = made
+            self.datamodule, self.model = self._get(made, "data"), self._get(made, "model")
+            self.trainer = self.instantiate_trainer()
         self._add_trajectories()
         if self.subcommand is not None:
             check(self.subcommand, self.trainer, self.model, self.datamodule)
             check_word(self._get(self.config_init, "ckpt_path"), self.subcommand, self.trainer)
 
-    def _check_request(self) -> None:
-        """Make what costs nothing, and check settings, problems, sandbox and checkpoint."""
+    def _checked(self) -> Any:
+        """Return what the configuration describes, with its settings, problems, sandbox checked."""
         assert self.subcommand is not None
-        config = self.config.clone()
-        # Loggers of services open a run when they are made.
-        config[self.subcommand]["trainer"]["logger"] = None
-        request = self._request(self.subcommand, self.subcommand, config)
+        made = self.parser.instantiate_classes(self.config)
+        request = self._request(self.subcommand, made[self.subcommand])
         for lack in request.lacks:
             raise ConfigurationError(f"{lack.what}; {lack.remedy}")
         check_settings(request.stage, request.settings(), request.model, request.data)
         check_problems(request.sets)
+        return made
 
-    def _request(self, subcommand: str, stage: str | None, config: Any) -> Request:
+    def _request(self, stage: str, made: Any) -> Request:
         """Return what a configuration asks for, its checkpoint checked."""
-        made = self.parser.instantiate_classes(config)[subcommand]
-        request = self.dry_run.request(stage or made["stage"], made)
+        request = self.dry_run.request(stage, made)
         check_checkpoint(request.ckpt_path, request.model)
         return request
 
@@ -237,9 +240,13 @@ class PlanCLI(UnmaskCLI):
         parser.add_subcommands().add_subcommand("plan", fit, help=_PLAN)
 
     def _make(self) -> None:
-        from lit_unmask.preflight.plan import make_plan
+        from lit_unmask.preflight.plan import Plan, make_plan
 
-        plan = self.dry_run.run(lambda: make_plan(self._request("plan", None, self.config)))
+        def act() -> Plan:
+            made = self.parser.instantiate_classes(self.config)["plan"]
+            return make_plan(self._request(made["stage"], made))
+
+        plan = self.dry_run.run(act)
         if plan is None:
             raise ValueError(
                 f"{self.dry_run.missed} is known once it is loaded, and plan loads nothing; start "

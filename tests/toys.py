@@ -50,7 +50,7 @@ class Unread(LLaDA):
     """A denoiser whose weights must not be read."""
 
     def __init__(self, path: str) -> None:
-        raise AssertionError("the weights were read")
+        raise RuntimeError("the weights were read")
 
 
 class LooksAtDenoiser(Callback):

@@ -11,6 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from lit_unmask.types import Problem, Prompt
 
+# Prompts whose tokens are kept.
+_REMEMBERED = 2**14
+
 
 class ChatText:
     """The text side of a denoiser: its chat template and its tokenizer.
@@ -71,6 +74,23 @@ class ChatText:
         return Prompt(tokens, attention).to(self.device)
 
     def _encode_one(self, problem: Problem, limit: int) -> list[int]:
+        # What checks, hashes and rollouts ask for is tokenised once.
+        known = vars(self).setdefault("_encoded", {})
+        chat = tuple(tuple(message.items()) for message in problem.messages)
+        if chat not in known:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[chat] = self._tokenised(problem)
+        tokens: list[int] = known[chat]
+        if len(tokens) > limit:
+            raise ValueError(
+                f"problem {problem.uid!r}: its prompt of {len(tokens)} tokens exceeds the limit of "
+                f"{limit}; raise max_prompt_length (the model takes {self.max_length} with the "
+                "response) or leave the problem out"
+            )
+        return tokens
+
+    def _tokenised(self, problem: Problem) -> list[int]:
         chat: Any = list(problem.messages)
         added = self.tokenizer.added_tokens_decoder.values()
         special_ones = [token.content for token in added if token.special]
@@ -86,14 +106,7 @@ class ChatText:
             chat, tokenize=False, add_generation_prompt=True, **self.template_arguments
         )
         # The template writes the special tokens; the tokenizer must not add them again.
-        tokens = self.tokenizer.encode(text, add_special_tokens=False)
-        if len(tokens) > limit:
-            raise ValueError(
-                f"problem {problem.uid!r}: its prompt of {len(tokens)} tokens exceeds the limit of "
-                f"{limit}; raise max_prompt_length (the model takes {self.max_length} with the "
-                "response) or leave the problem out"
-            )
-        return tokens
+        return self.tokenizer.encode(text, add_special_tokens=False)
 
     def decode(self, response: Tensor) -> list[str]:
         """Turn responses into text, each cut at its first end token.

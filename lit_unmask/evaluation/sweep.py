@@ -11,7 +11,7 @@ import torch
 
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.decode import evaluate
+from lit_unmask.evaluation.decode import Evaluation, evaluate
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
 from lit_unmask.evaluation.fingerprints import plain_settings
 from lit_unmask.evaluation.grading import Grader, InProcess
@@ -128,6 +128,22 @@ class Sweep:
         known = self._store.outcomes(run) if self._store is not None else {}
         return self.ranks.broadcast({uid: known[uid] for uid in problems.problems if uid in known})
 
+    def record(
+        self, problems: EvaluationSet, candidate: Candidate, seed: int, mine: Sequence[Outcome]
+    ) -> None:
+        """Store outcomes that were computed outside of the sweep, those of this rank in ``mine``.
+
+        They count as computed, and not as found where they are asked for next.
+        """
+        by_uid = {outcome.uid: outcome for share in self.ranks.gather(mine) for outcome in share}
+        new: list[str] = []
+        if self._store is not None:
+            run = problems.run(candidate, seed)
+            new = self._store.missing(run, by_uid)
+            self._store.append(run, [by_uid[uid] for uid in new])
+        new = self.ranks.broadcast(new)
+        self.computed, self.found = self.computed + len(new), self.found - len(new)
+
     def _evaluate(
         self, denoiser: Denoiser, candidate: Candidate, problems: list[Problem], seed: int
     ) -> list[Outcome]:
@@ -136,33 +152,40 @@ class Sweep:
         fresh = FreshForwards(len(problems), denoiser.mask_id, self.listener)
         policy, decoding = candidate.policy.to(denoiser.device), candidate.decoding
         result = evaluate(denoiser, policy, problems, decoding, seed, fresh, self.grader)
-        price = {kind: forwards.tolist() for kind, forwards in result.price.items()}
-        predictor = price.pop(PREDICTOR)
-        # Rows that corrector or particles change are new without a step of the policy.
-        new = [min(pair) for pair in zip(fresh.count.tolist(), predictor, strict=True)]
-        kinds = [
-            {"fresh": new[row], "unchanged": predictor[row] - new[row]}
-            | {kind: forwards[row] for kind, forwards in price.items()}
-            for row in range(len(problems))
-        ]
-        rows = zip(
-            problems,
-            *(result.correct.tolist(), result.nfe.tolist(), kinds),
-            *(result.tokens.tolist(), result.still_masked.tolist()),
-            strict=True,
+        return outcomes_of(problems, result, fresh)
+
+
+def outcomes_of(
+    problems: Sequence[Problem], result: Evaluation, fresh: FreshForwards
+) -> list[Outcome]:
+    """Return what a store keeps of an evaluation that ``fresh`` listened to."""
+    price = {kind: forwards.tolist() for kind, forwards in result.price.items()}
+    predictor = price.pop(PREDICTOR)
+    # Rows that corrector or particles change are new without a step of the policy.
+    new = [min(pair) for pair in zip(fresh.count.tolist(), predictor, strict=True)]
+    kinds = [
+        {"fresh": new[row], "unchanged": predictor[row] - new[row]}
+        | {kind: forwards[row] for kind, forwards in price.items()}
+        for row in range(len(problems))
+    ]
+    rows = zip(
+        problems,
+        *(result.correct.tolist(), result.nfe.tolist(), kinds),
+        *(result.tokens.tolist(), result.still_masked.tolist()),
+        strict=True,
+    )
+    return [
+        Outcome(
+            uid=problem.uid,
+            correct=correct,
+            nfe=nfe,
+            nfe_by_kind=by_kind,
+            tokens=tokens,
+            still_masked=still_masked,
+            seconds=round(result.seconds / len(problems), 6),
         )
-        return [
-            Outcome(
-                uid=problem.uid,
-                correct=correct,
-                nfe=nfe,
-                nfe_by_kind=by_kind,
-                tokens=tokens,
-                still_masked=still_masked,
-                seconds=round(result.seconds / len(problems), 6),
-            )
-            for problem, correct, nfe, by_kind, tokens, still_masked in rows
-        ]
+        for problem, correct, nfe, by_kind, tokens, still_masked in rows
+    ]
 
 
 class FreshForwards:

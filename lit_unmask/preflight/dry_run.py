@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from lightning.pytorch.utilities.seed import isolate_rng
+import torch
+from lightning.pytorch.loggers import Logger
 
 from lit_unmask.denoisers import Adapter, Denoiser, Placement
 from lit_unmask.preflight.assumptions import Assumptions
 from lit_unmask.preflight.checks import problems_of
 from lit_unmask.preflight.devices import Missing
-from lit_unmask.preflight.spec import Spec
+from lit_unmask.preflight.spec import Spec, load, stand_in
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.module import LitUnmask
@@ -49,7 +50,7 @@ class Request:
     def spec(self) -> Spec:
         """The spec of the module's denoiser."""
         found: Any = self.model.denoiser
-        return found
+        return found.itself
 
     @property
     def callbacks(self) -> list[Any]:
@@ -72,23 +73,36 @@ class Request:
         return sum(weight.numel() for weight in self.model.policy.parameters())
 
 
-class DryRun:
-    """Makes what a configuration describes, and no denoiser while it is dry.
+@dataclass(frozen=True)
+class Later:
+    """A logger that is not made yet, as those of services open a run when they are made."""
 
-    A parser calls it in the place of the classes ``kinds``. The state of random number generators
-    stays as it was, and problems that were read are not read again afterwards.
+    kind: type[Logger]
+    arguments: Mapping[str, Any]
+
+    @property
+    def save_dir(self) -> Any:
+        """Where it will write."""
+        return self.arguments.get("save_dir")
+
+
+class DryRun:
+    """Makes what a configuration describes, but no denoiser and no logger while it is dry.
+
+    A parser calls it in the place of the classes ``kinds``. What was made is what runs: specs
+    become denoisers by :meth:`load`. Only where somebody needed a denoiser before that, all but
+    the problems has to be made again.
 
     Attributes:
         kinds: Classes, with all below them, for which it has to be called.
-        specs: What stands for denoisers.
         lacks: Optional packages that are not installed.
     """
 
-    kinds: tuple[type, ...] = (Denoiser, Adapter, Placement, TaskDataModule)
+    kinds: tuple[type, ...] = (Denoiser, Adapter, Placement, TaskDataModule, Logger)
 
     def __init__(self) -> None:
-        self.specs: list[Spec] = []
         self.lacks: list[Missing] = []
+        self._waiting: list[Any] = []
         self._dry = False
         self._data: TaskDataModule | None = None
 
@@ -99,15 +113,22 @@ class DryRun:
             return self._data
         if not self._dry:
             return kind(*args, **kwargs)
+        if issubclass(kind, Logger):
+            return Later(kind, kwargs)
         if issubclass(kind, Denoiser):
-            self.specs.append(Spec(kind, kwargs))
-            return self.specs[-1]
+            self._waiting.append(stand_in(Spec(kind, kwargs)))
+            return self._waiting[-1]
         try:
             return kind(*args, **kwargs)
         except ImportError as error:
             what, _, remedy = str(error).rpartition(": ")
             self.lacks.append(Missing(what, remedy))
             return None
+
+    @property
+    def specs(self) -> list[Spec]:
+        """What stands for denoisers."""
+        return [waiting.itself for waiting in self._waiting]
 
     @property
     def missed(self) -> str | None:
@@ -120,17 +141,27 @@ class DryRun:
         Returns:
             None where it needed a real denoiser; what follows is found once that is loaded.
         """
-        self._dry = True
+        self._dry, state = True, torch.get_rng_state()
         try:
-            # Generators of GPUs stay alone, as asking for them would occupy every GPU.
-            with isolate_rng(include_cuda=False):
-                return act()
+            return act()
         except Exception:  # the parser may have put another one around NotLoaded
             if self.missed is None:
                 raise
+            torch.set_rng_state(state)
             return None
         finally:
             self._dry = False
+
+    def load(self, trainer: MutableMapping[str, Any]) -> None:
+        """Make what was left out: read denoisers, and put loggers into the trainer's settings."""
+        for waiting in self._waiting:
+            load(waiting)
+        given = trainer["logger"]
+        loggers = [
+            one.kind(**one.arguments) if isinstance(one, Later) else one
+            for one in (given if isinstance(given, list) else [given])
+        ]
+        trainer["logger"] = loggers if isinstance(given, list) else loggers[0]
 
     def request(self, stage: str, settings: Mapping[str, Any]) -> Request:
         """Return what a configuration asks for.

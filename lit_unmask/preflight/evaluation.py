@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
+from typing import Any
 
 from lit_unmask.callbacks import AccuracyNFE, Demonstrate, Frontier, TransferTest
 from lit_unmask.errors import ConfigurationError
@@ -12,7 +13,6 @@ from lit_unmask.evaluation.grid import Candidate, HeuristicGrid, candidates
 from lit_unmask.preflight.assumptions import Range
 from lit_unmask.preflight.dry_run import Request
 from lit_unmask.preflight.problems import size_of
-from lit_unmask.preflight.spec import Spec
 from lit_unmask.preflight.workload import Run, Work, evaluated_size
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks.base import ProblemSet
@@ -173,8 +173,8 @@ def _(callback: TransferTest, request: Request, prompt_tokens: int) -> Iterator[
         nfe = [_nfe(request, each.policy, each.decoding) for each in settings]
         # The closest setting and the most accurate one, which rarely are the same.
         two = Tried(nfe, 1, min(2, len(nfe)), min(2, len(nfe)))
-        other: object = cell.denoiser
-        spec = other if isinstance(other, Spec) else request.spec
+        other: Any = cell.denoiser
+        spec = request.spec if other is None else other.itself
         cost = spec.sizes.operations(prompt_tokens, decoding.gen_length) / usual
         tuning = f"{name}, tuning (settings: {1 + len(nfe)})"
         yield _work(tuning, cell.tuning, [policy, Tried.all(nfe)], cost)

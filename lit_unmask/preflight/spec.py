@@ -94,6 +94,11 @@ class Spec(ChatText):
         self.kind: Any = kind
         self.arguments = arguments
 
+    @property
+    def itself(self) -> Spec:
+        """This, also where a :func:`stand_in` is asked."""
+        return self
+
     def __getattr__(self, name: str) -> Any:
         """Return what the config says, and refuse what only a loaded denoiser has."""
         if name.startswith("__"):
@@ -236,6 +241,24 @@ class Spec(ChatText):
         folder, lack = self.found
         files = list(folder.glob("*.safetensors")) if folder is not None and lack is None else []
         return float(sum(file.stat().st_size for file in files)) or 2.0 * self.sizes.parameters
+
+
+def stand_in(spec: Spec) -> Any:
+    """Return an object of the denoiser's class that says what the spec says."""
+
+    def ask(self: Any, name: str) -> Any:
+        if name.startswith("__"):
+            return object.__getattribute__(self, name)
+        return getattr(spec, name)
+
+    return object.__new__(type(spec.kind.__name__, (spec.kind,), {"__getattribute__": ask}))
+
+
+def load(waiting: Any) -> None:
+    """Make a :func:`stand_in` the denoiser that it stands for, for everyone who holds it."""
+    spec = waiting.itself
+    waiting.__class__ = spec.kind
+    waiting.__init__(**spec.arguments)
 
 
 def find(path: str, revision: str | None) -> tuple[Path | None, Missing | None]:

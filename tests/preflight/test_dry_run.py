@@ -15,7 +15,6 @@ from toys import Coins, config
 from lit_unmask.cli import main
 from lit_unmask.denoisers import Adapter, LLaDA
 from lit_unmask.preflight.dry_run import DryRun
-from lit_unmask.preflight.spec import Spec
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.verifiers.sandbox import Sandbox, detection, strongest
 
@@ -122,7 +121,7 @@ def test_what_needs_a_denoiser_when_it_is_made_is_made_with_one(
     main(["validate", f"--config={file}", "--trainer.fast_dev_run=1"])
 
 
-def test_a_dry_run_leaves_no_trace() -> None:
+def test_a_dry_run_that_fails_leaves_no_trace() -> None:
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
@@ -130,11 +129,20 @@ def test_a_dry_run_leaves_no_trace() -> None:
 
     def act() -> Any:
         torch.rand(1)
-        return dry_run(LLaDA, path="nobody/needs-this")
+        return dry_run(LLaDA, path="nobody/needs-this").network
 
-    assert isinstance(dry_run.run(act), Spec)
+    assert dry_run.run(act) is None and dry_run.missed == "network of LLaDA"
     assert torch.equal(torch.rand(2), expected)
-    assert dry_run.run(lambda: act().network) is None and dry_run.missed == "network of LLaDA"
+
+
+def test_what_stands_for_a_denoiser_becomes_it(tiny_llada: LLaDA) -> None:
+    dry_run = DryRun()
+    held = dry_run.run(lambda: dry_run(LLaDA, path=tiny_llada.identity["path"]))
+    assert isinstance(held, LLaDA) and held.vocab_size == tiny_llada.vocab_size
+    assert "network" not in vars(held)
+    dry_run.load({"logger": None})
+    assert type(held) is LLaDA and held.identity == tiny_llada.identity
+    assert dict(held.named_weights()).keys() == dict(tiny_llada.named_weights()).keys()
 
 
 def test_other_objects_are_made_as_they_are() -> None:
