@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from lit_unmask.verification import grade_math
+from lit_unmask.verifiers import grade_math
 
 _NUMBER = re.compile(r"(?<![\d.,_!])\d+(?![\d.]|,\d|,?\\!)")
 _EXPRESSION = re.compile(r"[^,]*[a-z\\][^,]*")

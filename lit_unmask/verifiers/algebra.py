@@ -225,10 +225,7 @@ def _same_relation(left: Basic, right: Basic) -> bool:
     """Return whether two relations hold for the same values: one is a multiple of the other."""
     if not (isinstance(left, Relational) and isinstance(right, Relational)):
         return False
-    if left.rel_op in (">", ">="):
-        left = left.reversed
-    if right.rel_op in (">", ">="):
-        right = right.reversed
+    left, right = (side.reversed if ">" in side.rel_op else side for side in (left, right))
     if left.rel_op != right.rel_op:
         return False
     ratio = simplify((left.lhs - left.rhs) / (right.lhs - right.rhs))

@@ -20,13 +20,7 @@ _CHOICE = re.compile(
 _WORDS = re.compile(r"(?=.*[A-Za-z]{2})(?!.*(?:\s-|-\s))[A-Za-z][A-Za-z'\s,.!-]*")
 _BASED = re.compile(r"([0-9A-Fa-f]+)_\{?(\d+|[a-z]+)\}?")
 _BASES = {
-    "two": "2",
-    "three": "3",
-    "five": "5",
-    "six": "6",
-    "seven": "7",
-    "eight": "8",
-    "ten": "10",
+    **{"two": "2", "three": "3", "five": "5", "six": "6", "seven": "7", "eight": "8", "ten": "10"},
 }
 # The name of what is asked for: x, f(x), m+n, \angle ABC, P(A), area.
 _NAME = re.compile(
