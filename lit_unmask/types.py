@@ -68,8 +68,8 @@ class Prompt(Rows):
     Attributes:
         tokens: ``[B, P]`` int64 token ids.
         attention: ``[B, P]`` bool, True at real tokens, False at padding.
-        speed: ``[B]`` float32, the speed that is wanted of the answer, for policies that are told;
-            None for the others.
+        speed: ``[B]`` float32, the speed of the answer, for policies that are conditioned on
+            one; None for the others.
     """
 
     tokens: Tensor
@@ -95,13 +95,13 @@ class Signal:
         name: Its name in mappings and settings.
         axes: Letters of its shape.
         about: What it is, with its type and unit.
-        told: Whether it comes with the prompt; the others come from the denoiser.
+        condition: Whether it comes with the prompt; the others come from the denoiser.
     """
 
     name: str
     axes: str
     about: str
-    told: bool = False
+    condition: bool = False
 
     def shape(self, **sizes: int) -> tuple[int, ...]:
         """Return the shape for sizes by letter."""
@@ -114,13 +114,13 @@ HIDDEN = Signal(
     "BLD",
     "state that predicts the position, after the final norm, in its own dtype",
 )
-SPEED = Signal("speed", "B", "wanted speed of the answer, float32", told=True)
+SPEED = Signal("speed", "B", "speed that the policy is conditioned on, float32", condition=True)
 SIGNALS: Mapping[str, Signal] = {one.name: one for one in (ENTROPY, HIDDEN, SPEED)}
 
 
 @dataclass(frozen=True)
 class Signals:
-    """What a policy wants to know: about the denoiser's proposals, and what is wanted of it.
+    """What a policy wants to know: about the denoiser's proposals, and the condition.
 
     Attributes:
         top_k: Number **K** of largest probabilities, at least 1.
@@ -194,7 +194,7 @@ class Observation(Rows):
         eligible: ``[B, L]`` bool, masked positions of the row's current block.
         confidence: ``[B, L, K]`` float32, as in :class:`Reading`.
         time: ``[B]`` float32, steps taken so far divided by **L**, in ``[0, 1]``.
-        signals: What else was asked for, by name, and what is told with the prompt.
+        signals: What else was asked for, by name, and conditions that came with the prompt.
     """
 
     masked: Tensor
@@ -220,8 +220,8 @@ class Observation(Rows):
         return self.signals[signal.name]
 
     def within(self, signals: Signals) -> Observation:
-        """Return what a policy that wants ``signals`` is shown of it; what is told stays."""
-        kept = {n: v for n, v in self.signals.items() if n in signals.names or SIGNALS[n].told}
+        """Return what a policy that wants ``signals`` is shown of it; conditions stay."""
+        kept = {n: v for n, v in self.signals.items() if n in signals.names or SIGNALS[n].condition}
         return replace(self, confidence=self.confidence[..., : signals.top_k], signals=kept)
 
 

@@ -16,7 +16,7 @@ from lit_unmask.policies.actions.base import check_knobs
 from lit_unmask.policies.actions.bernoulli import BernoulliHead
 from lit_unmask.policies.actions.head import Head, Knobs
 from lit_unmask.policies.base import Policy
-from lit_unmask.policies.conditioned import Paced as Conditioned
+from lit_unmask.policies.conditioned import Conditioned as Conditioned
 from lit_unmask.policies.networks.reference import read_reference, write_reference
 from lit_unmask.types import Observation, Signals
 

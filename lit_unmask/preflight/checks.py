@@ -15,7 +15,7 @@ from lit_unmask.files import check_folder
 from lit_unmask.rollout.loop import check_shapes
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
-from lit_unmask.training.conditioning import check_told
+from lit_unmask.training.conditioning import check_conditioned
 from lit_unmask.training.demonstrations import ImitationData
 from lit_unmask.training.dynamic_sampling import check_spares
 from lit_unmask.training.module import LitUnmask
@@ -50,7 +50,7 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
         ValueError: If a prompt is too long for the denoiser, a batch does not divide, or a compiled
             denoiser would be called with any shapes.
     """
-    check_told(model.policy)
+    check_conditioned(model.policy)
     for decoding in (model.decoding, model.eval_decoding):
         model.policy.check_decoding(decoding.on_empty)
         check_shapes(model.denoiser, decoding)
