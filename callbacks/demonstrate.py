@@ -66,8 +66,7 @@ class Demonstrate(Callback):
         assert isinstance(pl_module, LitUnmask)
         if SPEED in self.signals:
             raise ConfigurationError(
-                "Demonstrate: signals.names has speed, and an expert has no wanted speed; leave it "
-                "out"
+                "Demonstrate: signals.names has speed, and an expert is given none; leave it out"
             )
         check_folder(self.folder)
         who = Demonstrator(

@@ -1,4 +1,4 @@
-"""The frontier of one policy that is told the wanted speed, during training."""
+"""The frontier of one policy that is conditioned on speed, during training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.evaluation.metrics import RolloutMetrics
-from lit_unmask.policies import Paced
+from lit_unmask.policies import Conditioned
 from lit_unmask.tasks.datamodule import attached_data
 from lit_unmask.training.module import LitUnmask
 from lit_unmask.training.rewards import NearTarget
@@ -23,11 +23,12 @@ Sweep = dict[float, dict[str, float]]
 
 
 class SpeedSweep(Callback):
-    """Validates a policy that is told the wanted speed at several speeds, on the same noise.
+    """Validates a policy that is conditioned on the speed at several speeds, on the same noise.
 
-    The module itself validates at the speed of its :class:`~lit_unmask.policies.Paced` policy.
-    This callback logs ``val/<set>/speed-<speed>/accuracy``, ``nfe``, ``reward`` and the like, each
-    rewarded for its own speed, and of all speeds together
+    The module itself validates at the speed of its policy, a
+    :class:`~lit_unmask.policies.Conditioned`. This callback logs
+    ``val/<set>/speed-<speed>/accuracy``, ``nfe``, ``reward`` and the like, each rewarded for its
+    own speed, and of all speeds together
 
     - ``val/<set>/speeds/reward``, the mean reward, by which a checkpoint can be chosen;
     - ``val/<set>/speeds/nfe_trend``, the share of neighbouring speeds at which the forwards rise
@@ -62,10 +63,11 @@ class SpeedSweep(Callback):
                 f"speeds={self.speeds} of SpeedSweep must be at least one number from 0, in "
                 "rising order"
             )
-        if not isinstance(pl_module.policy, Paced):
+        if not isinstance(pl_module.policy, Conditioned):
             raise ConfigurationError(
-                f"SpeedSweep has no speed to tell model.policy {type(pl_module.policy).__name__}; "
-                "leave it out, or use a network with speed=True in lit_unmask.policies.Paced"
+                f"SpeedSweep is of no use to model.policy {type(pl_module.policy).__name__}, which "
+                "is not conditioned on a speed; leave it out, or use a network with speed=True in "
+                "lit_unmask.policies.Conditioned"
             )
 
     def on_validation_batch_end(  # type: ignore[override]
@@ -78,15 +80,15 @@ class SpeedSweep(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Run the policy at every speed on the batch."""
-        assert isinstance(pl_module, LitUnmask) and isinstance(pl_module.policy, Paced)
+        assert isinstance(pl_module, LitUnmask) and isinstance(pl_module.policy, Conditioned)
         if trainer.sanity_checking:
             return
         name = list(attached_data(trainer).val)[dataloader_idx]
         length = pl_module.eval_decoding.gen_length
         for speed in self.speeds:
             result = pl_module.evaluate(batch, pl_module.policy.at(speed))
-            wanted = torch.full_like(result.correct, speed)
-            rewards = pl_module.reward(result.correct, result.nfe, length, wanted)
+            condition = torch.full_like(result.correct, speed)
+            rewards = pl_module.reward(result.correct, result.nfe, length, condition)
             if (name, speed) not in self._metrics:
                 self._metrics[name, speed] = RolloutMetrics().to(pl_module.device)
             self._metrics[name, speed].update(result, rewards)

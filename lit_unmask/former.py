@@ -1,4 +1,4 @@
-"""Modules under the names that they had before the wings.
+"""Modules and classes under the names that they had.
 
 Class paths in configurations and saved policies, and scripts of users, may name them.
 """
@@ -6,6 +6,7 @@ Class paths in configurations and saved policies, and scripts of users, may name
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -49,6 +50,25 @@ _MOVED = {
     "verification": "verifiers",
     "viewer": "inspection.viewer",
 }
+
+_RENAMED = {"policies": {"Paced": "Conditioned"}}
+
+
+def renamed(package: str) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a package some of whose classes had other names.
+
+    Args:
+        package: Its name.
+    """
+    names = _RENAMED[package.removeprefix(f"{_PACKAGE}.")]
+
+    def find(name: str) -> Any:
+        """Return the class that is meant by a former name."""
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(sys.modules[package], names[name])
+
+    return find
 
 
 def _today(name: str) -> str | None:

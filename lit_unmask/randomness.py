@@ -16,7 +16,7 @@ ACTION = 0
 TOKEN = 1
 """Stream of the numbers that decide which tokens are proposed."""
 SPEED = 2
-"""Stream of the numbers that decide which speed is wanted of a group of rollouts."""
+"""Stream of the numbers that decide which speed a group of rollouts is conditioned on."""
 CORRECTION = 3
 """Stream of the numbers that decide which tokens are proposed to a corrector."""
 RESAMPLE = 4

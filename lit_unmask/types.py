@@ -68,8 +68,8 @@ class Prompt(Rows):
     Attributes:
         tokens: ``[B, P]`` int64 token ids.
         attention: ``[B, P]`` bool, True at real tokens, False at padding.
-        speed: ``[B]`` float32, the speed that is wanted of the answer, for policies that are told;
-            None for the others.
+        speed: ``[B]`` float32, the speed of the answer, for policies that are conditioned on
+            one; None for the others.
     """
 
     tokens: Tensor
@@ -95,13 +95,13 @@ class Signal:
         name: Its name in mappings and settings.
         axes: Letters of its shape.
         about: What it is, with its type and unit.
-        told: Whether it comes with the prompt; the others come from the denoiser.
+        condition: Whether it comes with the prompt; the others come from the denoiser.
     """
 
     name: str
     axes: str
     about: str
-    told: bool = False
+    condition: bool = False
 
     def shape(self, **sizes: int) -> tuple[int, ...]:
         """Return the shape for sizes by letter."""
@@ -124,7 +124,7 @@ STANDING = Signal(
     "BL",
     "probability of the token that stands there, float32; 0 at masks",
 )
-SPEED = Signal("speed", "B", "wanted speed of the answer, float32", told=True)
+SPEED = Signal("speed", "B", "speed that the policy is conditioned on, float32", condition=True)
 SIGNALS: Mapping[str, Signal] = {
     one.name: one for one in (ENTROPY, HIDDEN, LIKELIHOOD, STANDING, SPEED)
 }
@@ -132,7 +132,7 @@ SIGNALS: Mapping[str, Signal] = {
 
 @dataclass(frozen=True)
 class Signals:
-    """What a policy wants to know: about the denoiser's proposals, and what is wanted of it.
+    """What a policy wants to know: about the denoiser's proposals, and the condition.
 
     Attributes:
         top_k: Number **K** of largest probabilities, at least 1.
@@ -210,7 +210,7 @@ class Observation(Rows):
         eligible: ``[B, L]`` bool, masked positions of the row's current block.
         confidence: ``[B, L, K]`` float32, as in :class:`Reading`.
         time: ``[B]`` float32, steps taken so far divided by **L**, in ``[0, 1]``.
-        signals: What else was asked for, by name, and what is told with the prompt.
+        signals: What else was asked for, by name, and conditions that came with the prompt.
     """
 
     masked: Tensor
@@ -236,8 +236,8 @@ class Observation(Rows):
         return self.signals[signal.name]
 
     def within(self, signals: Signals) -> Observation:
-        """Return what a policy that wants ``signals`` is shown of it; what is told stays."""
-        kept = {n: v for n, v in self.signals.items() if n in signals.names or SIGNALS[n].told}
+        """Return what a policy that wants ``signals`` is shown of it; conditions stay."""
+        kept = {n: v for n, v in self.signals.items() if n in signals.names or SIGNALS[n].condition}
         return replace(self, confidence=self.confidence[..., : signals.top_k], signals=kept)
 
 

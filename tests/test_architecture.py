@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"lit_unmask": ROOT / "lit_unmask", "lit_unmask.callbacks": ROOT / "callbacks"}
 
 # What stands at the top of the package, and may be imported from anywhere.
-TOP = ["errors", "files", "randomness", "rows", "types"]
+TOP = ["errors", "files", "former", "randomness", "rows", "types"]
 # Wing -> the wings below it.
 MAY_IMPORT = {
     "policies": [],

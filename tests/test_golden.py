@@ -25,10 +25,10 @@ from lit_unmask import policies
 from lit_unmask.denoisers import Denoiser, Dream, LLaDA
 from lit_unmask.policies import (
     Choice,
+    Conditioned,
     ConfidenceTransformer,
     HiddenTransformer,
     LearnedPolicy,
-    Paced,
     Policy,
     Scaled,
     Tempered,
@@ -107,7 +107,7 @@ POLICIES: dict[str, Any] = {
     "hidden": hidden,
     "Scaled": lambda: Scaled(3.0, learned()),
     "Tempered": lambda: Tempered(0.3, learned(output_bias=-0.5)),
-    "Paced": lambda: Paced(2.0, learned(speed=True)),
+    "Paced": lambda: Conditioned(2.0, learned(speed=True)),
     "told": partial(learned, speed=True),
 }  # fmt: skip
 
@@ -247,11 +247,11 @@ def chosen(empty: Any) -> str:
 TRAINING: dict[str, Any] = {
     "plain": lambda: {"policy": Double(learned())},
     "features": lambda: {
-        "policy": Paced(1.0, Double(learned(speed=True))),
+        "policy": Conditioned(1.0, Double(learned(speed=True))),
         "decoding": Decoding(8, 8, temperature=1.0),
         "rounds": Rounds(4, entropy_weight=0.02, scale_by_std=True, std_floor=0.1, kl_weight=0.01),
         "experts": {"sure": Expert(policies.ConfidenceThreshold(0.5), 4)},
-        "pace": AlphaList([0.0, 1.0, 4.0]),
+        "condition": AlphaList([0.0, 1.0, 4.0]),
     },
 }
 

@@ -5,6 +5,7 @@ from torch import nn
 
 from lit_unmask.denoisers.running.memory import RowLimit
 from lit_unmask.policies import (
+    Conditioned,
     ConfidenceThreshold,
     ConfidenceTransformer,
     EntropyBound,
@@ -12,7 +13,6 @@ from lit_unmask.policies import (
     LeftToRight,
     LowConfidence,
     Margin,
-    Paced,
     Random,
 )
 from lit_unmask.randomness import uniform
@@ -66,13 +66,13 @@ def learned(output_bias=-2.0):
     return LearnedPolicy(network).eval()
 
 
-def paced(speed=3.0):
+def conditioned(speed=3.0):
     torch.manual_seed(0)
     network = ConfidenceTransformer(width=16, heads=2, feed_forward=32, speed=True)
     with torch.no_grad():
         for weight in network.parameters():  # away from its start, so that the speed matters
             weight.add_(0.1 * torch.randn_like(weight))
-    return Paced(speed, LearnedPolicy(network)).eval()
+    return Conditioned(speed, LearnedPolicy(network)).eval()
 
 
 POLICIES = {
@@ -83,7 +83,7 @@ POLICIES = {
     "threshold": lambda: ConfidenceThreshold(0.5),
     "entropy-bound": lambda: EntropyBound(0.8),
     "learned": learned,
-    "paced": paced,
+    "conditioned": conditioned,
 }
 
 

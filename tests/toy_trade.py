@@ -10,10 +10,10 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy, Paced, Policy
+from lit_unmask.policies import Conditioned, ConfidenceTransformer, LearnedPolicy, Policy
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks.datamodule import TaskDataModule
-from lit_unmask.training.conditioning import Pace
+from lit_unmask.training.conditioning import Condition
 from lit_unmask.training.module import LitUnmask
 from lit_unmask.training.rewards import SpeedReward
 from lit_unmask.training.schedule import WarmupCosine
@@ -77,15 +77,15 @@ class Riddles:
         pass
 
 
-def told_policy(speed: float = 1.0, seed: int = 0, **settings: Any) -> Paced:
-    """Return a small policy that is told the wanted speed."""
+def conditioned_policy(speed: float = 1.0, seed: int = 0, **settings: Any) -> Conditioned:
+    """Return a small policy that is conditioned on the speed."""
     torch.manual_seed(seed)
     network = ConfidenceTransformer(16, 2, 16, output_bias=-1.5, speed=True, **settings)
-    return Paced(speed, LearnedPolicy(network))
+    return Conditioned(speed, LearnedPolicy(network))
 
 
 def trade_module(
-    pace: Pace | None, reward: SpeedReward, policy: Policy | None = None, **settings: Any
+    condition: Condition | None, reward: SpeedReward, policy: Policy | None = None, **settings: Any
 ) -> LitUnmask:
     """Return a module that learns on :class:`Patience`; a policy of its reward's speed."""
     defaults: dict[str, Any] = {
@@ -93,10 +93,12 @@ def trade_module(
         "optimizer": lambda parameters: torch.optim.AdamW(parameters, lr=0.01),
         "schedule": WarmupCosine(warmup_rounds=0),
     }
-    policy = policy or told_policy(reward.wanted)
+    policy = policy or conditioned_policy(reward.condition)
     decoding = Decoding(LENGTH, LENGTH)
     denoiser: Any = Patience()
-    return LitUnmask(denoiser, policy, decoding, reward=reward, pace=pace, **(defaults | settings))
+    return LitUnmask(
+        denoiser, policy, decoding, reward=reward, condition=condition, **(defaults | settings)
+    )
 
 
 def fit(

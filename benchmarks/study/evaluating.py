@@ -11,7 +11,7 @@ from lit_unmask import load_policy
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
 from lit_unmask.evaluation.sweep import Sweep, learned_candidate
-from lit_unmask.policies import Paced, Policy
+from lit_unmask.policies import Conditioned, Policy
 from lit_unmask.rollout import Decoding
 from lit_unmask.sharing.saved import read_saved
 from lit_unmask.tasks import ShoppingSums
@@ -69,7 +69,7 @@ def trained(runs: Sequence[str]) -> Iterator[Trained]:
     """Iterate over everything that is evaluated of runs."""
     for run in runs:
         for kind in kinds(run):
-            told = isinstance(load_policy(TRAINED / run / kind), Paced)
+            told = isinstance(load_policy(TRAINED / run / kind), Conditioned)
             speeds = (TARGETS if run in TOLD_TARGET else ALPHAS) if told else (None,)
             yield from (Trained(run, kind, speed) for speed in speeds)
 

@@ -1,5 +1,6 @@
 """Policies: what decides which positions to unmask. A heuristic is a policy without parameters."""
 
+from lit_unmask.former import renamed
 from lit_unmask.policies.actions.bernoulli import BernoulliHead
 from lit_unmask.policies.actions.bernoulli_argmax import BernoulliArgmaxHead
 from lit_unmask.policies.actions.beta_intensity import IntensityHead
@@ -10,7 +11,7 @@ from lit_unmask.policies.actions.head import Head
 from lit_unmask.policies.actions.plackett_luce import PlackettLuceHead
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.choice import Choice
-from lit_unmask.policies.conditioned import Paced
+from lit_unmask.policies.conditioned import Conditioned
 from lit_unmask.policies.heuristics import (
     ConfidenceThreshold,
     EntropyBound,
@@ -28,6 +29,7 @@ __all__ = [
     "BernoulliHead",
     "BlockThresholdHead",
     "Choice",
+    "Conditioned",
     "ConfidenceThreshold",
     "ConfidenceTransformer",
     "CountHead",
@@ -40,7 +42,6 @@ __all__ = [
     "LogitCountHead",
     "LowConfidence",
     "Margin",
-    "Paced",
     "PlackettLuceHead",
     "Policy",
     "Random",
@@ -48,3 +49,5 @@ __all__ = [
     "Tempered",
     "ThresholdHead",
 ]
+
+__getattr__ = renamed(__name__)

@@ -47,7 +47,7 @@ class Policy(nn.Module, ABC):
         """Return the same policy, with the same weights, at other settings; None leaves one.
 
         Args:
-            speed: The wanted speed, of a policy that is conditioned on one.
+            speed: The condition, of a policy that has one.
             temperature: Policy temperature of a learned policy.
             scale: Its scale, by which it is slower or faster.
 

@@ -1,4 +1,4 @@
-"""What a policy is told and asked for when somebody else's loop calls it."""
+"""What a policy is given and asked for when somebody else's loop calls it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Choice:
         rollout: ``[B]`` int64, number of each row's rollout, for ``seed``; None counts the rows
             from 0.
         signals: What the policy looks at beside confidences, by name, as in
-            :data:`lit_unmask.types.SIGNALS`; a number stands for all rows. A wanted ``speed`` goes
-            before that of a :class:`~lit_unmask.policies.Paced` policy.
+            :data:`lit_unmask.types.SIGNALS`; a number stands for all rows. A ``speed`` goes
+            before that of a :class:`~lit_unmask.policies.Conditioned` policy.
 
     Raises:
         ValueError: If ``on_empty`` is another word, there are rollout numbers without a seed, or

@@ -1,4 +1,4 @@
-"""The wanted speed of a policy that is told one, as a setting."""
+"""The speed that a policy is conditioned on, as a setting."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lit_unmask.policies.base import Policy
 from lit_unmask.types import SPEED, Observation
 
 
-class Paced(Policy):
-    """A policy that is told how fast to be, at the speed that is wanted where nobody says another.
+class Conditioned(Policy):
+    """A policy that is conditioned on a speed, at the one that holds where nobody says another.
 
     Training rollouts, whose speeds are drawn (:mod:`lit_unmask.training.conditioning`), and
     ``Choice(signals=...)`` in a loop of your own do say another, and they go first. So the same
@@ -23,7 +23,7 @@ class Paced(Policy):
 
     ```yaml
     policy:
-      class_path: lit_unmask.policies.Paced
+      class_path: lit_unmask.policies.Conditioned
       init_args:
         speed: 3.0
         policy:
@@ -32,22 +32,22 @@ class Paced(Policy):
     ```
 
     Args:
-        speed: The wanted speed, at least 0. It comes first, so that grids of settings can go over
+        speed: The condition, at least 0. It comes first, so that grids of settings can go over
             it.
-        policy: A policy that is told a speed, or one that has been given another by this class.
+        policy: A policy that is conditioned on a speed, or one that this class gave another.
 
     Raises:
-        ValueError: If the speed is negative, or the policy is not told one.
+        ValueError: If the speed is negative, or the policy is not conditioned on one.
     """
 
     def __init__(self, speed: float, policy: Policy) -> None:
         super().__init__()
         if not (math.isfinite(speed) and speed >= 0):
             raise ValueError(f"speed={speed} must be a number from 0")
-        if not (SPEED in policy.signals or isinstance(policy, Paced)):
+        if not (SPEED in policy.signals or isinstance(policy, Conditioned)):
             raise ValueError(
-                f"speed={speed} means nothing to policy {type(policy).__name__}, which is not told "
-                "one; make its network with speed=True, or leave Paced out"
+                f"speed={speed} means nothing to policy {type(policy).__name__}, which is not "
+                "one; make its network with speed=True, or leave Conditioned out"
             )
         self.speed = float(speed)
         self.policy = policy
@@ -66,7 +66,7 @@ class Paced(Policy):
         speed: float | None = None,
         temperature: float | None = None,
         scale: float | None = None,
-    ) -> Paced:
+    ) -> Conditioned:
         """Return the policy at other settings, with the same weights; see :meth:`Policy.at`."""
         policy = self.policy.at(None, temperature, scale)
-        return Paced(self.speed if speed is None else speed, policy)
+        return Conditioned(self.speed if speed is None else speed, policy)

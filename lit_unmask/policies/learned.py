@@ -16,8 +16,8 @@ from lit_unmask.policies.actions.base import check_knobs
 from lit_unmask.policies.actions.bernoulli import BernoulliHead
 from lit_unmask.policies.actions.head import Head, Knobs
 from lit_unmask.policies.base import Policy
-from lit_unmask.policies.conditioned import Paced as Conditioned
-from lit_unmask.policies.networks.reference import read_reference, write_reference
+from lit_unmask.policies.conditioned import Conditioned as Conditioned
+from lit_unmask.policies.networks.reference import read_reference
 from lit_unmask.types import Observation, Signals
 
 _BERNOULLI = BernoulliHead()
@@ -123,22 +123,6 @@ class LearnedPolicy(Policy):
                 another shape; names it.
         """
         return cls(read_reference(path, heads), temperature).eval()
-
-    def to_reference(self, path: str | Path) -> None:
-        """Write the network's weights as the published checkpoints have them.
-
-        Args:
-            path: New file, ``model.safetensors``.
-
-        Raises:
-            ConfigurationError: If the file is there, or has no place for a setting of the policy.
-        """
-        if not isinstance(self._acting, BernoulliHead):
-            raise ConfigurationError(
-                f"the reference's layout has no place for {type(self.head).__name__}; it is that "
-                "of Bernoulli policies"
-            )
-        write_reference(self.network, path)
 
 
 class _Setting(Policy):

@@ -15,7 +15,7 @@ from lit_unmask.files import check_folder
 from lit_unmask.rollout.loop import check_shapes
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
-from lit_unmask.training.conditioning import check_told
+from lit_unmask.training.conditioning import check_conditioned
 from lit_unmask.training.demonstrations import ImitationData
 from lit_unmask.training.dynamic_sampling import check_dynamic_sampling
 from lit_unmask.training.module import LitUnmask
@@ -87,7 +87,7 @@ def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataMod
             trained, or settings exclude each other.
         ValueError: If there is no training set, or the batch does not divide among the ranks.
     """
-    check_told(model.policy)
+    check_conditioned(model.policy)
     for decoding in (model.decoding, model.eval_decoding):
         model.policy.check_decoding(decoding.on_empty)
     if stage == "fit":

@@ -156,13 +156,13 @@ def observe(state: RowState, said: Reading, asked: Asked) -> Observation:
     """Return what the policy sees of each row at the steps that it is asked about."""
     row, speed = asked.row, state.prompt.speed
     masked = state.masked(row)
-    told = {} if speed is None else {SPEED.name: speed[row]}
+    condition = {} if speed is None else {SPEED.name: speed[row]}
     return Observation(
         masked=masked,
         eligible=masked & state.in_block(row),
         confidence=said.confidence[row],
         time=asked.index.float() / masked.shape[1],
-        signals={name: value[row] for name, value in said.signals.items()} | told,
+        signals={name: value[row] for name, value in said.signals.items()} | condition,
     )
 
 
@@ -206,7 +206,7 @@ def rollout(
 
     Raises:
         ValueError: If the prompt and the response do not fit into the denoiser, the noise does
-            not have one number a row, a policy that is told the wanted speed is not, or a compiled
+            not have one number a row, a conditioned policy has no speed, or a compiled
             denoiser would be called with any shapes.
     """
     start, signals = time.perf_counter(), policy.signals | signals | decoding.signals
@@ -233,10 +233,10 @@ def rollout(
 
 
 def check(policy: Policy, prompt: Prompt, noise: Noise, signals: Signals) -> None:
-    """Refuse rows without noise of their own, and a policy that is not told what it wants to know.
+    """Refuse rows without noise of their own, and a policy without the speed it is conditioned on.
 
     Raises:
-        ValueError: If there is not one rollout number a row, or no wanted speed.
+        ValueError: If there is not one rollout number a row, or no speed.
     """
     if noise.rollout.shape != (len(prompt),):
         raise ValueError(
@@ -244,8 +244,8 @@ def check(policy: Policy, prompt: Prompt, noise: Noise, signals: Signals) -> Non
         )
     if SPEED in signals and prompt.speed is None:
         raise ValueError(
-            f"policy {type(policy).__name__} is told the wanted speed and prompt.speed is None; "
-            "wrap it in lit_unmask.policies.Paced"
+            f"policy {type(policy).__name__} is conditioned on a speed and prompt.speed is None; "
+            "wrap it in lit_unmask.policies.Conditioned"
         )
 
 

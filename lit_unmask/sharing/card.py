@@ -114,7 +114,7 @@ def _metadata(
 def _introduction(policy: Policy, saved: SavedPolicy) -> str:
     size = sum(weight.numel() for weight in policy.parameters())
     kind = f"A policy of {size:,} parameters" if size else "A heuristic, without parameters,"
-    extra = sorted(name for name in policy.signals.names if not SIGNALS[name].told)
+    extra = sorted(name for name in policy.signals.names if not SIGNALS[name].condition)
     signals = ", ".join([f"largest token probabilities ({policy.signals.top_k})", *extra])
     description = json.dumps(saved.description, indent=2)
     return (

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies import LearnedPolicy, Policy
+from lit_unmask.policies.networks.reference import misfits
 from lit_unmask.sharing.description import (
     FORMAT_VERSION,
     Classes,
@@ -67,29 +68,15 @@ class SavedPolicy:
         types = {value.dtype for value in self.weights.values() if value.is_floating_point()}
         if len(types) == 1:
             policy.to(types.pop())
-        self._check_weights({name: tuple(v.shape) for name, v in policy.state_dict().items()})
+        if differences := misfits(self.weights, policy.state_dict()):
+            raise ConfigurationError(
+                f"{self.source}: the weights do not fit {self.description['class_path']} "
+                f"({differences}); use the config.json that was saved with them"
+            )
         policy.load_state_dict(self.weights)
         if isinstance(policy, LearnedPolicy):
             policy.origin = self.trained_with, _weights_hash(policy)
         return policy.eval()
-
-    def _check_weights(self, wanted: dict[str, tuple[int, ...]]) -> None:
-        stored = {name: tuple(value.shape) for name, value in self.weights.items()}
-        faults = {
-            "missing": [name for name in wanted if name not in stored],
-            "unexpected": [name for name in stored if name not in wanted],
-            "of another shape": [
-                f"{name} {list(shape)} for {list(wanted[name])}"
-                for name, shape in stored.items()
-                if wanted.get(name, shape) != shape
-            ],
-        }
-        if any(faults.values()):
-            listing = "; ".join(f"{kind}: {', '.join(n)}" for kind, n in faults.items() if n)
-            raise ConfigurationError(
-                f"{self.source}: the weights do not fit {self.description['class_path']} "
-                f"({listing}); use the config.json that was saved with them"
-            )
 
 
 def read_saved(path: str | Path, revision: str | None = None) -> SavedPolicy:

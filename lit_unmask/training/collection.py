@@ -15,7 +15,7 @@ from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, Verdicts
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Listener, Noise, Rollout, rollout
-from lit_unmask.training.conditioning import Asked, Pace, check_pace
+from lit_unmask.training.conditioning import Condition, ConditionedRollouts, check_condition
 from lit_unmask.training.experts import Expert, check_experts
 from lit_unmask.training.grpo import group_advantages, mixture_log_prob
 from lit_unmask.training.imitation import as_committed, in_view
@@ -45,7 +45,7 @@ class _Round:
 
     Attributes:
         problems: One group each.
-        seed: Of the round's noise, and of the wanted speeds.
+        seed: Of the round's noise, and of the speeds that are drawn.
         listener: Told about the progress of the rollouts.
     """
 
@@ -64,7 +64,7 @@ class _Graded:
         correct: ``[B]`` float32 verdicts.
         unfinished: Verdicts that are 0 because grading ran into a deadline or a memory limit.
         rewards: ``[B]`` float32.
-        speed: ``[B]`` float32, the speed that was wanted, or None.
+        speed: ``[B]`` float32, the speed that it was conditioned on, or None.
     """
 
     result: Rollout
@@ -87,7 +87,7 @@ class Collector:
         rounds: Group size, and how many steps are looked at together.
         grader: Where verifiers run.
         experts: By name, policies whose rollouts join each group.
-        pace: Draws the wanted speed of each group, for a policy that is told it.
+        condition: Draws the speed of each group, for a policy that is conditioned on one.
         reference: Policy near which the trained one is kept, or None.
     """
 
@@ -98,7 +98,7 @@ class Collector:
     rounds: Rounds
     grader: Grader
     experts: Mapping[str, Expert]
-    pace: Pace | None = None
+    condition: Condition | None = None
     reference: Policy | None = None
 
     @property
@@ -109,14 +109,14 @@ class Collector:
     @property
     def signals(self) -> Signals:
         """What the steps hold, whoever took them."""
-        wanted = self.policy.signals
-        return wanted if self.reference is None else wanted | self.reference.signals
+        own = self.policy.signals
+        return own if self.reference is None else own | self.reference.signals
 
     def check(self) -> None:
         """Check that the settings fit together.
 
         Raises:
-            ConfigurationError: If the policy cannot act as the experts do, or the wanted speeds do
+            ConfigurationError: If the policy cannot act as the experts do, or the conditions do
                 not fit policy or reward.
         """
         if self.decoding.resampler is not None:
@@ -126,7 +126,7 @@ class Collector:
                 "validate or test with it"
             )
         check_experts(self.experts, self.policy, self.decoding, self.denoiser)
-        check_pace(self.pace, self.policy, self.reward, self.decoding.gen_length)
+        check_condition(self.condition, self.policy, self.reward, self.decoding.gen_length)
 
     @torch.no_grad()
     def play(
@@ -165,8 +165,10 @@ class Collector:
         diagnostics["row_forwards"] = float(sum(part.result.ledger.computed for part in parts))
         graded = sum(len(part.correct) for part in parts)
         diagnostics["unfinished_share"] = sum(part.unfinished for part in parts) / graded
-        if self.pace is not None and own.speed is not None and not reserve:
-            diagnostics |= self.pace.close_round(Asked(own.correct, own.result.nfe, own.speed))
+        if self.condition is not None and own.speed is not None and not reserve:
+            diagnostics |= self.condition.close_round(
+                ConditionedRollouts(own.correct, own.result.nfe, own.speed)
+            )
         return Experience(
             steps=steps,
             advantage=torch.cat(advantages),
@@ -181,11 +183,11 @@ class Collector:
         )
 
     def prompts(self, problems: Sequence[Problem], count: int, seed: int) -> Prompt:
-        """Return the prompts of ``count`` rollouts a problem, with the speed that is wanted."""
+        """Return the prompts of ``count`` rollouts a problem, with the speed of their group."""
         prompt = encode_groups(self.denoiser, problems, count)
-        if self.pace is None:
+        if self.condition is None:
             return prompt
-        speed = self.pace.draw(rollout_numbers(problems).to(prompt.tokens.device), seed)
+        speed = self.condition.draw(rollout_numbers(problems).to(prompt.tokens.device), seed)
         return replace(prompt, speed=speed.repeat_interleave(count))
 
     def _roll_out(self, spec: _RolloutSpec, batch: _Round) -> _Graded:
@@ -208,11 +210,11 @@ class Collector:
         )  # fmt: skip
 
     def _rewards(self, correct: Tensor, nfe: Tensor, speed: Tensor | None) -> Tensor:
-        """Return the rewards of rollouts, ``[B]`` float32, by the speed that was wanted."""
+        """Return the rewards of rollouts, ``[B]`` float32, by the speed of each."""
         length = self.decoding.gen_length
-        if self.pace is None or speed is None:
+        if self.condition is None or speed is None:
             return self.reward(correct, nfe, length)
-        return self.pace.rewards(self.reward, Asked(correct, nfe, speed), length)
+        return self.condition.rewards(self.reward, ConditionedRollouts(correct, nfe, speed), length)
 
     def _as_own(self, graded: _Graded) -> _Graded:
         """Return an expert's rollouts with actions and likelihoods of the policy's mixture."""

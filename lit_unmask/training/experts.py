@@ -98,8 +98,9 @@ def check_experts(
             )
         if SPEED in needed and SPEED not in policy.signals:
             raise ConfigurationError(
-                f"model.experts.{name}: {type(expert.policy).__name__} is told a speed, and the "
-                "policy that is trained is not; wrap the expert in lit_unmask.policies.Paced"
+                f"model.experts.{name}: {type(expert.policy).__name__} is conditioned on a speed, "
+                "and the policy that is trained is not; wrap the expert in "
+                "lit_unmask.policies.Conditioned"
             )
 
 

@@ -18,7 +18,7 @@ from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding
 from lit_unmask.training import checkpoints
 from lit_unmask.training.collection import Collector
-from lit_unmask.training.conditioning import Pace
+from lit_unmask.training.conditioning import Condition
 from lit_unmask.training.demonstrations import ImitationData
 from lit_unmask.training.dynamic_sampling import Processes, sample_dynamically
 from lit_unmask.training.evaluating import LitEvaluate, Unregistered
@@ -53,7 +53,7 @@ class LitUnmask(LitEvaluate):
         schedule: Learning rate over the rounds.
         grader: Where verifiers run, while other rows decode.
         experts: By name, policies whose rollouts join each group in full diffusion.
-        pace: Draws the wanted speed of each group, for a policy that is told it.
+        condition: Draws the speed of each group, for a policy that is conditioned on one.
         reference: Policy near which ``rounds.kl_weight`` keeps the trained one; None takes the
             policy itself as it is when training starts.
     """
@@ -71,7 +71,7 @@ class LitUnmask(LitEvaluate):
         schedule: Schedule = WarmupCosine(),  # noqa: B008  (frozen)
         grader: Grader = InProcess(),  # noqa: B008  (stateless)
         experts: dict[str, Expert] | None = None,
-        pace: Pace | None = None,
+        condition: Condition | None = None,
         reference: Policy | None = None,
     ) -> None:
         super().__init__(
@@ -79,7 +79,7 @@ class LitUnmask(LitEvaluate):
         )  # fmt: skip
         self.decoding, self.grpo, self.rounds = decoding, grpo, rounds
         self.make_optimizer, self.schedule = optimizer, schedule
-        self.experts, self.pace, self._reference = experts or {}, pace, Unregistered(reference)
+        self.experts, self.condition, self._reference = experts or {}, condition, Unregistered(reference)
         self._start: dict[str, Tensor] | None = None
         self._iteration, self._moved = 0, torch.zeros(())
 
@@ -163,7 +163,7 @@ class LitUnmask(LitEvaluate):
         """What plays this rank's training rounds."""
         return Collector(
             self.denoiser, self.policy, self.decoding, self.reward, self.rounds, self.grader,
-            self.experts, self.pace, self.reference if self.rounds.kl_weight else None,
+            self.experts, self.condition, self.reference if self.rounds.kl_weight else None,
         )  # fmt: skip
 
     def training_step(self, batch: Experience | Steps, batch_idx: int) -> Tensor:
@@ -245,7 +245,7 @@ class LitUnmask(LitEvaluate):
         """Note what the policy is, and which denoiser and settings it was trained with."""
         trained_with = self.denoiser.identity, self.decoding, self.reward, self.rounds.seed
         checkpoint["denoiser"] = self.denoiser.identity
-        checkpoint["pace"] = self.pace.state_dict() if self.pace else {}
+        checkpoint["condition"] = self.condition.state_dict() if self.condition else {}
         checkpoint["policy"] = checkpoints.checkpoint_entry(self.policy, *trained_with)
         if self._start is not None:
             checkpoint["reference"] = self._start
@@ -257,8 +257,8 @@ class LitUnmask(LitEvaluate):
         A run that learns from rewards takes the weights alone of one that imitated.
 
         Raises:
-            ConfigurationError: If its weights have other names or shapes, its pace others, or the
-                optimizer is another.
+            ConfigurationError: If its weights have other names or shapes, its condition others,
+                or the optimizer is another.
         """
         policy = type(self.policy).__name__
         checkpoints.check_weights(checkpoint["state_dict"], self.state_dict(), policy)
@@ -269,5 +269,5 @@ class LitUnmask(LitEvaluate):
             optimizer = self.make_optimizer(self.policy.parameters())
             checkpoints.check_optimizer(checkpoint, optimizer)
         self._start = checkpoint.get("reference")
-        if self.pace is not None:
-            self.pace.load_state_dict(checkpoint.get("pace", {}))
+        if self.condition is not None:
+            self.condition.load_state_dict(checkpoint.get("condition", {}))

@@ -23,13 +23,13 @@ class SpeedReward(ABC):
         self.alpha = alpha
 
     @property
-    def wanted(self) -> float:
-        """The speed that the reward is about, in the form in which a policy is told it."""
+    def condition(self) -> float:
+        """The speed that the reward is about, as a policy is conditioned on it."""
         return self.alpha
 
     @abstractmethod
     def __call__(
-        self, correct: Tensor, nfe: Tensor, length: int, wanted: Tensor | None = None
+        self, correct: Tensor, nfe: Tensor, length: int, condition: Tensor | None = None
     ) -> Tensor:
         """Score rollouts.
 
@@ -37,8 +37,8 @@ class SpeedReward(ABC):
             correct: ``[B]`` float verdicts in ``[0, 1]``.
             nfe: ``[B]`` steps that each rollout was charged for.
             length: Generation length **L**.
-            wanted: ``[B]`` float, the speed that was wanted of each rollout in place of the
-                reward's own; None where all share that.
+            condition: ``[B]`` float, the speed that each rollout was conditioned on, in place of
+                the reward's own; None where all share that.
 
         Returns:
             ``[B]`` float rewards.
@@ -57,11 +57,11 @@ class MultiplicativeSpeed(SpeedReward):
     """
 
     def __call__(
-        self, correct: Tensor, nfe: Tensor, length: int, wanted: Tensor | None = None
+        self, correct: Tensor, nfe: Tensor, length: int, condition: Tensor | None = None
     ) -> Tensor:
         """Score rollouts; see :meth:`SpeedReward.__call__`."""
         saved = (length + 1 - nfe.clamp(max=length)) / length
-        return correct * saved ** (self.alpha if wanted is None else wanted)
+        return correct * saved ** (self.alpha if condition is None else condition)
 
 
 class AdditiveSpeed(SpeedReward):
@@ -71,10 +71,10 @@ class AdditiveSpeed(SpeedReward):
     """
 
     def __call__(
-        self, correct: Tensor, nfe: Tensor, length: int, wanted: Tensor | None = None
+        self, correct: Tensor, nfe: Tensor, length: int, condition: Tensor | None = None
     ) -> Tensor:
         """Score rollouts; see :meth:`SpeedReward.__call__`."""
-        return correct - (self.alpha if wanted is None else wanted) * nfe / length
+        return correct - (self.alpha if condition is None else condition) * nfe / length
 
 
 class NearTarget(SpeedReward):
@@ -100,15 +100,15 @@ class NearTarget(SpeedReward):
         self.target = target
 
     @property
-    def wanted(self) -> float:
+    def condition(self) -> float:
         """Forwards a problem."""
         return self.target
 
     def __call__(
-        self, correct: Tensor, nfe: Tensor, length: int, wanted: Tensor | None = None
+        self, correct: Tensor, nfe: Tensor, length: int, condition: Tensor | None = None
     ) -> Tensor:
         """Score rollouts; see :meth:`SpeedReward.__call__`."""
-        target = self.target if wanted is None else wanted
+        target = self.target if condition is None else condition
         return correct - self.alpha * (nfe / target - 1).abs()
 
     def __repr__(self) -> str:

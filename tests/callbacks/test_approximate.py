@@ -20,7 +20,7 @@ from lit_unmask.callbacks import (
     WarmStart,
 )
 from lit_unmask.callbacks.transfer import Cell
-from toy_rollouts import paced
+from toy_rollouts import conditioned
 from toys import Coins, make_data, make_module, make_trainer
 
 from lit_unmask.denoisers import LLaDA
@@ -122,7 +122,7 @@ def test_blocks_that_have_no_use_for_the_cache_are_refused_before_any_work(
 def test_speeds_are_swept_as_approximately_as_validation(
     tiny_llada: LLaDA, tmp_path: Path, partial: dict[str, int]
 ) -> None:
-    run(SpeedSweep([1, 3]), "validate", tiny_llada, tmp_path, policy=paced())
+    run(SpeedSweep([1, 3]), "validate", tiny_llada, tmp_path, policy=conditioned())
     assert partial["cached"] > 0 and partial["exact"] == 0
 
 

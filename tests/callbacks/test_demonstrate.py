@@ -56,7 +56,7 @@ def test_a_folder_of_another_recipe_is_refused_before_any_forward(
     record(tiny_llada, tmp_path, 2)
     with pytest.raises(ConfigurationError, match=r"top_k=1.*choose another folder"):
         record(tiny_llada, tmp_path, 2, signals=Signals(top_k=2))
-    with pytest.raises(ConfigurationError, match="no wanted speed"):
+    with pytest.raises(ConfigurationError, match="an expert is given none"):
         record(tiny_llada, tmp_path / "other", 2, signals=Signals(names={"speed"}))
 
 

@@ -13,7 +13,7 @@ from toy_trade import Riddles, fit, trade_module
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import evaluate
-from lit_unmask.policies import ConfidenceThreshold, Paced
+from lit_unmask.policies import Conditioned, ConfidenceThreshold
 from lit_unmask.training.conditioning import Budget
 from lit_unmask.training.rewards import NearTarget
 
@@ -28,7 +28,7 @@ def test_every_speed_is_validated_and_rewarded_for_itself(tmp_path: Path) -> Non
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     problems = [Riddles(16)[index] for index in range(16)]
     policy = module.policy
-    assert isinstance(policy, Paced)
+    assert isinstance(policy, Conditioned)
     results = {
         s: evaluate(module.denoiser, policy.at(s), problems, module.decoding) for s in (2, 3, 5)
     }
@@ -58,7 +58,7 @@ def test_speeds_that_cannot_be_swept_are_named(speeds: list[float], tmp_path: Pa
         fit(module, tmp_path, 1, callbacks=[SpeedSweep(speeds)])
 
 
-def test_a_policy_that_is_told_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_policy_that_is_conditioned_on_nothing_is_refused(tmp_path: Path) -> None:
     module = trade_module(None, NearTarget(2), ConfidenceThreshold())
-    with pytest.raises(ConfigurationError, match=r"no speed to tell .*ConfidenceThreshold"):
+    with pytest.raises(ConfigurationError, match=r"of no use to .*ConfidenceThreshold"):
         fit(module, tmp_path, 1, callbacks=[SpeedSweep([1])])

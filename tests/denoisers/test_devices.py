@@ -28,12 +28,12 @@ from toys import make_data, make_module, make_trainer, small_policy
 from lit_unmask.denoisers import Denoiser
 from lit_unmask.evaluation.grid import HeuristicGrid
 from lit_unmask.policies import (
+    Conditioned,
     ConfidenceThreshold,
     ConfidenceTransformer,
     EntropyBound,
     LearnedPolicy,
     LowConfidence,
-    Paced,
 )
 from lit_unmask.rollout import Approximate, Decoding, Scheduling
 from lit_unmask.training.conditioning import Budget
@@ -130,8 +130,12 @@ RUNS: dict[str, tuple[dict[str, Any], list[Callback]]] = {
         {"decoding": FULL, "experts": {"e": Expert(ConfidenceThreshold(0.9), 2, 1)}},
         [],
     ),
-    "a wanted speed": (
-        {"policy": Paced(2.0, SPEEDY), "pace": Budget([2.0, 4.0]), "reward": NearTarget(2.0)},
+    "a condition": (
+        {
+            "policy": Conditioned(2.0, SPEEDY),
+            "condition": Budget([2.0, 4.0]),
+            "reward": NearTarget(2.0),
+        },
         [],
     ),
     "callbacks": (

@@ -14,6 +14,7 @@ from lit_unmask.policies import (
     BernoulliArgmaxHead,
     BernoulliHead,
     BlockThresholdHead,
+    Conditioned,
     ConfidenceThreshold,
     ConfidenceTransformer,
     CountHead,
@@ -21,7 +22,6 @@ from lit_unmask.policies import (
     LearnedPolicy,
     LogitCountHead,
     LowConfidence,
-    Paced,
     PlackettLuceHead,
     Scaled,
     ThresholdHead,
@@ -217,7 +217,7 @@ def test_waiting_with_actions_that_are_never_empty_is_refused(name):
 def test_a_policy_made_of_others_is_checked_as_they_are():
     network = ConfidenceTransformer(16, 2, 16, speed=True)
     with pytest.raises(ConfigurationError, match="PlackettLuceHead"):
-        Paced(1.0, LearnedPolicy(network, head=PlackettLuceHead())).check_decoding("wait")
+        Conditioned(1.0, LearnedPolicy(network, head=PlackettLuceHead())).check_decoding("wait")
     ConfidenceThreshold().check_decoding("wait")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from toy_rollouts import LENGTH, decode, paced
+from toy_rollouts import LENGTH, conditioned, decode
 from toys import config
 
 from lit_unmask import load_policy, save_policy
@@ -65,7 +65,7 @@ def test_a_policy_is_loaded_with_its_knobs_turned(tmp_path):
 
 
 def test_a_policy_inside_of_another_is_turned(tmp_path):
-    save_policy(paced(), tmp_path / "policy")
+    save_policy(conditioned(), tmp_path / "policy")
     policy = load_policy(tmp_path / "policy", speed=1.0, scale=2.0)
     assert (policy.speed, policy.policy.scale) == (1.0, 2.0)
 

@@ -55,7 +55,7 @@ MISTAKES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     ),
     "speed": (
         lambda: {"experts": {"told": Expert(told(), 8)}},
-        r"model\.experts\.told: LearnedPolicy is told a speed.*Paced",
+        r"model\.experts\.told: LearnedPolicy is conditioned on a speed.*Conditioned",
     ),
     "nothing to train": (lambda: {"policy": LowConfidence()}, "LowConfidence has no parameters"),
     "unused reference": (

@@ -60,7 +60,7 @@ def test_each_rollout_may_have_a_speed_of_its_own(kind):
     each = [kind(w)(correct[i : i + 1], nfe[i : i + 1], 16) for i, w in enumerate(wanted)]
     together = kind(2.0)(correct, nfe, 16, torch.tensor(wanted))
     torch.testing.assert_close(together, torch.cat(each))
-    assert kind(2.0).wanted == 2.0
+    assert kind(2.0).condition == 2.0
 
 
 def test_a_target_below_one_forward_is_refused():

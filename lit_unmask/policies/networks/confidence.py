@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lit_unmask.policies.networks.layers import TransformerBlock, sinusoid
 from lit_unmask.types import ENTROPY, SPEED, Observation, Signals
 
-# The wanted speed enters as the logarithm of itself and this, so that a speed of 0 is a place
+# The speed enters as the logarithm of itself and this, so that a speed of 0 is a place
 # among the others. Its slowest feature is nearly linear over speeds up to some hundreds.
 _SPEED_OFFSET = 0.1
 _SPEED_PERIOD = 10.0
@@ -39,7 +39,7 @@ class ConfidenceTransformer(nn.Module):
             there; it adds no parameter.
         max_period: Slowest period of the time features; 1 makes all frequencies 1.
         round_time: Round the time features to bfloat16, as the reference does even in float32.
-        speed: Whether the network is told the wanted speed of the answer. What a small net makes
+        speed: Whether the network is conditioned on the speed of the answer. What a small net makes
             of ``log(speed + 0.1)`` is added to the condition, and to the features behind the last
             norm. Its last layer is zero at the start: then the logits are those of the network
             without it.
@@ -91,7 +91,7 @@ class ConfidenceTransformer(nn.Module):
             )
         asked = {ENTROPY.name: entropy, SPEED.name: speed}
         self.signals = Signals(
-            max(top_p, 1 + margin), {name for name, wanted in asked.items() if wanted}
+            max(top_p, 1 + margin), {name for name, needed in asked.items() if needed}
         )
         self.width, self.heads = width, heads
         self.feed_forward, self.layers = feed_forward, layers
@@ -116,7 +116,7 @@ class ConfidenceTransformer(nn.Module):
 
     @property
     def speed(self) -> bool:
-        """Whether the network is told the wanted speed."""
+        """Whether the network is conditioned on the speed."""
         return SPEED in self.signals
 
     def forward(self, observation: Observation) -> Tensor:
@@ -133,8 +133,8 @@ class ConfidenceTransformer(nn.Module):
         x = self.embed(observation)
         conditions, choice = self._conditions(observation, x.dtype)
         if self.speed:
-            told, shift = self._speed_features(observation)[:, None].chunk(2, dim=-1)
-            conditions = conditions + told
+            speed, shift = self._speed_features(observation)[:, None].chunk(2, dim=-1)
+            conditions = conditions + speed
         visible = None if self.context_block is None else self._visible(observation.eligible)
         for block in self.transformer_blocks:
             x = block(x, conditions, choice, visible)
@@ -194,8 +194,8 @@ class ConfidenceTransformer(nn.Module):
         speed = observation.signals.get(SPEED.name)
         if speed is None:
             raise ValueError(
-                "the network is told the wanted speed (speed=True) and got none; wrap the policy "
-                "in lit_unmask.policies.Paced, or pass Choice(signals={'speed': ...})"
+                "the network is conditioned on a speed (speed=True) and got none; wrap the policy "
+                "in lit_unmask.policies.Conditioned, or pass Choice(signals={'speed': ...})"
             )
         waves = sinusoid((speed.float() + _SPEED_OFFSET).log(), self.width, _SPEED_PERIOD)
         net = cast(nn.Module, self.speed_mlp)

@@ -29,7 +29,7 @@ class HiddenTransformer(ConfidenceTransformer):
         top_p: Largest token probabilities for each position, **K**.
         output_bias: Initial bias of the logits.
         confidence_gain: Fixed slope that the largest probability adds to the logits.
-        speed: Whether the wanted speed of the answer is a further part of the condition.
+        speed: Whether the speed of the answer is a further part of the condition.
 
     Raises:
         ValueError: If ``width`` does not fit ``heads``, or a count is below 1.

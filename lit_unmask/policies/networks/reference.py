@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import Tensor
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies.networks.confidence import ConfidenceTransformer
@@ -18,8 +18,6 @@ _PREFIX = "base_policy."
 _FILE = "model.safetensors"
 _BLOCK = "transformer_blocks.0"
 _NAMED = 4  # weights of a kind that a message names
-# Settings that the shapes of the weights say, and one that the weights take the place of.
-_SAID = {"width", "heads", "feed_forward", "layers", "top_p", "output_bias"}
 
 
 def read_reference(path: str | Path, heads: int | None = None) -> ConfidenceTransformer:
@@ -64,38 +62,6 @@ def read_reference(path: str | Path, heads: int | None = None) -> ConfidenceTran
     return network
 
 
-def write_reference(network: nn.Module, path: str | Path) -> None:
-    """Write a network's weights under the published names.
-
-    Args:
-        network: A :class:`ConfidenceTransformer` with no inputs or settings beyond the reference.
-        path: New file.
-
-    Raises:
-        ConfigurationError: If the file is there, or has no place for a setting of the network.
-    """
-    if type(network) is not ConfidenceTransformer:
-        raise ConfigurationError(
-            f"the reference's layout is that of ConfidenceTransformer, not of "
-            f"{type(network).__name__}"
-        )
-    for name, parameter in inspect.signature(ConfidenceTransformer).parameters.items():
-        value = getattr(network, name)
-        if name not in _SAID and value != parameter.default:
-            raise ConfigurationError(
-                f"the reference's layout has no place for {name}={value}, which changes what the "
-                f"weights mean; only {name}={parameter.default} can be written"
-            )
-    file = Path(path)
-    if file.exists():
-        raise ConfigurationError(f"{file} is there already; remove it, or choose another name")
-    weights = {
-        f"{_PREFIX}{name}": value.detach().cpu().contiguous()
-        for name, value in network.state_dict().items()
-    }
-    save_file(weights, file, metadata={"format": "pt"})
-
-
 def _network(file: Path, weights: dict[str, Tensor], heads: int | None) -> ConfidenceTransformer:
     """Return a network of the sizes that the weights have."""
     sizes = {
@@ -127,30 +93,43 @@ def _network(file: Path, weights: dict[str, Tensor], heads: int | None) -> Confi
 
 def _check(file: Path, weights: dict[str, Tensor], network: ConfidenceTransformer) -> None:
     """Check that the weights are those of the network, and its frequencies the usual ones."""
-    wanted = network.state_dict()
-    faults = {
-        "missing": [name for name in wanted if name not in weights],
-        "unexpected": [name for name in weights if name not in wanted],
-        "of another shape": [
-            f"{name} {list(weights[name].shape)} for {list(value.shape)}"
-            for name, value in wanted.items()
-            if name in weights and weights[name].shape != value.shape
-        ],
-    }
-    if any(faults.values()):
-        listing = "; ".join(
-            f"{kind}: {', '.join(_PREFIX + name for name in names[:_NAMED])}"
-            f"{f' and {len(names) - _NAMED} more' * (len(names) > _NAMED)}"
-            for kind, names in faults.items()
-            if names
-        )
+    expected = network.state_dict()
+    if differences := misfits(weights, expected, _PREFIX):
         raise ConfigurationError(
             f"{file} does not hold the weights of a network of width {network.width}, "
-            f"{network.heads} heads and {network.layers} layers ({listing})"
+            f"{network.heads} heads and {network.layers} layers ({differences})"
         )
-    for name in (name for name in wanted if name.endswith("inv_freq")):
-        if not torch.allclose(weights[name], wanted[name], rtol=2**-8):
+    for name in (name for name in expected if name.endswith("inv_freq")):
+        if not torch.allclose(weights[name], expected[name], rtol=2**-8):
             raise ConfigurationError(
                 f"{file}: {_PREFIX}{name} has other frequencies than those of base 10000, which "
                 "the network rotates with"
             )
+
+
+def misfits(stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], prefix: str = "") -> str:
+    """Return how stored weights differ from those of a module in names and shapes, in words.
+
+    Args:
+        stored: Weights by name.
+        expected: The module's.
+        prefix: What to put before the names.
+
+    Returns:
+        The first few of each kind; nothing if all fit.
+    """
+    faults = {
+        "missing": [name for name in expected if name not in stored],
+        "unexpected": [name for name in stored if name not in expected],
+        "of another shape": [
+            f"{name} {list(stored[name].shape)} for {list(value.shape)}"
+            for name, value in expected.items()
+            if name in stored and stored[name].shape != value.shape
+        ],
+    }
+    return "; ".join(
+        f"{kind}: {', '.join(prefix + name for name in names[:_NAMED])}"
+        f"{f' and {len(names) - _NAMED} more' * (len(names) > _NAMED)}"
+        for kind, names in faults.items()
+        if names
+    )

@@ -1,4 +1,4 @@
-"""Wanted speeds that are the reward's weight of speed."""
+"""Conditions that are the reward's weight of speed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import torch
 from torch import Tensor
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.training.conditioning.base import Pace
-from lit_unmask.training.conditioning.choices import ascending, nearest, pick
+from lit_unmask.training.conditioning.base import Condition, Listed
 from lit_unmask.training.rewards import NearTarget, SpeedReward
 
 
-class _Alphas(Pace):
+class _Alphas(Condition):
     """Speeds that are the reward's weight of speed."""
 
     def check(self, reward: SpeedReward, length: int) -> None:
-        """Check that the reward has such a weight; see :meth:`Pace.check`."""
+        """Check that the reward has such a weight; see :meth:`Condition.check`."""
         if isinstance(reward, NearTarget):
             raise ConfigurationError(
-                f"model.reward NearTarget is about forwards, and model.pace {type(self).__name__} "
-                "draws weights of speed; use MultiplicativeSpeed, or "
+                "model.reward NearTarget is about forwards, and model.condition "
+                f"{type(self).__name__} draws weights of speed; use MultiplicativeSpeed, or "
                 "lit_unmask.training.conditioning.Budget"
             )
 
@@ -31,7 +30,7 @@ class AlphaRange(_Alphas):
     """Weights ``alpha`` of speed from a range, log-uniform in ``alpha + offset``.
 
     ```yaml
-    pace:
+    condition:
       class_path: lit_unmask.training.conditioning.AlphaRange
       init_args: {low: 0.0, high: 10.0}
     ```
@@ -69,23 +68,23 @@ class AlphaRange(_Alphas):
         return math.log(self.low + self.offset), math.log(self.high + self.offset)
 
     def speeds(self, uniforms: Tensor) -> Tensor:
-        """Return the weights at uniform numbers; see :meth:`Pace.speeds`."""
+        """Return the weights at uniform numbers; see :meth:`Condition.speeds`."""
         first, last = self._logarithms
         drawn = (first + (last - first) * uniforms).exp() - self.offset
         return drawn.clamp(self.low, self.high)
 
     def places(self, speed: Tensor) -> Tensor:
-        """Return the range of each weight; see :meth:`Pace.places`."""
+        """Return the range of each weight; see :meth:`Condition.places`."""
         first, last = self._logarithms
         share = ((speed + self.offset).log() - first) / (last - first)
         return (share * self.ranges).long().clamp(0, self.ranges - 1)
 
 
-class AlphaList(_Alphas):
+class AlphaList(_Alphas, Listed):
     """Weights ``alpha`` of speed from a list, all with the same probability.
 
     ```yaml
-    pace:
+    condition:
       class_path: lit_unmask.training.conditioning.AlphaList
       init_args: {values: [0, 0.3, 1, 3, 10]}
     ```
@@ -98,20 +97,7 @@ class AlphaList(_Alphas):
     """
 
     def __init__(self, values: list[float]) -> None:
-        self.values = ascending("values", values)
-        if self.values[0] < 0:
+        super().__init__("values", values)
+        if self._values[0] < 0:
             raise ValueError(f"values={values} must not be negative; they are weights of speed")
-        self.labels = [f"{value:g}" for value in self.values]
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Least and largest weight."""
-        return self.values[0], self.values[-1]
-
-    def speeds(self, uniforms: Tensor) -> Tensor:
-        """Return the weights at uniform numbers; see :meth:`Pace.speeds`."""
-        return pick(self.values, uniforms)
-
-    def places(self, speed: Tensor) -> Tensor:
-        """Return the weight that each one is nearest to; see :meth:`Pace.places`."""
-        return nearest(self.values, speed)
+        self.values = self._values

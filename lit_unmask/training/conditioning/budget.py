@@ -1,4 +1,4 @@
-"""Wanted speeds that are numbers of forwards, each with a price that adapts."""
+"""Conditions that are numbers of forwards, each with a price that adapts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.training.conditioning.base import Asked, Pace
-from lit_unmask.training.conditioning.choices import ascending, nearest, pick
+from lit_unmask.training.conditioning.base import ConditionedRollouts, Listed
 from lit_unmask.training.rewards import NearTarget, SpeedReward
 
 
@@ -49,7 +48,7 @@ class Ascent:
             )
 
 
-class Budget(Pace):
+class Budget(Listed):
     """Speeds that are numbers of forwards: answer in about so many.
 
     Each target has a Lagrange multiplier, which is adapted until the mean NFE of the rollouts that
@@ -61,7 +60,7 @@ class Budget(Pace):
     the same on all ranks and part of the checkpoint. Between targets the policy interpolates.
 
     ```yaml
-    pace:
+    condition:
       class_path: lit_unmask.training.conditioning.Budget
       init_args: {targets: [8, 12, 16, 24, 32]}
     ```
@@ -76,28 +75,15 @@ class Budget(Pace):
     """
 
     def __init__(self, targets: list[float], ascent: Ascent = Ascent()) -> None:
-        self.targets = ascending("targets", targets)
-        if self.targets[0] < 1:
+        super().__init__("targets", targets)
+        if self._values[0] < 1:
             raise ValueError(f"targets={targets} must be at least 1; they are numbers of forwards")
-        self.labels = [f"{target:g}" for target in self.targets]
+        self.targets = self._values
         self.ascent = ascent
         self.multipliers = [0.0] * len(self.targets)
 
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Least and largest number of forwards."""
-        return self.targets[0], self.targets[-1]
-
-    def speeds(self, uniforms: Tensor) -> Tensor:
-        """Return the targets at uniform numbers; see :meth:`Pace.speeds`."""
-        return pick(self.targets, uniforms)
-
-    def places(self, speed: Tensor) -> Tensor:
-        """Return the target that each number is nearest to; see :meth:`Pace.places`."""
-        return nearest(self.targets, speed)
-
-    def rewards(self, reward: SpeedReward, rollouts: Asked, length: int) -> Tensor:
-        """Return the rewards at the current multipliers; see :meth:`Pace.rewards`."""
+    def rewards(self, reward: SpeedReward, rollouts: ConditionedRollouts, length: int) -> Tensor:
+        """Return the rewards at the current multipliers; see :meth:`Condition.rewards`."""
         multipliers = torch.tensor(self.multipliers, device=rollouts.speed.device)
         excess = rollouts.nfe / rollouts.speed - 1
         away = F.huber_loss(excess, torch.zeros_like(excess), reduction="none")
@@ -105,16 +91,17 @@ class Budget(Pace):
         return rollouts.correct - price
 
     def check(self, reward: SpeedReward, length: int) -> None:
-        """Check the targets and the reward; see :meth:`Pace.check`."""
+        """Check the targets and the reward; see :meth:`Condition.check`."""
         if self.targets[-1] > length:
             raise ConfigurationError(
-                f"targets={self.targets} of model.pace must be at most the generation length "
+                f"targets={self.targets} of model.condition must be at most the generation length "
                 f"{length}; no answer takes more forwards"
             )
         if not isinstance(reward, NearTarget):
             raise ConfigurationError(
-                f"model.reward {type(reward).__name__} is about weights of speed, and model.pace "
-                "Budget draws numbers of forwards; use lit_unmask.training.rewards.NearTarget"
+                f"model.reward {type(reward).__name__} is about weights of speed, and "
+                "model.condition Budget draws numbers of forwards; use "
+                "lit_unmask.training.rewards.NearTarget"
             )
 
     def _adapt(self, nfe: dict[int, float]) -> dict[str, float]:
@@ -138,7 +125,7 @@ class Budget(Pace):
         if state.get("targets") != self.targets:
             raise ConfigurationError(
                 f"the checkpoint has multipliers of targets {state.get('targets', [])} and "
-                f"model.pace needs them of {self.targets}; use those that it was trained with, or "
-                "no checkpoint"
+                f"model.condition needs them of {self.targets}; use those that it was trained "
+                "with, or no checkpoint"
             )
         self.multipliers = list(state["multipliers"])

@@ -65,7 +65,7 @@ class Demonstrator:
         seed: Seed of the noise.
         grader: Where verifiers run.
         signals: What the steps shall hold beyond what the expert looks at.
-        prompts: Encodes problems, with the speed that is wanted of each; None wants none.
+        prompts: Encodes problems, with the speed that each is conditioned on; None is without.
     """
 
     denoiser: Denoiser

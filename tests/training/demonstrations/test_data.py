@@ -162,7 +162,7 @@ def test_a_store_that_does_not_fit_is_named_before_any_work(
         ({"decoding": replace(FULL, gen_length=16)}, r"gen_length=8, and model.*gen_length=16"),
         ({"decoding": replace(FULL, block_length=2)}, r"block_length=2 must be a multiple .*=4"),
         ({"policy": wide(top_p=4)}, r"looks at top_k=4.* have top_k=2.*Demonstrate\.signals"),
-        ({"policy": wide(speed=True)}, "is told the wanted speed"),
+        ({"policy": wide(speed=True)}, "is conditioned on a speed"),
         ({"policy": wide(CountHead())}, "acts by TopKCount"),
     ]
     for change, message in cases:
