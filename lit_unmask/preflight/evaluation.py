@@ -8,7 +8,7 @@ from functools import singledispatch
 
 from lit_unmask.callbacks import AccuracyNFE, Demonstrate, Frontier, TransferTest
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.grid import HeuristicGrid, candidates
+from lit_unmask.evaluation.grid import HeuristicGrid, settings
 from lit_unmask.preflight.asked import Asked
 from lit_unmask.preflight.assumptions import Range
 from lit_unmask.preflight.blueprint import Blueprint
@@ -263,14 +263,14 @@ def _by_name(
 ) -> list[list[Range]]:
     """Return the forwards of all settings of each heuristic."""
     found: dict[str, list[Range]] = {name: [] for name in grids}
-    for each in candidates(dict(grids), decoding):
-        found[each.contender.name].append(_nfe(asked, each.policy, each.decoding))
+    for each in settings(dict(grids), decoding):
+        found[each.name].append(_nfe(asked, each.policy, each.decoding))
     return list(found.values())
 
 
 def _drawing(grids: Mapping[str, HeuristicGrid], decoding: Decoding) -> list[bool]:
     """Return of each heuristic whether it depends on the seed of the noise."""
-    drawing = {each.contender.name for each in candidates(dict(grids), decoding) if each.draws}
+    drawing = {each.name for each in settings(dict(grids), decoding) if each.draws}
     return [name in drawing for name in grids]
 
 
