@@ -18,8 +18,8 @@ from rich.progress import track
 
 from lit_unmask.denoisers import Denoiser, Dream, LLaDA
 from lit_unmask.evaluation.decode import evaluate
-from lit_unmask.evaluation.grid import Candidate, HeuristicGrid, candidates
-from lit_unmask.evaluation.points import Point
+from lit_unmask.evaluation.grid import HeuristicGrid, Setting, settings
+from lit_unmask.evaluation.points import Point, proportion_interval
 from lit_unmask.policies import (
     ConfidenceThreshold,
     EntropyBound,
@@ -56,18 +56,23 @@ class Runner:
     def __init__(self, denoiser: Denoiser, seed: int) -> None:
         self.denoiser, self.seed = denoiser, seed
 
-    def run(self, candidate: Candidate, problems: Sequence[Problem]) -> Point:
-        result = evaluate(self.denoiser, candidate.policy, problems, candidate.decoding, self.seed)
-        return candidate.contender.point(result, self.seed)
+    def run(self, setting: Setting, problems: Sequence[Problem]) -> Point:
+        result = evaluate(self.denoiser, setting.policy, problems, setting.decoding, self.seed)
+        low, high = proportion_interval(int(result.correct.sum()), len(problems))
+        return Point(
+            *(setting.name, setting.kind, setting.params, setting.decoding.block_length),
+            *(result.accuracy, low, high, result.mean_nfe, result.tokens_per_forward),
+            *(len(problems), self.seed, result.seconds),
+        )
 
     def tune(
         self, grids: dict[str, HeuristicGrid], problems: Sequence[Problem], most_nfe: float
-    ) -> list[Candidate]:
+    ) -> list[Setting]:
         """Return, for each heuristic, the most accurate setting of at most ``most_nfe``."""
-        settings = list(candidates(grids, Decoding(64, 64, scheduling=Scheduling(max_rows=128))))
+        tried = list(settings(grids, Decoding(64, 64, scheduling=Scheduling(max_rows=128))))
         points = [
-            (candidate, self.run(candidate, problems))
-            for candidate in track(settings, description="tuning", transient=True)
+            (setting, self.run(setting, problems))
+            for setting in track(tried, description="tuning", transient=True)
         ]
         chosen = []
         for name in grids:
@@ -103,7 +108,7 @@ def main() -> None:
     rows = [("one token a step, best block length", runner.run(one, test))]
     for name in ("low confidence", "random"):
         candidate = next(
-            candidates({name: full[name]}, Decoding(64, 64, scheduling=Scheduling(max_rows=128)))
+            settings({name: full[name]}, Decoding(64, 64, scheduling=Scheduling(max_rows=128)))
         )
         rows.append(("one token a step, full diffusion", runner.run(candidate, test)))
     threshold = {"threshold": SLOW_GRIDS["threshold"]}

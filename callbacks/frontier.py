@@ -21,17 +21,10 @@ from rich import get_console
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
-from lit_unmask.evaluation.grid import Candidate, HeuristicGrid, candidates, choose
+from lit_unmask.evaluation.grid import HeuristicGrid, Setting, closest, on_fronts, settings
 from lit_unmask.evaluation.points import Point
 from lit_unmask.evaluation.store import Outcome, Store
-from lit_unmask.evaluation.sweep import (
-    FreshForwards,
-    Sweep,
-    learned_candidate,
-    on_fronts,
-    outcomes_of,
-    summarise,
-)
+from lit_unmask.evaluation.sweep import FreshForwards, Sweep, outcomes_of, summarise
 from lit_unmask.files import check_folder
 from lit_unmask.policies.base import Policy
 from lit_unmask.sharing import load_policy
@@ -53,7 +46,7 @@ class FrontierOptions:
         seeds: Seeds of the noise; None is the module's. What depends on none is computed once.
         tested: Settings of heuristics to run on the test problems: those on their fronts of the
             tuning problems, the closest ones there to the first policy (in full diffusion and of
-            all settings), see :func:`~lit_unmask.evaluation.grid.choose`, or all.
+            all settings), see :func:`~lit_unmask.evaluation.grid.closest`, or all.
         validate: Whether ``lit-unmask validate`` reports on ``data.val``, as ``test`` does on
             ``data.test``.
         chunk: Problems that a rank computes before they are stored.
@@ -247,27 +240,27 @@ class Frontier(Callback):
         tuned = list(zip(heuristics, points, strict=True))
         if self.options.tested != "all":
             fronts = self.options.tested == "fronts"
-            heuristics = on_fronts(tuned) if fronts else choose(tuned, targets[0])
+            heuristics = on_fronts(tuned) if fronts else closest(tuned, targets[0])
         tested = self._run_all(sweep, module, test, [*learned, *heuristics])
         own, alpha = (self.options.policy_name, "learned"), {"alpha": module.reward.alpha}
         # The module's own policy is shown with what it was trained for.
         return points, [replace(p, params=alpha) if (p.name, p.kind) == own else p for p in tested]
 
     def _run_all(
-        self, sweep: Sweep, module: LitUnmask, problems: EvaluationSet, chosen: list[Candidate]
+        self, sweep: Sweep, module: LitUnmask, problems: EvaluationSet, chosen: list[Setting]
     ) -> list[Point]:
-        """Run candidates on a set, with a line to the console for each name."""
+        """Run settings on a set, with a line to the console for each name."""
         points = []
         own = "test", module.policy, module.eval_decoding
-        for name in dict.fromkeys(candidate.contender.name for candidate in chosen):
-            mine = [candidate for candidate in chosen if candidate.contender.name == name]
+        for name in dict.fromkeys(setting.name for setting in chosen):
+            mine = [setting for setting in chosen if setting.name == name]
             before = sweep.computed
-            for candidate in mine:
-                if (problems.stage, candidate.policy, candidate.decoding) == own:
+            for setting in mine:
+                if (problems.stage, setting.policy, setting.decoding) == own:
                     known = self._tested.get(problems.dataset, [])
-                    sweep.record(problems, candidate, module.eval_seed, known)
-                seeds = {seed: sweep.outcomes(problems, candidate, seed) for seed in self._seeds}
-                points.append(summarise(candidate.contender, seeds))
+                    sweep.record(problems, setting, module.eval_seed, known)
+                seeds = {seed: sweep.outcomes(problems, setting, seed) for seed in self._seeds}
+                points.append(summarise(setting, seeds))
             if sweep.ranks.rank == 0:
                 get_console().print(
                     f"[bold]{problems.dataset}[/], {problems.stage}: {name}, "
@@ -293,18 +286,18 @@ class Frontier(Callback):
             label = f"{name} (validation)" if stage == "validate" else name
             yield label, data.tuning[name], problems
 
-    def _heuristics(self, module: LitUnmask) -> list[Candidate]:
-        return list(candidates(self.grids, module.eval_decoding))
+    def _heuristics(self, module: LitUnmask) -> list[Setting]:
+        return list(settings(self.grids, module.eval_decoding))
 
     def _learned_policies(self, module: LitUnmask) -> list[tuple[str, Policy]]:
         own = self.options.policy_name
         return [*([] if own is None else [(own, module.policy)]), *self._stored.items()]
 
-    def _learned(self, module: LitUnmask) -> list[Candidate]:
+    def _learned(self, module: LitUnmask) -> list[Setting]:
         decoding = module.eval_decoding
         place = module.denoiser.device  # when fit ends, Lightning has moved the policy to the CPU
         return [
-            learned_candidate(name, policy.to(place), replace(decoding, block_length=block))
+            Setting.of(name, policy.to(place), replace(decoding, block_length=block))
             for name, policy in self._learned_policies(module)
             for block in self.options.block_lengths or [decoding.block_length]
         ]

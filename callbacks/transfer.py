@@ -21,16 +21,10 @@ from rich import get_console
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
-from lit_unmask.evaluation.grid import Candidate, HeuristicGrid, candidates
+from lit_unmask.evaluation.grid import HeuristicGrid, Setting, best, most_accurate, settings
 from lit_unmask.evaluation.points import Point
 from lit_unmask.evaluation.store import Store
-from lit_unmask.evaluation.sweep import (
-    Sweep,
-    best_setting,
-    learned_candidate,
-    most_accurate,
-    summarise,
-)
+from lit_unmask.evaluation.sweep import Sweep, summarise
 from lit_unmask.files import check_folder, replace_file
 from lit_unmask.report.heatmap import CellRuns, transfer_figure, write_cells
 from lit_unmask.tasks.base import ProblemSet
@@ -176,7 +170,7 @@ class TransferTest(Callback):
         Raises:
             ValueError: If something in the cell does not fit together.
         """
-        if not list(candidates(self._grids(cell), cell.decoding(module.eval_decoding))):
+        if not list(settings(self._grids(cell), cell.decoding(module.eval_decoding))):
             raise ConfigurationError("there is no heuristic to compare with; give grids")
         return cell.sets(name, module)
 
@@ -207,27 +201,23 @@ class TransferTest(Callback):
         """Test one cell, with its denoiser in the place of the module's."""
         tuning, test = self._sets[name]
         own = cell.decoding(module.eval_decoding)
-        policy = learned_candidate(self._policy_name(module), module.policy, own)
+        policy = Setting.of(self._policy_name(module), module.policy, own)
 
-        def point(problems: EvaluationSet, candidate: Candidate) -> Point:
-            outcomes = sweep.outcomes(problems, candidate, self.options.seed)
-            return summarise(candidate.contender, {self.options.seed: outcomes})
+        def point(problems: EvaluationSet, setting: Setting) -> Point:
+            outcomes = sweep.outcomes(problems, setting, self.options.seed)
+            return summarise(setting, {self.options.seed: outcomes})
 
         with in_place_of(module.denoiser, tuning.denoiser, module.device):
             target = point(tuning, policy)
-            settings = list(candidates(self._grids(cell), own))
-            points = [point(tuning, setting) for setting in settings]
-            shown = [
-                policy,
-                best_setting(settings, points, target),
-                most_accurate(settings, points),
-            ]
-            tested = [point(test, candidate) for candidate in shown]
+            tried = list(settings(self._grids(cell), own))
+            points = [point(tuning, setting) for setting in tried]
+            shown = [policy, tried[best(points, target)], tried[most_accurate(points)]]
+            tested = [point(test, setting) for setting in shown]
         runs = CellRuns(
             name,
             Path(str(tuning.denoiser.identity["path"])).name,
             type(cell.test).__name__,
-            *(test.run(candidate, self.options.seed).key for candidate in shown),
+            *(test.run(setting, self.options.seed).key for setting in shown),
         )
         row = TransferRow(runs, own.gen_length, *tested)
         if sweep.ranks.rank == 0:

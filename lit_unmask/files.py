@@ -1,10 +1,12 @@
-"""Files that are there as a whole or not at all."""
+"""Files that are there as a whole or not at all, and JSON for hashes."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from lit_unmask.errors import ConfigurationError
 
@@ -39,3 +41,13 @@ def check_folder(folder: str | Path) -> None:
             f"the folder {folder} cannot be written ({error.strerror}); choose another one with "
             "--trainer.default_root_dir, or where the logger or callback is configured"
         ) from error
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON on one line that is the same for the same value.
+
+    Raises:
+        ValueError: If a number is not finite.
+        TypeError: If there is no JSON for the value.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

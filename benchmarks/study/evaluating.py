@@ -10,7 +10,8 @@ from typing import Literal
 from lit_unmask import load_policy
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
-from lit_unmask.evaluation.sweep import Sweep, learned_candidate
+from lit_unmask.evaluation.grid import Setting
+from lit_unmask.evaluation.sweep import Sweep
 from lit_unmask.policies import Conditioned, Policy
 from lit_unmask.rollout import Decoding
 from lit_unmask.sharing.saved import read_saved
@@ -94,5 +95,5 @@ def evaluate(folder: Path, small: bool = False) -> str:
     for one in trained(names()[: 3 if small else None]):
         policy, decoding = one.load()
         for problems in sets:
-            sweep.outcomes(problems, learned_candidate(one.name, policy, decoding))
+            sweep.outcomes(problems, Setting.of(one.name, policy, decoding))
     return sweep.counts

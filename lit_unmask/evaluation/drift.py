@@ -34,7 +34,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Side:
+class EngineResult:
     """What one of the two engines did.
 
     Attributes:
@@ -52,7 +52,7 @@ class Side:
     tokens: int
 
     @classmethod
-    def of(cls, result: Evaluation) -> Side:
+    def of(cls, result: Evaluation) -> EngineResult:
         """Summarise an evaluation."""
         ledger = result.ledger
         return cls(result.accuracy, result.mean_nfe, ledger.full, ledger.partial, ledger.tokens)
@@ -79,8 +79,8 @@ class Drift:
     masked: Agreement
     eligible: Agreement
     same_completions: float
-    approximate: Side
-    exact: Side
+    approximate: EngineResult
+    exact: EngineResult
 
     @property
     def accuracy_difference(self) -> float:
@@ -199,8 +199,8 @@ def _drift(watch: _Watch | _Other, approximate: Evaluation, exact: Evaluation) -
         masked=watch.masked.agreement,
         eligible=watch.eligible.agreement,
         same_completions=sum(a == b for a, b in pairs) / max(len(exact.completions), 1),
-        approximate=Side.of(approximate),
-        exact=Side.of(exact),
+        approximate=EngineResult.of(approximate),
+        exact=EngineResult.of(exact),
     )
 
 

@@ -17,7 +17,7 @@ from lit_unmask.evaluation.fingerprints import (
     problems_hash,
     verifier_limits,
 )
-from lit_unmask.evaluation.grid import Candidate
+from lit_unmask.evaluation.grid import Setting
 from lit_unmask.evaluation.store import Run
 from lit_unmask.types import Problem
 
@@ -97,20 +97,20 @@ class EvaluationSet:
                 "the task"
             )
 
-    def run(self, candidate: Candidate, seed: int) -> Run:
-        """Return the description of a run of a candidate on the set."""
-        contender, policy, decoding = candidate.contender, candidate.policy, candidate.decoding
-        learned = contender.kind == "learned"
+    def run(self, setting: Setting, seed: int) -> Run:
+        """Return the description of a run of a setting on the set."""
+        policy, decoding = setting.policy, setting.decoding
+        learned = setting.kind == "learned"
         return Run(
             dataset=self.dataset,
             stage=self.stage,
             problems=self.fingerprint,
             num_problems=len(self.problems),
             denoiser=self.solver,
-            name=contender.name,
-            kind=contender.kind,
+            name=setting.name,
+            kind=setting.kind,
             policy=type(policy).__name__,
-            params=contender.params if learned else contender.params | plain_settings(policy),
+            params=setting.params if learned else setting.params | plain_settings(policy),
             # What a heuristic does follows from its settings, unless it has tables in buffers.
             weights=policy_hash(policy) if policy.state_dict() else "",
             **decoding_fields(decoding),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_unmask.denoisers.face import Denoiser
-from lit_unmask.evaluation.jsonl import canonical_json
+from lit_unmask.files import canonical_json
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding
 from lit_unmask.types import Problem

@@ -10,16 +10,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-from lit_unmask.evaluation.decode import Evaluation
-from lit_unmask.evaluation.points import Contender, Point, cheapest_within_interval
+from lit_unmask.evaluation.fingerprints import plain_settings
+from lit_unmask.evaluation.points import Point, cheapest_within_interval, pareto_front
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding
-from lit_unmask.types import Problem
-
-Evaluate = Callable[[Sequence[Problem], Policy, Decoding], Evaluation]
-Kind = Literal["heuristic", "learned"]
 
 
 @dataclass(frozen=True)
@@ -38,63 +34,116 @@ class HeuristicGrid:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One setting of one heuristic, ready to run, with its label."""
+class Setting:
+    """One setting of one method, ready to run.
 
-    contender: Contender
+    Attributes:
+        name: What to call the method in tables.
+        kind: Whether it was trained.
+        params: Its parameters.
+        policy: What decides.
+        decoding: How it decodes.
+    """
+
+    name: str
+    kind: Literal["heuristic", "learned"]
+    params: dict[str, Any]
     policy: Policy
     decoding: Decoding
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        policy: Policy,
+        decoding: Decoding,
+        params: dict[str, Any] | None = None,
+    ) -> Setting:
+        """Return a setting; a policy without parameters is a heuristic.
+
+        Args:
+            name: What to call the method.
+            policy: What decides.
+            decoding: How it decodes.
+            params: Its parameters; None takes the plain settings of a heuristic.
+        """
+        learned = policy.has_parameters
+        if params is None:
+            params = {} if learned else plain_settings(policy)
+        return cls(name, "learned" if learned else "heuristic", params, policy, decoding)
 
     @property
     def draws(self) -> bool:
         """Whether anything depends on the seed of the noise: the actions or the tokens."""
         return self.policy.draws or self.decoding.temperature > 0
 
+    @property
+    def is_full_diffusion(self) -> bool:
+        """Whether there are no blocks."""
+        return self.decoding.block_length == self.decoding.gen_length
 
-def candidates(grids: dict[str, HeuristicGrid], decoding: Decoding) -> Iterator[Candidate]:
+
+def settings(grids: dict[str, HeuristicGrid], decoding: Decoding) -> Iterator[Setting]:
     """Iterate over all settings of all heuristics, on top of the given decoding.
 
-    A grid over a knob of a trained policy makes learned contenders.
+    A grid over a knob of a trained policy makes learned settings.
     """
     for name, grid in grids.items():
         for value in grid.values:
             policy = grid.policy(value)
             parameter = next(iter(inspect.signature(type(policy)).parameters))
-            kind: Kind = "learned" if policy.has_parameters else "heuristic"
             for block_length in grid.block_lengths:
-                yield Candidate(
-                    Contender(name, kind, {parameter: value}, block_length),
-                    policy,
-                    replace(decoding, block_length=block_length),
-                )
+                blocks = replace(decoding, block_length=block_length)
+                yield Setting.of(name, policy, blocks, {parameter: value})
 
 
-def choose(tuned: Sequence[tuple[Candidate, Point]], target: Point) -> list[Candidate]:
-    """Choose, from results on tuning problems, the settings to run on the test problems.
+def best(points: Sequence[Point], target: Point) -> int:
+    """Return the place of the point that a policy is put beside.
 
-    For each heuristic, once in full diffusion and once over all block lengths: the setting of
-    fewest forwards whose accuracy reaches the target's interval, else the most accurate setting.
+    Args:
+        points: Points of heuristics on the tuning problems, at least one.
+        target: The policy's point on the same problems.
+
+    Returns:
+        That of fewest forwards whose accuracy reaches the target's interval, else of the most
+        accurate one.
+    """
+    reached = cheapest_within_interval(points, target)
+    return most_accurate(points) if reached is None else list(points).index(reached)
+
+
+def most_accurate(points: Sequence[Point]) -> int:
+    """Return the place of the most accurate point, at equal accuracy of the cheaper one."""
+    return max(range(len(points)), key=lambda i: (points[i].accuracy, -points[i].nfe))
+
+
+def closest(tuned: Sequence[tuple[Setting, Point]], target: Point) -> list[Setting]:
+    """Choose the :func:`best` setting of each method, in full diffusion and of all settings."""
+    return _chosen(tuned, lambda points: [best(points, target)])
+
+
+def on_fronts(tuned: Sequence[tuple[Setting, Point]]) -> list[Setting]:
+    """Return the settings on the Pareto front of their method, or on that of full diffusion."""
+    return _chosen(tuned, lambda points: [points.index(one) for one in pareto_front(points)])
+
+
+def _chosen(
+    tuned: Sequence[tuple[Setting, Point]], choose: Callable[[list[Point]], list[int]]
+) -> list[Setting]:
+    """Choose from results on tuning problems, for each method once in full diffusion.
 
     Args:
         tuned: Every setting with its point on the tuning problems.
-        target: The learned policy's point on the same problems.
+        choose: Gives places among points.
 
     Returns:
-        The chosen settings, without repetition, in the order of ``tuned``.
+        The settings, without repetition, in the order of ``tuned``.
     """
-    chosen: list[int] = []
-    for name in dict.fromkeys(candidate.contender.name for candidate, _ in tuned):
-        mine = [i for i, (candidate, _) in enumerate(tuned) if candidate.contender.name == name]
-        full = [i for i in mine if _is_full_diffusion(tuned[i][0])]
-        for pool in (full, mine):
-            points = [tuned[i][1] for i in pool]
-            best = cheapest_within_interval(points, target)
-            if best is None and points:
-                best = max(points, key=lambda point: (point.accuracy, -point.nfe))
-            if best is not None:
-                chosen.append(pool[points.index(best)])
-    return [tuned[i][0] for i in sorted(set(chosen))]
-
-
-def _is_full_diffusion(candidate: Candidate) -> bool:
-    return candidate.decoding.block_length == candidate.decoding.gen_length
+    places: set[int] = set()
+    for name in dict.fromkeys(setting.name for setting, _ in tuned):
+        mine = [i for i, (setting, _) in enumerate(tuned) if setting.name == name]
+        full = [i for i in mine if tuned[i][0].is_full_diffusion]
+        for pool in (mine, full):
+            if pool:
+                places |= {pool[i] for i in choose([tuned[j][1] for j in pool])}
+    return [tuned[i][0] for i in sorted(places)]

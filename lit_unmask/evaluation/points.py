@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 from scipy.stats import binomtest
 
-from lit_unmask.evaluation.decode import Evaluation
-
 
 @dataclass(frozen=True)
 class Point:
@@ -52,39 +50,6 @@ def proportion_interval(successes: int, total: int) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of a proportion."""
     interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-@dataclass(frozen=True)
-class Contender:
-    """Who is evaluated, and how its row is labelled.
-
-    Attributes:
-        name: What to call it in tables.
-        kind: Whether it was trained.
-        params: Its settings.
-        block_length: Block length to run it with.
-    """
-
-    name: str
-    kind: Literal["heuristic", "learned"]
-    params: dict[str, Any]
-    block_length: int
-
-    def point(self, result: Evaluation, seed: int) -> Point:
-        """Return the point that an evaluation of the contender gives."""
-        total = len(result.correct)
-        low, high = proportion_interval(round(float(result.correct.sum())), total)
-        return Point(
-            **vars(self),
-            accuracy=result.accuracy,
-            ci_low=low,
-            ci_high=high,
-            nfe=result.mean_nfe,
-            tokens_per_forward=result.tokens_per_forward,
-            num_problems=total,
-            seed=seed,
-            seconds=result.seconds,
-        )
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.jsonl import canonical_json
+from lit_unmask.files import canonical_json
 
 FILE = "store.sqlite"
 VERSION = 1

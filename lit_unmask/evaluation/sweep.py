@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -13,19 +13,11 @@ from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import Evaluation, evaluate
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
-from lit_unmask.evaluation.fingerprints import plain_settings
 from lit_unmask.evaluation.grading import Grader, InProcess
-from lit_unmask.evaluation.grid import Candidate
-from lit_unmask.evaluation.points import (
-    Contender,
-    Point,
-    cheapest_within_interval,
-    pareto_front,
-    proportion_interval,
-)
+from lit_unmask.evaluation.grid import Setting
+from lit_unmask.evaluation.points import Point, proportion_interval
 from lit_unmask.evaluation.store import Outcome, Store
-from lit_unmask.policies.base import Policy
-from lit_unmask.rollout import Decoding, Listener, Progress
+from lit_unmask.rollout import Listener, Progress
 from lit_unmask.types import PREDICTOR, Problem
 
 Outcomes = dict[str, Outcome]
@@ -60,7 +52,7 @@ class Ranks:
 
 @dataclass
 class Sweep:
-    """Evaluates candidates on sets; what is in the store already is taken from there.
+    """Evaluates settings on sets; what is in the store already is taken from there.
 
     The missing problems of a run are computed in chunks, of which every rank takes its share. The
     first rank appends a chunk to the store before the next one starts, so that an interrupted
@@ -102,12 +94,12 @@ class Sweep:
         """How much was computed and how much was there, in words."""
         return f"{self.computed} outcomes computed, {self.found} found"
 
-    def outcomes(self, problems: EvaluationSet, candidate: Candidate, seed: int = 0) -> Outcomes:
-        """Return the outcomes of a candidate on a set by uid, computing those that are missing."""
-        run = problems.run(candidate, seed)
+    def outcomes(self, problems: EvaluationSet, setting: Setting, seed: int = 0) -> Outcomes:
+        """Return the outcomes of a setting on a set by uid, computing those that are missing."""
+        run = problems.run(setting, seed)
         missing: list[str] = []
         if self._store is not None:
-            same = {} if candidate.draws else self._store.outcomes_of_other_seeds(run)
+            same = {} if setting.draws else self._store.outcomes_of_other_seeds(run)
             self._store.append(run, list(same.values()))
             missing = self._store.missing(run, problems.problems)
         missing = self.ranks.broadcast(missing)
@@ -117,7 +109,7 @@ class Sweep:
             part = missing[start : start + size]
             mine = [problems.problems[uid] for uid in part[self.ranks.rank :: self.ranks.world]]
             shares = self.ranks.gather(
-                (self._evaluate(problems.denoiser, candidate, mine, seed), self.ranks.should_stop())
+                (self._evaluate(problems.denoiser, setting, mine, seed), self.ranks.should_stop())
             )
             if self._store is not None:
                 by_uid = {outcome.uid: outcome for share, _ in shares for outcome in share}
@@ -129,7 +121,7 @@ class Sweep:
         return self.ranks.broadcast({uid: known[uid] for uid in problems.problems if uid in known})
 
     def record(
-        self, problems: EvaluationSet, candidate: Candidate, seed: int, mine: Sequence[Outcome]
+        self, problems: EvaluationSet, setting: Setting, seed: int, mine: Sequence[Outcome]
     ) -> None:
         """Store outcomes that were computed outside of the sweep, those of this rank in ``mine``.
 
@@ -138,19 +130,19 @@ class Sweep:
         by_uid = {outcome.uid: outcome for share in self.ranks.gather(mine) for outcome in share}
         new: list[str] = []
         if self._store is not None:
-            run = problems.run(candidate, seed)
+            run = problems.run(setting, seed)
             new = self._store.missing(run, by_uid)
             self._store.append(run, [by_uid[uid] for uid in new])
         new = self.ranks.broadcast(new)
         self.computed, self.found = self.computed + len(new), self.found - len(new)
 
     def _evaluate(
-        self, denoiser: Denoiser, candidate: Candidate, problems: list[Problem], seed: int
+        self, denoiser: Denoiser, setting: Setting, problems: list[Problem], seed: int
     ) -> list[Outcome]:
         if not problems:
             return []
         fresh = FreshForwards(len(problems), denoiser.mask_id, self.listener)
-        policy, decoding = candidate.policy.to(denoiser.device), candidate.decoding
+        policy, decoding = setting.policy.to(denoiser.device), setting.decoding
         result = evaluate(denoiser, policy, problems, decoding, seed, fresh, self.grader)
         return outcomes_of(problems, result, fresh)
 
@@ -220,14 +212,14 @@ class FreshForwards:
             self._listener(progress)
 
 
-def summarise(contender: Contender, seeds: dict[int, Outcomes]) -> Point:
-    """Return the point of a contender, from its outcomes on one set with one or more seeds.
+def summarise(setting: Setting, seeds: dict[int, Outcomes]) -> Point:
+    """Return the point of a setting, from its outcomes on one set with one or more seeds.
 
     Verdicts and costs of a problem are averaged over the seeds first, so that the interval is that
     of the number of problems, however many seeds there are.
 
     Args:
-        contender: Who was run.
+        setting: What was run.
         seeds: Outcomes by uid, by seed.
     """
     rows = [outcome for outcomes in seeds.values() for outcome in outcomes.values()]
@@ -235,7 +227,10 @@ def summarise(contender: Contender, seeds: dict[int, Outcomes]) -> Point:
     accuracy = sum(row.correct for row in rows) / len(rows)
     low, high = proportion_interval(round(accuracy * total), total)
     return Point(
-        **vars(contender),
+        name=setting.name,
+        kind=setting.kind,
+        params=setting.params,
+        block_length=setting.decoding.block_length,
         accuracy=accuracy,
         ci_low=low,
         ci_high=high,
@@ -245,64 +240,3 @@ def summarise(contender: Contender, seeds: dict[int, Outcomes]) -> Point:
         seed=next(iter(seeds)),
         seconds=sum(row.seconds for row in rows),
     )
-
-
-def learned_candidate(name: str, policy: Policy, decoding: Decoding) -> Candidate:
-    """Return a policy as a candidate; one without parameters is a heuristic."""
-    kind: Literal["heuristic", "learned"] = "learned" if policy.has_parameters else "heuristic"
-    params = {} if policy.has_parameters else plain_settings(policy)
-    return Candidate(Contender(name, kind, params, decoding.block_length), policy, decoding)
-
-
-def on_fronts(tuned: Sequence[tuple[Candidate, Point]]) -> list[Candidate]:
-    """Return the settings on the Pareto front of their heuristic, or on that of full diffusion.
-
-    Args:
-        tuned: Every setting with its point on the tuning problems.
-
-    Returns:
-        The settings, without repetition, in the order of ``tuned``.
-    """
-    chosen: set[int] = set()
-    for name in dict.fromkeys(candidate.contender.name for candidate, _ in tuned):
-        mine = [i for i, (candidate, _) in enumerate(tuned) if candidate.contender.name == name]
-        full = [i for i in mine if _is_full_diffusion(tuned[i][0].decoding)]
-        for pool in (mine, full):
-            points = [tuned[i][1] for i in pool]
-            chosen |= {pool[points.index(point)] for point in pareto_front(points)}
-    return [tuned[i][0] for i in sorted(chosen)]
-
-
-def best_setting(
-    settings: Sequence[Candidate], points: Sequence[Point], target: Point
-) -> Candidate:
-    """Return the one setting, of all heuristics, that a policy is put beside.
-
-    Args:
-        settings: Settings of heuristics.
-        points: Their points on the tuning problems.
-        target: The policy's point on the same problems.
-
-    Returns:
-        The setting of fewest forwards whose accuracy reaches the target's interval, else the most
-        accurate one.
-    """
-    best = cheapest_within_interval(points, target)
-    if best is None:
-        return most_accurate(settings, points)
-    return settings[list(points).index(best)]
-
-
-def most_accurate(settings: Sequence[Candidate], points: Sequence[Point]) -> Candidate:
-    """Return the setting whose point is the most accurate, at equal accuracy the cheaper one.
-
-    Args:
-        settings: Settings of heuristics, at least one.
-        points: Their points on the tuning problems.
-    """
-    best = max(points, key=lambda point: (point.accuracy, -point.nfe))
-    return settings[list(points).index(best)]
-
-
-def _is_full_diffusion(decoding: Decoding) -> bool:
-    return decoding.block_length == decoding.gen_length

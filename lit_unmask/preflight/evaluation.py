@@ -9,7 +9,7 @@ from typing import Any
 
 from lit_unmask.callbacks import AccuracyNFE, Demonstrate, Frontier, TransferTest
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.grid import Candidate, HeuristicGrid, candidates
+from lit_unmask.evaluation.grid import HeuristicGrid, Setting, settings
 from lit_unmask.preflight.assumptions import Range
 from lit_unmask.preflight.dry_run import Request
 from lit_unmask.preflight.problems import size_of
@@ -142,9 +142,9 @@ def _(callback: Frontier, request: Request, prompt_tokens: int) -> Iterator[Work
     ] * policies
     seeds = len(options.seeds or [0])
     heuristics, fronts = [], []
-    for settings in _by_name(callback.grids, decoding):
-        nfe = [_nfe(request, each.policy, each.decoding) for each in settings]
-        repeats = seeds if any(each.draws for each in settings) else 1
+    for mine in _by_name(callback.grids, decoding):
+        nfe = [_nfe(request, each.policy, each.decoding) for each in mine]
+        repeats = seeds if any(each.draws for each in mine) else 1
         heuristics.append(Tried.all(nfe, repeats))
         most, usual = len(nfe), _ON_FRONTS * len(nfe)
         if options.tested == "closest":  # the best in full diffusion and the best of all
@@ -169,8 +169,8 @@ def _(callback: TransferTest, request: Request, prompt_tokens: int) -> Iterator[
         decoding = cell.decoding(request.model.eval_decoding)
         grids = callback.grids if cell.grids is None else cell.grids
         policy = Tried.all([_nfe(request, request.model.policy, decoding)])
-        settings = [each for named in _by_name(grids, decoding) for each in named]
-        nfe = [_nfe(request, each.policy, each.decoding) for each in settings]
+        mine = [each for named in _by_name(grids, decoding) for each in named]
+        nfe = [_nfe(request, each.policy, each.decoding) for each in mine]
         # The closest setting and the most accurate one, which rarely are the same.
         two = Tried(nfe, 1, min(2, len(nfe)), min(2, len(nfe)))
         other: Any = cell.denoiser
@@ -212,9 +212,9 @@ def _nfe(request: Request, policy: object, decoding: Decoding) -> Range:
     return request.assumptions.trained_nfe(policy, decoding)  # type: ignore[arg-type]
 
 
-def _by_name(grids: Mapping[str, HeuristicGrid], decoding: Decoding) -> list[list[Candidate]]:
+def _by_name(grids: Mapping[str, HeuristicGrid], decoding: Decoding) -> list[list[Setting]]:
     """Return the settings of each heuristic."""
-    found: dict[str, list[Candidate]] = {name: [] for name in grids}
-    for each in candidates(dict(grids), decoding):
-        found[each.contender.name].append(each)
+    found: dict[str, list[Setting]] = {name: [] for name in grids}
+    for each in settings(dict(grids), decoding):
+        found[each.name].append(each)
     return list(found.values())

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.jsonl import canonical_json
 from lit_unmask.evaluation.store import Outcome, Run, Store
+from lit_unmask.files import canonical_json
 from lit_unmask.report.comparability import check_comparable
 from lit_unmask.report.statistics import Array, Estimate, accuracy_estimate, mean_estimate
 

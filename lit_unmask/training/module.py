@@ -79,7 +79,11 @@ class LitUnmask(LitEvaluate):
         )  # fmt: skip
         self.decoding, self.grpo, self.rounds = decoding, grpo, rounds
         self.make_optimizer, self.schedule = optimizer, schedule
-        self.experts, self.condition, self._reference = experts or {}, condition, Unregistered(reference)
+        self.experts, self.condition, self._reference = (
+            experts or {},
+            condition,
+            Unregistered(reference),
+        )
         self._start: dict[str, Tensor] | None = None
         self._iteration, self._moved = 0, torch.zeros(())
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lit_unmask.denoisers import Denoiser
 from lit_unmask.evaluation.decode import evaluate, rollout_numbers
-from lit_unmask.evaluation.drift import Agreement, Drift, Side, denoiser_drift, drift
+from lit_unmask.evaluation.drift import Agreement, Drift, EngineResult, denoiser_drift, drift
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence
 from lit_unmask.rollout import Approximate, Decoding, Noise, rollout
 from lit_unmask.tasks import ShoppingSums
@@ -88,7 +88,7 @@ def test_both_sides_are_what_evaluation_says(
     exact = evaluate(
         denoiser, policy, problems, replace(decoding, approximate=Approximate()), seed=3
     )
-    assert found.approximate == Side.of(mine) and found.exact == Side.of(exact)
+    assert found.approximate == EngineResult.of(mine) and found.exact == EngineResult.of(exact)
     assert found.readings == found.approximate.partial == mine.ledger.partial > 0
     assert found.approximate.tokens == mine.ledger.tokens < exact.ledger.tokens
     assert found.exact.partial == 0 and found.exact.full == exact.ledger.computed
@@ -148,7 +148,12 @@ def test_the_denoiser_is_watched_no_longer_than_needed(
 def test_differences_are_approximate_minus_exact() -> None:
     nothing = Agreement(0, 1.0, 0.0)
     found = Drift(
-        0, nothing, nothing, 1.0, Side(0.5, 9.0, 10, 30, 600), Side(0.75, 8.0, 32, 0, 800)
+        0,
+        nothing,
+        nothing,
+        1.0,
+        EngineResult(0.5, 9.0, 10, 30, 600),
+        EngineResult(0.75, 8.0, 32, 0, 800),
     )
     assert (found.accuracy_difference, found.nfe_difference) == (-0.25, 1.0)
     assert (found.forwards_saved, found.tokens_saved) == (-0.25, 0.25)

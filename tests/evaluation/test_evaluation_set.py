@@ -16,7 +16,7 @@ from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
 from lit_unmask.evaluation.fingerprints import denoiser_name, plain_settings, policy_hash
-from lit_unmask.evaluation.sweep import learned_candidate
+from lit_unmask.evaluation.grid import Setting
 from lit_unmask.policies import (
     ConfidenceThreshold,
     ConfidenceTransformer,
@@ -62,7 +62,7 @@ def test_the_fingerprint_is_of_uids_prompts_and_answers_in_order(
 
 def test_a_run_says_what_grading_may_use_where_verdicts_depend_on_it(tiny_llada: LLaDA) -> None:
     a, b = question("a", "cart 1 : fig"), question("b", "cart 2 : fig")
-    low = learned_candidate("low", LowConfidence(), DECODING)
+    low = Setting.of("low", LowConfidence(), DECODING)
 
     def key(*verifiers: Any) -> str:
         asked = [replace(p, verifier=v) for p, v in zip((a, b), verifiers, strict=True)]
@@ -97,7 +97,7 @@ def test_a_problem_that_was_drawn_twice_counts_once(tiny_llada: LLaDA) -> None:
     a, b = question("a", "cart 1 : fig"), question("b", "cart 2 : fig")
     problems = EvaluationSet.of("x", "test", tiny_llada, [a, b, a])
     assert list(problems.problems) == ["a", "b"]
-    run = problems.run(learned_candidate("low", LowConfidence(), DECODING), 0)
+    run = problems.run(Setting.of("low", LowConfidence(), DECODING), 0)
     assert run.num_problems == 2
     with pytest.raises(ConfigurationError, match="two different problems have the uid 'a'"):
         EvaluationSet.of("x", "test", tiny_llada, [a, b, question("a", "cart 2 : fig")])
@@ -146,17 +146,17 @@ def test_every_setting_of_policy_and_decoding_makes_another_run(tiny_llada: LLaD
         replace(base, on_empty="wait"),
         replace(base, approximate=Approximate(early_stop=True)),
     ]
-    runs = [problems.run(learned_candidate("p", LowConfidence(), way), 0) for way in decodings]
+    runs = [problems.run(Setting.of("p", LowConfidence(), way), 0) for way in decodings]
     runs += [
-        problems.run(learned_candidate("p", policy, base), 0)
+        problems.run(Setting.of("p", policy, base), 0)
         for policy in (LowConfidence(2), ConfidenceThreshold(0.9), EntropyBound(0.9))
     ]
-    runs += [problems.run(learned_candidate("p", small_policy(s), base), 0) for s in range(2)]
-    runs.append(problems.run(learned_candidate("p", LowConfidence(), base), 1))
-    runs.append(tuning.run(learned_candidate("p", LowConfidence(), base), 0))
+    runs += [problems.run(Setting.of("p", small_policy(s), base), 0) for s in range(2)]
+    runs.append(problems.run(Setting.of("p", LowConfidence(), base), 1))
+    runs.append(tuning.run(Setting.of("p", LowConfidence(), base), 0))
     assert len({run.key for run in runs}) == len(runs)
     quick = replace(base, scheduling=replace(base.scheduling, max_rows=1, skip=False))
-    assert problems.run(learned_candidate("q", LowConfidence(), quick), 0).key == runs[0].key
+    assert problems.run(Setting.of("q", LowConfidence(), quick), 0).key == runs[0].key
     assert runs[0].params == {"k": 1} == plain_settings(LowConfidence())
     assert [(run.kind, bool(run.weights)) for run in runs[8:10]] == [
         ("heuristic", False),

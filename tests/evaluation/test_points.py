@@ -1,20 +1,15 @@
 """Intervals and fronts against numbers by hand."""
 
-import json
 import math
 
 import pytest
-import torch
 
-from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.evaluation.points import (
-    Contender,
     Point,
     cheapest_within_interval,
     pareto_front,
     proportion_interval,
 )
-from lit_unmask.rollout import Ledger
 
 
 def point(accuracy, nfe, name="rule"):
@@ -58,32 +53,3 @@ def test_the_cheapest_reaches_the_lower_end_of_the_interval():
     assert cheapest_within_interval([below, above, edge], target) is edge
     assert cheapest_within_interval([below], target) is None
     assert cheapest_within_interval([], target) is None
-
-
-def test_a_contender_turns_its_evaluation_into_a_labelled_point():
-    result = Evaluation(
-        correct=torch.tensor([1.0, 0, 1, 1]),
-        nfe=torch.tensor([2, 4, 6, 8]),
-        tokens=torch.tensor([10, 10, 5, 5]),
-        still_masked=torch.zeros(4, dtype=torch.bool),
-        completions=[""] * 4,
-        ledger=Ledger(),
-        seconds=1.5,
-    )
-    row = Contender("rule", "heuristic", {"k": 2}, 8).point(result, seed=3).as_row()
-    low, high = proportion_interval(3, 4)
-    assert row == {
-        "name": "rule",
-        "kind": "heuristic",
-        "params": {"k": 2},
-        "block_length": 8,
-        "accuracy": 0.75,
-        "ci_low": low,
-        "ci_high": high,
-        "nfe": 5.0,
-        "tokens_per_forward": 1.5,
-        "num_problems": 4,
-        "seed": 3,
-        "seconds": 1.5,
-    }
-    assert json.loads(json.dumps(row)) == row

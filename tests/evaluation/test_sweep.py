@@ -13,16 +13,13 @@ from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
-from lit_unmask.evaluation.grid import Candidate
-from lit_unmask.evaluation.points import Contender, Point, proportion_interval
+from lit_unmask.evaluation.grid import Setting, best, on_fronts
+from lit_unmask.evaluation.points import Point, proportion_interval
 from lit_unmask.evaluation.store import Outcome, Store
 from lit_unmask.evaluation.sweep import (
     FreshForwards,
     Ranks,
     Sweep,
-    best_setting,
-    learned_candidate,
-    on_fronts,
     summarise,
 )
 from lit_unmask.policies import (
@@ -70,12 +67,12 @@ def without_seconds(outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
 def test_outcomes_are_those_of_an_evaluation_whatever_the_chunks(
     tiny_llada: LLaDA, tmp_path: Path, policy: Any, decoding: Decoding
 ) -> None:
-    problems, candidate = coins(tiny_llada), learned_candidate("mine", policy, decoding)
+    problems, setting = coins(tiny_llada), Setting.of("mine", policy, decoding)
     expected = evaluate(tiny_llada, policy, list(problems.problems.values()), decoding, seed=3)
     found = []
     for chunk in (1, 2, 100):
         sweep = Sweep(tmp_path / str(chunk), chunk=chunk)
-        outcomes = sweep.outcomes(problems, candidate, seed=3)
+        outcomes = sweep.outcomes(problems, setting, seed=3)
         assert list(outcomes) == list(problems.problems)
         [run] = Store(tmp_path / str(chunk)).runs()
         assert (run.name, run.seed, run.num_problems) == ("mine", 3, 5)
@@ -108,32 +105,32 @@ def test_fresh_forwards_are_those_that_the_engine_computes(
 
 def test_what_is_in_the_store_is_not_computed_again(tiny_llada: LLaDA, tmp_path: Path) -> None:
     policy = Drawing(2)
-    candidate = learned_candidate("low", policy, FULL)
+    setting = Setting.of("low", policy, FULL)
     first = Sweep(tmp_path, chunk=2)
     some = coins(tiny_llada)
-    first.outcomes(some, candidate)
+    first.outcomes(some, setting)
     assert policy._steps == 3 * 4  # chunks of 2, 2 and 1 problems, 8 positions in pairs
     again = Sweep(tmp_path, chunk=2)
-    assert again.outcomes(some, candidate) == first.outcomes(some, candidate)
+    assert again.outcomes(some, setting) == first.outcomes(some, setting)
     assert policy._steps == 3 * 4
     assert (first.computed, first.found) == (5, 5)
     assert (again.computed, again.found) == (0, 5)
-    again.outcomes(some, candidate, seed=1)
+    again.outcomes(some, setting, seed=1)
     assert (again.computed, policy._steps) == (5, 2 * 3 * 4)
 
 
 def test_an_interrupted_sweep_loses_one_chunk(tiny_llada: LLaDA, tmp_path: Path) -> None:
     policy, problems = Failing(2), coins(tiny_llada)
-    candidate = learned_candidate("low", policy, FULL)
+    setting = Setting.of("low", policy, FULL)
     policy._most = 6  # in the middle of the second chunk
     with pytest.raises(KeyboardInterrupt):
-        Sweep(tmp_path, chunk=2).outcomes(problems, candidate)
+        Sweep(tmp_path, chunk=2).outcomes(problems, setting)
     policy._most = 10**6
-    run = problems.run(candidate, 0)
+    run = problems.run(setting, 0)
     assert len(Store(tmp_path).outcomes(run)) == 2
     sweep = Sweep(tmp_path, chunk=2)
-    whole = Sweep(tmp_path / "whole").outcomes(problems, candidate)
-    assert without_seconds(sweep.outcomes(problems, candidate)) == without_seconds(whole)
+    whole = Sweep(tmp_path / "whole").outcomes(problems, setting)
+    assert without_seconds(sweep.outcomes(problems, setting)) == without_seconds(whole)
     assert (sweep.found, sweep.computed) == (2, 3)
 
 
@@ -147,16 +144,16 @@ def test_a_sweep_that_is_asked_to_stop_stores_its_chunk_first(
         def stop(self) -> None:
             raise InterruptedError
 
-    candidate, problems = learned_candidate("low", LowConfidence(4), FULL), coins(tiny_llada)
+    setting, problems = Setting.of("low", LowConfidence(4), FULL), coins(tiny_llada)
     with pytest.raises(InterruptedError):
-        Sweep(tmp_path, Stopping(), chunk=3).outcomes(problems, candidate)
-    assert len(Store(tmp_path).outcomes(problems.run(candidate, 0))) == 3
+        Sweep(tmp_path, Stopping(), chunk=3).outcomes(problems, setting)
+    assert len(Store(tmp_path).outcomes(problems.run(setting, 0))) == 3
 
 
 def test_ranks_share_every_chunk(tiny_llada: LLaDA, tmp_path: Path) -> None:
     """Plays two ranks one after the other: the first one is told what the second computed."""
-    candidate, problems = learned_candidate("mine", small_policy(), DECODING), coins(tiny_llada, 7)
-    alone = Sweep(tmp_path / "alone", chunk=2).outcomes(problems, candidate)
+    setting, problems = Setting.of("mine", small_policy(), DECODING), coins(tiny_llada, 7)
+    alone = Sweep(tmp_path / "alone", chunk=2).outcomes(problems, setting)
     sent: list[Any] = []
 
     class Second(Ranks):
@@ -169,7 +166,7 @@ def test_ranks_share_every_chunk(tiny_llada: LLaDA, tmp_path: Path) -> None:
             return missing if value == [] else ([], False) if isinstance(value, tuple) else alone
 
     missing = list(problems.problems)
-    assert Sweep(tmp_path / "two", Second(), chunk=2).outcomes(problems, candidate) == alone
+    assert Sweep(tmp_path / "two", Second(), chunk=2).outcomes(problems, setting) == alone
     assert not (tmp_path / "two").exists()
     uids = [outcome.uid for share, _ in sent for outcome in share]
     assert uids == [missing[1], missing[3], missing[5]]
@@ -181,10 +178,9 @@ def test_ranks_share_every_chunk(tiny_llada: LLaDA, tmp_path: Path) -> None:
             return sent.pop(0) if source == 1 else value
 
     shared = Sweep(tmp_path / "two", First(), chunk=2)
-    assert without_seconds(shared.outcomes(problems, candidate)) == without_seconds(alone)
+    assert without_seconds(shared.outcomes(problems, setting)) == without_seconds(alone)
     stored = [
-        list(Store(tmp_path / name).outcomes(problems.run(candidate, 0)))
-        for name in ("alone", "two")
+        list(Store(tmp_path / name).outcomes(problems.run(setting, 0))) for name in ("alone", "two")
     ]
     assert stored[0] == stored[1] == missing
     assert shared.computed == 7
@@ -193,7 +189,7 @@ def test_ranks_share_every_chunk(tiny_llada: LLaDA, tmp_path: Path) -> None:
 def test_a_new_name_reaches_runs_that_are_complete(tiny_llada: LLaDA, tmp_path: Path) -> None:
     problems, sweep = coins(tiny_llada), Sweep(tmp_path)
     for name in ("old", "new"):
-        sweep.outcomes(problems, learned_candidate(name, LowConfidence(4), FULL))
+        sweep.outcomes(problems, Setting.of(name, LowConfidence(4), FULL))
     assert [run.name for run in Store(tmp_path).runs()] == ["new"]
     assert sweep.computed == 5
 
@@ -208,12 +204,12 @@ def make_outcome(uid: str, correct: float, nfe: int, tokens: int = 8) -> Outcome
 
 
 def test_a_point_averages_problems_over_seeds() -> None:
-    contender = Contender("mine", "learned", {}, 8)
+    setting = Setting("mine", "learned", {}, small_policy(), DECODING)
     seeds = {
         4: {"a": make_outcome("a", 1.0, 2), "b": make_outcome("b", 0.0, 4)},
         5: {"a": make_outcome("a", 1.0, 3), "b": make_outcome("b", 1.0, 7)},
     }
-    point = summarise(contender, seeds)
+    point = summarise(setting, seeds)
     assert (point.accuracy, point.nfe, point.tokens_per_forward) == (0.75, 4.0, 2.0)
     # As many problems as there are, and not four.
     assert (point.ci_low, point.ci_high) == proportion_interval(2, 2)
@@ -226,12 +222,13 @@ def make_point(name: str, block_length: int, accuracy: float, nfe: float) -> Poi
     return Point(name, "heuristic", {}, block_length, accuracy, low, high, nfe, **numbers)
 
 
-def settings_of(points: list[Point]) -> list[Candidate]:
+def settings_of(points: list[Point]) -> list[Setting]:
     return [
-        Candidate(
-            Contender(point.name, "heuristic", {"place": place}, point.block_length),
+        Setting.of(
+            point.name,
             ConfidenceThreshold(),
             Decoding(gen_length=64, block_length=point.block_length),
+            {"place": place},
         )
         for place, point in enumerate(points)
     ]
@@ -249,7 +246,7 @@ def test_settings_on_a_front_of_their_heuristic_are_tested() -> None:
     ]
     settings = settings_of(points)
     chosen = on_fronts(list(zip(settings, points, strict=True)))
-    assert [candidate.contender.params["place"] for candidate in chosen] == [0, 2, 4, 5]
+    assert [setting.params["place"] for setting in chosen] == [0, 2, 4, 5]
 
 
 def test_a_cell_has_the_setting_of_fewest_forwards_that_reaches_the_interval() -> None:
@@ -260,7 +257,6 @@ def test_a_cell_has_the_setting_of_fewest_forwards_that_reaches_the_interval() -
         make_point("a", 8, 0.9, 60),
         make_point("c", 8, 0.9, 50),
     ]
-    settings = settings_of(points)
     target = make_point("policy", 64, 0.7, 10)  # 0.604 to 0.782
-    assert best_setting(settings, points, target) is settings[1]
-    assert best_setting(settings, points, make_point("policy", 64, 1.0, 10)) is settings[4]
+    assert best(points, target) == 1
+    assert best(points, make_point("policy", 64, 1.0, 10)) == 4

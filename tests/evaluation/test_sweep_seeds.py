@@ -12,7 +12,8 @@ from toys import Coins, small_policy
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
-from lit_unmask.evaluation.sweep import Sweep, learned_candidate
+from lit_unmask.evaluation.grid import Setting
+from lit_unmask.evaluation.sweep import Sweep
 from lit_unmask.policies import (
     ConfidenceThreshold,
     EntropyBound,
@@ -54,9 +55,9 @@ def test_what_draws_nothing_is_computed_with_one_seed_and_stored_with_all(
     tiny_llada: LLaDA, tmp_path: Path
 ) -> None:
     policy, problems, sweep = Failing(2), coins(tiny_llada), Sweep(tmp_path, chunk=2)
-    candidates = [learned_candidate("low", policy, FULL)]
-    candidates.append(learned_candidate("mine", small_policy(), FULL))
-    found = [[sweep.outcomes(problems, one, seed) for seed in (3, 4)] for one in candidates]
+    settings = [Setting.of("low", policy, FULL)]
+    settings.append(Setting.of("mine", small_policy(), FULL))
+    found = [[sweep.outcomes(problems, one, seed) for seed in (3, 4)] for one in settings]
     assert policy._steps == 3 * 4 and (sweep.computed, sweep.found) == (15, 5)
     assert found[0][0] == found[0][1] and found[1][0] != found[1][1]
     [dataset] = read([tmp_path])
@@ -72,17 +73,17 @@ def test_a_half_finished_seed_gives_another_one_what_it_has(
     tiny_llada: LLaDA, tmp_path: Path
 ) -> None:
     policy, problems = Failing(2), coins(tiny_llada)
-    candidate = learned_candidate("low", policy, FULL)
+    setting = Setting.of("low", policy, FULL)
     policy._most = 6
     with pytest.raises(KeyboardInterrupt):
-        Sweep(tmp_path, chunk=2).outcomes(problems, candidate, seed=1)
+        Sweep(tmp_path, chunk=2).outcomes(problems, setting, seed=1)
     policy._most, sweep = 10**6, Sweep(tmp_path)
-    sweep.outcomes(problems, candidate, seed=2)
+    sweep.outcomes(problems, setting, seed=2)
     assert (sweep.found, sweep.computed) == (2, 3)
-    sweep.outcomes(problems, candidate, seed=1)
-    sweep.outcomes(problems, learned_candidate("low", Failing(3), FULL), seed=1)
+    sweep.outcomes(problems, setting, seed=1)
+    sweep.outcomes(problems, Setting.of("low", Failing(3), FULL), seed=1)
     assert (sweep.found, sweep.computed) == (7, 8)
-    drawn = learned_candidate("low", policy, replace(FULL, temperature=0.5))
+    drawn = Setting.of("low", policy, replace(FULL, temperature=0.5))
     for seed in (1, 2):
         sweep.outcomes(problems, drawn, seed)
     assert sweep.computed == 18
