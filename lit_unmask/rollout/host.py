@@ -51,6 +51,12 @@ class HostRows:
         finished, (stale, untouched) = np.zeros(count, np.bool_), np.ones((2, count), np.bool_)
         return cls(response, step, nfe, block_steps, finished, stale, untouched)
 
+    def begin(self, response: Tensor, step: Tensor, finished: Tensor) -> None:
+        """Take over states to begin in, which nobody else may be in."""
+        self.response[:], self.step[:] = response.cpu().numpy(), step.cpu().numpy()
+        self.finished[:] = finished.cpu().numpy()
+        self.untouched[:] = False
+
     def fetch(self, rows: Indices, response: Tensor, *columns: Tensor) -> None:
         """Wait for the device and take over the state of some rows.
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from lit_unmask.randomness import ACTION, Noise, uniform
 from lit_unmask.rollout.correctors.base import Edit
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.forwards import Forwards
+from lit_unmask.rollout.history import Start
 from lit_unmask.rollout.host import Indices, upload
 from lit_unmask.rollout.lookahead import Asked, lookahead
 from lit_unmask.rollout.resamplers.particles import Particles
@@ -187,6 +189,7 @@ def rollout(
     record: bool = False,
     listener: Listener | None = None,
     signals: Signals = Signals(),  # noqa: B008  (frozen)
+    start: Start | None = None,
 ) -> Rollout:
     """Decode a response for every prompt.
 
@@ -200,6 +203,7 @@ def rollout(
         listener: Called after each round of steps.
         signals: What recorded observations must hold beyond the needs of ``policy``, for another
             policy that will learn from them.
+        start: States to begin in; None begins with masks alone.
 
     Returns:
         The finished rollouts.
@@ -209,18 +213,24 @@ def rollout(
             not have one number a row, a conditioned policy has no speed, or a compiled
             denoiser would be called with any shapes.
     """
-    start, signals = time.perf_counter(), policy.signals | signals | decoding.signals
+    since, signals = time.perf_counter(), policy.signals | signals | decoding.signals
     check(policy, prompt, noise, signals)
     check_shapes(denoiser, decoding)
     denoiser.check_length(prompt, decoding.gen_length)
     particles, resampler = None, decoding.resampler
     if resampler is not None:
         prompt, noise = Particles.spread(prompt, noise, resampler.particles)
+        start = start and start.repeat(resampler.particles)
     state = RowState(denoiser, prompt, decoding, record)
+    if start is not None:
+        state.begin(start)
     if resampler is not None:
         particles = Particles(resampler, state, noise)
     forwards, kept = Forwards(denoiser, state, noise, signals), Record(state, particles, record)
     loop = Loop(state, forwards, policy, kept, particles)
+    rows = np.flatnonzero(state.host.finished)
+    if len(rows) and listener is not None:
+        listener(progress(state, particles, forwards.ledger, rows))
     while len(rows := loop.next_rows()):
         loop.step(rows)
         if particles is not None:
@@ -228,7 +238,7 @@ def rollout(
         forwards.ledger.charged = int(state.host.nfe.sum())
         if listener is not None:
             listener(progress(state, particles, forwards.ledger, rows))
-    forwards.ledger.seconds = time.perf_counter() - start
+    forwards.ledger.seconds = time.perf_counter() - since
     return kept.result(forwards.ledger)
 
 

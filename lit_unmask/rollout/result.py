@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_unmask.rollout.history import Writes
 from lit_unmask.rollout.host import Indices, upload
 from lit_unmask.rollout.ledger import Ledger
 from lit_unmask.rollout.resamplers.particles import Particles
-from lit_unmask.rollout.state import RowState, Writes, total
+from lit_unmask.rollout.state import RowState, total
 from lit_unmask.types import CORRECTOR, PREDICTOR, Steps
 
 
@@ -51,11 +52,11 @@ class Rollout:
         decisions: ``[B]`` int64, steps that each row took.
         price: ``[B]`` int64 forwards that each row was charged for, by kind.
         committed_at: ``[B, L]`` int64, step at which a position was committed, or -1; also -1
-            where an early stop filled in the end token.
+            where an early stop filled in the end token, and at what was there at the start.
         still_masked: ``[B]`` bool, rows that ended with masks left.
         ledger: Row-forwards by kind.
         steps: Recorded steps, or None if recording was off.
-        log: All writes to the buffers, from masks to ``response``; None if recording was off.
+        log: All writes to the buffers, from their start to ``response``; None if recording was off.
     """
 
     response: Tensor
@@ -137,7 +138,7 @@ class Record:
         response = state.response[rows]
         return Rollout(
             response=response,
-            decisions=state.step[rows],
+            decisions=(state.step - state.begun)[rows],
             price=price,
             committed_at=state.committed_at[rows],
             still_masked=(response == state.mask_id).any(1),

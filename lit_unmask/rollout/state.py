@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 
 import torch
@@ -13,35 +13,14 @@ from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.denoisers.running.cache import Span
 from lit_unmask.rollout.correctors.base import Edit, View
 from lit_unmask.rollout.decoding import Decoding
+from lit_unmask.rollout.history import Start, Writes
 from lit_unmask.rollout.host import HostRows, Indices
-from lit_unmask.rows import Rows
 from lit_unmask.types import CORRECTOR, PREDICTOR, Prompt, Reading
 
 
 def total(price: Mapping[str, Tensor]) -> Tensor:
     """Return the forwards of all kinds, ``[B]`` int64."""
     return reduce(torch.add, price.values())
-
-
-@dataclass(frozen=True)
-class Writes(Rows):
-    """The log of writes: one row a write to one buffer, in the order of each rollout's steps.
-
-    Some write nothing, which the host need not know.
-
-    Attributes:
-        rollout: ``[W]`` int64, index of the rollout.
-        step: ``[W]`` int64, step at which it was written; -1 where an early stop filled in.
-        where: ``[W, L]`` bool, positions that got a token.
-        tokens: ``[W, L]`` int64; the mask where a token was taken back.
-        corrected: ``[W]`` bool, written by a corrector and not by the policy.
-    """
-
-    rollout: Tensor
-    step: Tensor
-    where: Tensor
-    tokens: Tensor
-    corrected: Tensor
 
 
 class RowState:
@@ -57,6 +36,7 @@ class RowState:
         response: ``[B, L]`` int64, the buffers.
         committed_at: ``[B, L]`` int64, step at which a position was committed, or -1.
         step: ``[B]`` int64, steps taken.
+        begun: ``[B]`` int64, those of them that were taken before.
         price: ``[B]`` int64 forwards charged, by kind.
         block: ``[B]`` int64, the current block.
         block_steps: ``[B]`` int64, steps taken in it.
@@ -81,6 +61,7 @@ class RowState:
         self.response = torch.full((count, length), self.mask_id, device=device)
         self.committed_at = torch.full_like(self.response, -1)
         self.step = torch.zeros(count, dtype=torch.int64, device=device)
+        self.begun = torch.zeros_like(self.step)
         self.price = {PREDICTOR: torch.zeros_like(self.step)}
         self.block, self.block_steps = torch.zeros_like(self.step), torch.zeros_like(self.step)
         self.changed_at = torch.zeros_like(self.step)
@@ -96,6 +77,30 @@ class RowState:
         self._end_ids = None
         if decoding.approximate.early_stop:
             self._end_ids = torch.tensor(denoiser.end_ids, device=device)
+
+    def begin(self, start: Start) -> None:
+        """Take over states to begin in, in the place of masks alone.
+
+        Raises:
+            ValueError: If there is not one state a row, of as many tokens as are decoded.
+        """
+        if start.response.shape != self.response.shape or start.step.shape != self.step.shape:
+            raise ValueError(
+                f"start has buffers {tuple(start.response.shape)} and steps "
+                f"{tuple(start.step.shape)}; they must be {tuple(self.response.shape)} and "
+                f"{tuple(self.step.shape)}"
+            )
+        self.response, self.step = start.response.clone(), start.step.clone()
+        self.begun, self.changed_at = self.step.clone(), self.step.clone()
+        masked = self.response == self.mask_id
+        opened = masked.unflatten(1, (-1, self.decoding.block_length)).any(2)
+        self.block = torch.where(opened.any(1), opened.int().argmax(1), opened.shape[1])
+        self.finished = ~opened.any(1)
+        if self.base is not None:
+            self.base = self.response.clone()
+        if self._end_ids is not None:
+            self._stop_early(torch.arange(len(self.step), device=self.device), self._end_ids)
+        self.host.begin(self.response, self.step, self.finished)
 
     @property
     def device(self) -> torch.device:
