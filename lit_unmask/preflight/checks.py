@@ -92,7 +92,8 @@ def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataMod
         model.policy.check_decoding(decoding.on_empty)
     if stage == "fit":
         _check_fit(trainer, model)
-        data.check_batch(trainer.world_size)
+        if not isinstance(data, ImitationData):  # which has a store in the place of problems
+            data.check_batch(trainer.world_size)
         return
     needed = "val" if stage == "validate" else "test"
     if not getattr(data, needed):
