@@ -131,7 +131,7 @@ class Sweep:
         new: list[str] = []
         if self._store is not None:
             run = problems.run(setting, seed)
-            new = self._store.missing(run, by_uid)
+            new = self._store.missing(run, [uid for uid in problems.problems if uid in by_uid])
             self._store.append(run, [by_uid[uid] for uid in new])
         new = self.ranks.broadcast(new)
         self.computed, self.found = self.computed + len(new), self.found - len(new)
