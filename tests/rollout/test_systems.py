@@ -11,11 +11,20 @@ from torch import Tensor
 
 from lit_unmask.evaluation.fingerprints import decoding_fields
 from lit_unmask.policies import Policy
-from lit_unmask.rollout import Approximate, Decoding, Noise, Rollout, Scheduling, rollout
+from lit_unmask.rollout import Approximate, Decoding, Noise, Rollout, Scheduling, loop, rollout
 from lit_unmask.rollout.correctors import Ask, Corrector, Edit, View
 from lit_unmask.rollout.resamplers import Resampler
 from lit_unmask.types import Reading, Signals
-from tests.toy_rollouts import LENGTH, MASK, NUMBERS, POLICIES, SEED, ToyDenoiser, make_prompts
+from tests.toy_rollouts import (
+    LENGTH,
+    MASK,
+    NUMBERS,
+    POLICIES,
+    SEED,
+    ToyDenoiser,
+    learned,
+    make_prompts,
+)
 
 SCHEDULES = [
     Scheduling(),
@@ -319,6 +328,39 @@ def test_an_heir_shares_the_past_and_not_the_future() -> None:
     origin = decode(policy, resampler=Takeover(3), temperature=0.8)
     assert torch.equal(heir.response[:, :4], origin.response[:, :4])
     assert not torch.equal(heir.response[:, 4:], origin.response[:, 4:])
+
+
+def test_no_number_is_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[int, int]] = []
+    plain = loop.uniform
+
+    def watched(seed: int, rollout: Tensor, step: Tensor, length: int, stream: int) -> Tensor:
+        drawn.extend(zip(rollout.tolist(), step.tolist(), strict=True))
+        return plain(seed, rollout, step, length, stream)
+
+    monkeypatch.setattr(loop, "uniform", watched)
+    ways = {"temperature": 0.8, "scheduling": Scheduling(lookahead=1)}
+    # Particles take different numbers of steps.
+    decode(learned(output_bias=0.0), resampler=Takeover(4), **ways)
+    assert len(drawn) > 4 * len(NUMBERS) and len(set(drawn)) == len(drawn)
+
+
+def test_the_answer_is_chosen_by_the_likelihood_of_all_its_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[Tensor] = []
+
+    def watched(self: Resampler, likelihood: Tensor) -> Tensor:
+        given.append(likelihood)
+        return likelihood.argmax(1)
+
+    monkeypatch.setattr(Likely, "answer", watched)
+    result = decode(learned(output_bias=0.0), resampler=Likely(4), temperature=0.8)
+    assert result.steps is not None
+    likelihood = result.steps.observation.signals["likelihood"]
+    each = likelihood.where(result.steps.committed, 0.0).sum(1)
+    whole = torch.zeros(len(NUMBERS)).index_add(0, result.steps.rollout, each)
+    torch.testing.assert_close(given[-1].max(1).values, whole)
 
 
 def test_listeners_hear_of_groups_once_and_with_their_answers(policy: Policy) -> None:
