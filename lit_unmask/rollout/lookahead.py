@@ -89,6 +89,8 @@ def lookahead(state: RowState, rows: Indices, most: int) -> Iterator[Asked]:
         return
     while decoding.scheduling.skip and decoding.on_empty == "wait":
         rows = rows[~host.stale[rows] & ~host.finished[rows]]
+        if decoding.resampler is not None:  # who has ended a block waits for the others
+            rows = rows[host.block_steps[rows] > 0]
         if not len(rows):
             return
         yield Asked.of(state, rows, most)
