@@ -75,9 +75,8 @@ def points_table(name: str, points: Sequence[Point]) -> Table:
     for column in ("BL", "accuracy", "95 % interval", "NFE", "tok/fwd", "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     for point in points:
-        settings = ", ".join(f"{key} {value}" for key, value in point.params.items())
         table.add_row(
-            f"{point.name}{f' ({settings})' if settings else ''}",
+            point.label.rpartition(", BL ")[0],
             str(point.block_length),
             f"{point.accuracy:.3f}",
             f"{point.ci_low:.3f}-{point.ci_high:.3f}",

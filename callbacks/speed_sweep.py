@@ -38,12 +38,6 @@ class SpeedSweep(Callback):
 
     and draws accuracy against forwards as ``val/<set>/speeds``.
 
-    ```yaml
-    callbacks:
-      - class_path: lit_unmask.callbacks.SpeedSweep
-        init_args: {speeds: [0.3, 1, 3, 10]}
-    ```
-
     Args:
         speeds: Speeds to validate at, in rising order.
     """

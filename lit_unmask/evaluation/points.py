@@ -41,6 +41,12 @@ class Point:
     seed: int
     seconds: float
 
+    @property
+    def label(self) -> str:
+        """Name, settings and block length, for instance ``threshold (threshold=0.9), BL 8``."""
+        settings = ", ".join(f"{name}={value}" for name, value in self.params.items())
+        return f"{self.name}{f' ({settings})' * bool(settings)}, BL {self.block_length}"
+
     def as_row(self) -> dict[str, Any]:
         """Return the fields as a JSON-ready dictionary."""
         return asdict(self)

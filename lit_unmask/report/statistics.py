@@ -38,11 +38,6 @@ class Estimate:
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
-
 
 def wilson_interval(share: float, count: float) -> tuple[float, float]:
     """Return the Wilson score interval of a share among ``count`` verdicts, whole or not."""

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_unmask.denoisers.network import Denoiser
-from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
+from lit_unmask.evaluation.decode import attempt, encode_groups, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, Verdicts
 from lit_unmask.policies.base import Policy
-from lit_unmask.rollout import Decoding, Listener, Noise, Rollout, rollout
+from lit_unmask.rollout import Decoding, Listener, Noise, Rollout
 from lit_unmask.training.conditioning import Asked, Pace, check_pace
 from lit_unmask.training.experts import Expert, check_experts
 from lit_unmask.training.grpo import group_advantages, mixture_log_prob
@@ -188,13 +188,12 @@ class Collector:
         numbers = rollout_numbers(played.problems, count) + casting.places.start
         repeated = [problem for problem in played.problems for _ in range(count)]
         verdicts = Verdicts(self.grader, self.denoiser, repeated, played.listener)
-        result = rollout(
-            self.denoiser, casting.policy, prompt, casting.decoding,
-            Noise(played.seed, numbers.to(prompt.tokens.device)), record=True, listener=verdicts,
-            signals=self.signals,
+        noise = Noise(played.seed, numbers.to(prompt.tokens.device))
+        result, correct = attempt(
+            verdicts, casting.policy, prompt, casting.decoding, noise,
+            record=True, signals=self.signals,
         )  # fmt: skip
         assert result.steps is not None
-        correct = verdicts.wait().to(prompt.tokens.device)
         rewards = self._rewards(correct, result.nfe, prompt.speed)
         return _Played(
             result, result.steps, correct, verdicts.unfinished, rewards, prompt.speed
