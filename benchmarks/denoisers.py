@@ -19,7 +19,7 @@ from rich.progress import track
 from lit_unmask.denoisers import Denoiser, Dream, LLaDA
 from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.grid import HeuristicGrid, Setting, settings
-from lit_unmask.evaluation.points import Point, proportion_interval
+from lit_unmask.evaluation.points import Point, wilson_interval
 from lit_unmask.policies import (
     ConfidenceThreshold,
     EntropyBound,
@@ -58,7 +58,7 @@ class Runner:
 
     def run(self, setting: Setting, problems: Sequence[Problem]) -> Point:
         result = evaluate(self.denoiser, setting.policy, problems, setting.decoding, self.seed)
-        low, high = proportion_interval(int(result.correct.sum()), len(problems))
+        low, high = wilson_interval(result.accuracy, len(problems))
         return Point(
             *(setting.name, setting.kind, setting.params, setting.decoding.block_length),
             *(result.accuracy, low, high, result.mean_nfe, result.tokens_per_forward),

@@ -52,6 +52,14 @@ def decodings(
     return found
 
 
+def logged_means(module: LightningModule, metrics: RolloutMetrics, prefix: str) -> dict[str, float]:
+    """Return the means of accuracy, NFE and the like, and log them under a prefix."""
+    values = {name: float(mean.compute()) for name, mean in metrics.means.items()}
+    for name, value in values.items():
+        module.log(f"{prefix}/{name}", value, sync_dist=True)
+    return values
+
+
 class AccuracyNFE(Callback):
     """Evaluates named baselines on the validation sets and draws the policy's path.
 
@@ -115,16 +123,11 @@ class AccuracyNFE(Callback):
             return
         for name in attached_data(trainer).val:
             if name not in self.reference:
-                self.reference[name] = {
-                    label: self._close(pl_module, name, label) for label in self.baselines
-                }
-
-    def _close(self, module: LightningModule, name: str, label: str) -> tuple[float, float]:
-        means = self._metrics.pop((name, label)).means
-        values = {metric: float(mean.compute()) for metric, mean in means.items()}
-        for metric, value in values.items():
-            module.log(f"val/{name}/{label}/{metric}", value, sync_dist=True)
-        return values["accuracy"], values["nfe"]
+                self.reference[name] = {}
+                for label in self.baselines:
+                    metrics = self._metrics.pop((name, label))
+                    means = logged_means(pl_module, metrics, f"val/{name}/{label}")
+                    self.reference[name][label] = means["accuracy"], means["nfe"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add this validation to the path and draw it."""
