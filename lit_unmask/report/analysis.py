@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.report.comparisons import Comparison, compare, corrected
 from lit_unmask.report.methods import (
@@ -45,26 +43,14 @@ class Spread:
     Attributes:
         method: Name of the policy.
         block_length: Block length in tokens.
-        seeds: Names of the training seeds.
-        accuracy: Accuracy of each.
+        accuracy: Accuracy of each training seed.
         nfe: Mean NFE of each.
     """
 
     method: str
     block_length: int
-    seeds: list[str]
     accuracy: list[float]
     nfe: list[float]
-
-    @property
-    def accuracy_deviation(self) -> float:
-        """Standard deviation of the accuracy over training seeds."""
-        return float(np.std(self.accuracy, ddof=1))
-
-    @property
-    def nfe_deviation(self) -> float:
-        """Standard deviation of the mean NFE over training seeds."""
-        return float(np.std(self.nfe, ddof=1))
 
 
 @dataclass(frozen=True)
@@ -141,7 +127,6 @@ def _spreads(dataset: Dataset, method: Method) -> list[Spread]:
         Spread(
             method=method.name,
             block_length=group[0].run.block_length,
-            seeds=[setting.training_seed for setting in group],
             accuracy=[setting.accuracy.value for setting in group],
             nfe=[setting.mean_nfe.value for setting in group],
         )

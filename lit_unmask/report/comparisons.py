@@ -22,8 +22,6 @@ class Comparison:
     """One setting against another on the same problems.
 
     Attributes:
-        dataset: Name of the dataset.
-        problems: Number of test problems.
         first: The setting that is asked about.
         second: The one that it is compared with.
         rules: How the second was chosen, on the tuning problems.
@@ -31,13 +29,10 @@ class Comparison:
         p_value: Its two-sided p-value.
         corrected: The p-value after Holm's correction over all comparisons of a report.
         accuracy: Accuracy of the first minus that of the second.
-        nfe: Mean NFE of the first minus that of the second.
         saved: Share of the second's forwards that the first does without; negative if it needs
             more.
     """
 
-    dataset: str
-    problems: int
     first: Result
     second: Result
     rules: tuple[str, ...]
@@ -45,7 +40,6 @@ class Comparison:
     p_value: float
     corrected: float
     accuracy: Estimate
-    nfe: Estimate
     saved: Estimate
 
     @property
@@ -115,10 +109,8 @@ def _compare(
     first, second = (dataset.test[index] for index in pair)
     accuracy, nfe = (values[list(pair)] for values in (resampled.accuracy, resampled.nfe))
     name, p_value = paired_test(first.correct, second.correct)
-    gain, cost, saved = accuracy[0] - accuracy[1], nfe[0] - nfe[1], 1 - nfe[0] / nfe[1]
+    gain, saved = accuracy[0] - accuracy[1], 1 - nfe[0] / nfe[1]
     return Comparison(
-        dataset=dataset.name,
-        problems=len(dataset.uids),
         first=first,
         second=second,
         rules=rules,
@@ -126,6 +118,5 @@ def _compare(
         p_value=p_value,
         corrected=p_value,
         accuracy=bootstrap_estimate(float(gain[0]), gain[1:]),
-        nfe=bootstrap_estimate(float(cost[0]), cost[1:]),
         saved=bootstrap_estimate(float(saved[0]), saved[1:]),
     )

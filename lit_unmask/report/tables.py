@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from statistics import mean, stdev
 
 from lit_unmask import __version__
 from lit_unmask.report.analysis import Analysis, Options, Spread
@@ -237,17 +236,12 @@ def spreads_table(analysis: Analysis) -> Table:
 
 
 def _spread_cells(spread: Spread) -> list[str]:
-    accuracy = (
-        np.mean(spread.accuracy), spread.accuracy_deviation,
-        min(spread.accuracy), max(spread.accuracy),
-    )  # fmt: skip
+    accuracy, nfe = spread.accuracy, spread.nfe
     return [
-        spread.method,
-        str(spread.block_length),
-        str(len(spread.seeds)),
-        *(number(float(value), 3) for value in accuracy),
-        number(float(np.mean(spread.nfe)), 1),
-        number(spread.nfe_deviation, 1),
+        *(spread.method, str(spread.block_length), str(len(accuracy))),
+        *(number(value, 3) for value in (mean(accuracy), stdev(accuracy))),
+        *(number(value, 3) for value in (min(accuracy), max(accuracy))),
+        *(number(value, 1) for value in (mean(nfe), stdev(nfe))),
     ]
 
 

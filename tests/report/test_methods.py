@@ -14,6 +14,7 @@ from lit_unmask.report.methods import (
     method_areas,
     methods,
 )
+from lit_unmask.report.tables import tables
 
 RNG = np.random.default_rng(0)
 PROBLEMS = 60
@@ -135,12 +136,13 @@ def test_training_seeds_are_spread_with_one_way_of_decoding_at_a_time():
         for i in range(3)
     ]
     [found] = analyse([make_dataset(blocks)], Options(resamples=20))
-    assert [(s.block_length, s.seeds) for s in found.spreads] == [
-        (8, ["0", "1", "2"]),
-        (64, ["0", "1", "2"]),
+    accuracies, others = ([s.accuracy.value for s in three] for three in (blocks[:3], blocks[3:]))
+    assert [(s.block_length, s.accuracy, s.nfe) for s in found.spreads] == [
+        (8, accuracies, [10, 11, 12]),
+        (64, others, [10, 11, 12]),
     ]
-    accuracies = [s.accuracy.value for s in blocks[:3]]
-    assert found.spreads[0].accuracy_deviation == pytest.approx(np.std(accuracies, ddof=1))
-    assert found.spreads[0].nfe_deviation == pytest.approx(1)
+    row = next(table for table in tables(found) if table.title == "Training seeds").rows[0]
+    deviation = f"{np.std(accuracies, ddof=1):.3f}"
+    assert row[2] == "3" and row[4] == deviation and row[-2:] == ["11.0", "1.0"]
     [alone] = analyse([make_dataset([learned("policy", 9)])], Options(resamples=20))
     assert alone.spreads == []
