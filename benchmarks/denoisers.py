@@ -19,7 +19,7 @@ from rich.progress import track
 from lit_unmask.denoisers import Denoiser, Dream, LLaDA
 from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.grid import HeuristicGrid, Setting, settings
-from lit_unmask.evaluation.points import Point, proportion_interval
+from lit_unmask.evaluation.points import Point, wilson_interval
 from lit_unmask.policies import (
     ConfidenceThreshold,
     EntropyBound,
@@ -58,7 +58,7 @@ class Runner:
 
     def run(self, setting: Setting, problems: Sequence[Problem]) -> Point:
         result = evaluate(self.denoiser, setting.policy, problems, setting.decoding, self.seed)
-        low, high = proportion_interval(int(result.correct.sum()), len(problems))
+        low, high = wilson_interval(result.accuracy, len(problems))
         return Point(
             *(setting.name, setting.kind, setting.params, setting.decoding.block_length),
             *(result.accuracy, low, high, result.mean_nfe, result.tokens_per_forward),
@@ -107,10 +107,10 @@ def main() -> None:
     full = {name: HeuristicGrid(g.policy, g.values, [64]) for name, g in SLOW_GRIDS.items()}
     rows = [("one token a step, best block length", runner.run(one, test))]
     for name in ("low confidence", "random"):
-        candidate = next(
+        chosen = next(
             settings({name: full[name]}, Decoding(64, 64, scheduling=Scheduling(max_rows=128)))
         )
-        rows.append(("one token a step, full diffusion", runner.run(candidate, test)))
+        rows.append(("one token a step, full diffusion", runner.run(chosen, test)))
     threshold = {"threshold": SLOW_GRIDS["threshold"]}
     rows.append(
         ("most accurate threshold", runner.run(runner.tune(threshold, tuning, 64)[0], test))
@@ -122,8 +122,8 @@ def main() -> None:
             runner.run(runner.tune(threshold, tuning, 64)[0], test),
         )
     )
-    for candidate in runner.tune(FAST_GRIDS, tuning, 8.0):
-        rows.append(("at most L/8 forwards", runner.run(candidate, test)))
+    for chosen in runner.tune(FAST_GRIDS, tuning, 8.0):
+        rows.append(("at most L/8 forwards", runner.run(chosen, test)))
 
     options.out.mkdir(parents=True, exist_ok=True)
     records = [{"label": label, **asdict(point)} for label, point in rows]

@@ -26,7 +26,7 @@ from rich.progress import track
 from lit_unmask import load_policy
 from lit_unmask.denoisers import Denoiser, LLaDA
 from lit_unmask.evaluation.decode import decode_problems
-from lit_unmask.evaluation.points import proportion_interval
+from lit_unmask.evaluation.points import wilson_interval
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence, Policy
 from lit_unmask.rollout import Decoding, Rollout, Scheduling
 from lit_unmask.tasks import ShoppingSums
@@ -73,7 +73,7 @@ class Flips:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson interval of the share."""
-        return proportion_interval(self.flipped, self.rows)
+        return wilson_interval(self.flipped / self.rows, self.rows)
 
     def record(self) -> dict[str, Any]:
         low, high = self.interval

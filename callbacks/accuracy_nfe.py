@@ -35,6 +35,31 @@ class Baseline:
         return replace(validation, block_length=self.block_length or validation.block_length)
 
 
+def decodings(
+    baselines: dict[str, Baseline], validation: Decoding, callback: str
+) -> dict[str, Decoding]:
+    """Return how each baseline of a callback is decoded, given how validation decodes.
+
+    Raises:
+        ConfigurationError: If a block length does not fit.
+    """
+    found = {}
+    for name, baseline in baselines.items():
+        try:
+            found[name] = baseline.decoding(validation)
+        except ValueError as error:
+            raise ConfigurationError(f"baseline {name} of {callback}: {error}") from error
+    return found
+
+
+def logged_means(module: LightningModule, metrics: RolloutMetrics, prefix: str) -> dict[str, float]:
+    """Return the means of accuracy, NFE and the like, and log them under a prefix."""
+    values = {name: float(mean.compute()) for name, mean in metrics.means.items()}
+    for name, value in values.items():
+        module.log(f"{prefix}/{name}", value, sync_dist=True)
+    return values
+
+
 class AccuracyNFE(Callback):
     """Evaluates named baselines on the validation sets and draws the policy's path.
 
@@ -44,17 +69,7 @@ class AccuracyNFE(Callback):
     draws ``val/<set>/frontier`` in TensorBoard after each validation: the policy's path over
     training among the baselines. The same data goes to ``trainer.logged_metrics``.
 
-    ```yaml
-    callbacks:
-      - class_path: lit_unmask.callbacks.AccuracyNFE
-        init_args:
-          baselines:
-            threshold-0.9:
-              policy:
-                class_path: lit_unmask.policies.ConfidenceThreshold
-                init_args: {threshold: 0.9}
-              block_length: 16
-    ```
+    Example: ``configs/demo.yaml``.
 
     Args:
         baselines: Baselines by name.
@@ -77,11 +92,7 @@ class AccuracyNFE(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the block lengths before any work starts."""
         assert isinstance(pl_module, LitUnmask)
-        for label, baseline in self.baselines.items():
-            try:
-                baseline.decoding(pl_module.eval_decoding)
-            except ValueError as error:
-                raise ConfigurationError(f"baseline {label}: {error}") from error
+        decodings(self.baselines, pl_module.eval_decoding, "AccuracyNFE")
 
     def on_validation_batch_end(  # type: ignore[override]
         self,
@@ -97,9 +108,10 @@ class AccuracyNFE(Callback):
         name = list(attached_data(trainer).val)[dataloader_idx]
         if trainer.sanity_checking or name in self.reference:
             return
-        for label, baseline in self.baselines.items():
-            decoding = baseline.decoding(pl_module.eval_decoding)
-            result = pl_module.evaluate(batch, baseline.policy, decoding)
+        for label, decoding in decodings(
+            self.baselines, pl_module.eval_decoding, "AccuracyNFE"
+        ).items():
+            result = pl_module.evaluate(batch, self.baselines[label].policy, decoding)
             rewards = pl_module.reward(result.correct, result.nfe, decoding.gen_length)
             if (name, label) not in self._metrics:
                 self._metrics[name, label] = RolloutMetrics().to(pl_module.device)
@@ -111,16 +123,11 @@ class AccuracyNFE(Callback):
             return
         for name in attached_data(trainer).val:
             if name not in self.reference:
-                self.reference[name] = {
-                    label: self._close(pl_module, name, label) for label in self.baselines
-                }
-
-    def _close(self, module: LightningModule, name: str, label: str) -> tuple[float, float]:
-        means = self._metrics.pop((name, label)).means
-        values = {metric: float(mean.compute()) for metric, mean in means.items()}
-        for metric, value in values.items():
-            module.log(f"val/{name}/{label}/{metric}", value, sync_dist=True)
-        return values["accuracy"], values["nfe"]
+                self.reference[name] = {}
+                for label in self.baselines:
+                    metrics = self._metrics.pop((name, label))
+                    means = logged_means(pl_module, metrics, f"val/{name}/{label}")
+                    self.reference[name][label] = means["accuracy"], means["nfe"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add this validation to the path and draw it."""

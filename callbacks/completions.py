@@ -20,12 +20,6 @@ from lit_unmask.types import Problem
 class Completions(Callback):
     """Writes the first completions of each validation set to TensorBoard as a table.
 
-    ```yaml
-    callbacks:
-      - class_path: lit_unmask.callbacks.Completions
-        init_args: {count: 4}
-    ```
-
     Args:
         count: Completions a set.
     """

@@ -31,13 +31,7 @@ class Demonstrate(Callback):
     written when it is done, and problems that were tried are not decoded again: start the command
     again after an interruption, or with more problems, and it goes on. Ranks share the problems.
 
-    ```yaml
-    callbacks:
-      - class_path: lit_unmask.callbacks.Demonstrate
-        init_args:
-          folder: runs/demonstrations
-          signals: {top_k: 4}        # what those who imitate look at
-    ```
+    Example: ``configs/demonstrations.yaml``.
 
     Args:
         folder: Where to; a folder of the same recipe is added to.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -21,6 +22,21 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#
 _LEARNED = "#000000"
 
 
+def accuracy_axes(title: str, size: tuple[float, float] = (6, 4)) -> tuple[Figure, Axes]:
+    """Return an empty figure of accuracy against forwards.
+
+    Args:
+        title: Title of the figure.
+        size: Width and height in inches.
+    """
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel="denoiser forwards a problem (NFE)", ylabel="accuracy", title=title)
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
 def frontier_figure(
     tested: Sequence[Point], tuned: Sequence[Point] = (), title: str = ""
 ) -> Figure:
@@ -31,8 +47,7 @@ def frontier_figure(
         tuned: Tuning results; each heuristic's front is drawn as a thin line.
         title: Title of the figure.
     """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = accuracy_axes(title, (7, 4.5))
     names = list(dict.fromkeys(p.name for p in [*tuned, *tested] if p.kind == "heuristic"))
     colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
     for name in names:
@@ -60,9 +75,6 @@ def frontier_figure(
             f"BL {point.block_length}", (point.nfe, point.accuracy),
             textcoords="offset points", xytext=(6, -10), fontsize=7,
         )  # fmt: skip
-    axes.set(xlabel="denoiser forwards a problem (NFE)", ylabel="accuracy", title=title)
-    axes.set_ylim(-0.02, 1.02)
-    axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")
     return figure
 
@@ -75,9 +87,8 @@ def points_table(name: str, points: Sequence[Point]) -> Table:
     for column in ("BL", "accuracy", "95 % interval", "NFE", "tok/fwd", "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     for point in points:
-        settings = ", ".join(f"{key} {value}" for key, value in point.params.items())
         table.add_row(
-            f"{point.name}{f' ({settings})' if settings else ''}",
+            point.label.rpartition(", BL ")[0],
             str(point.block_length),
             f"{point.accuracy:.3f}",
             f"{point.ci_low:.3f}-{point.ci_high:.3f}",
@@ -131,8 +142,7 @@ def path_figure(
         baselines: ``(accuracy, nfe)`` by name.
         title: Title of the figure.
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = accuracy_axes(title)
     for index, (name, (accuracy, nfe)) in enumerate(baselines.items()):
         axes.plot(nfe, accuracy, "o", color=_COLOURS[index % len(_COLOURS)], label=name)
     accuracies = [point[1] for point in path]
@@ -140,9 +150,6 @@ def path_figure(
     axes.plot(nfes, accuracies, color=_LEARNED, linewidth=0.8, alpha=0.6)
     dots = axes.scatter(nfes, accuracies, c=[point[0] for point in path], cmap="viridis", zorder=3)
     figure.colorbar(dots, label="training round")
-    axes.set(xlabel="denoiser forwards a problem (NFE)", ylabel="accuracy", title=title)
-    axes.set_ylim(-0.02, 1.02)
-    axes.grid(alpha=0.3)
     if baselines:
         axes.legend(fontsize=8, loc="lower right")
     return figure

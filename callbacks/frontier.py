@@ -81,19 +81,7 @@ class Frontier(Callback):
     where it was, and a sweep with further settings computes those alone. A problem that a set holds
     twice counts once. With several ranks each takes its share of the problems.
 
-    ```yaml
-    callbacks:
-      - class_path: lit_unmask.callbacks.Frontier
-        init_args:
-          folder: runs/frontier/store
-          checkpoints: {seed 1: runs/seed1.ckpt}
-          options: {block_lengths: [32, 64]}
-          grids:
-            threshold:
-              policy: lit_unmask.policies.ConfidenceThreshold
-              values: [0.3, 0.5, 0.7, 0.9]
-              block_lengths: [8, 16, 64]
-    ```
+    Example: ``configs/frontier.yaml``.
 
     Args:
         grids: Heuristics by name.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
-from lit_unmask.callbacks.accuracy_nfe import Baseline
+from lit_unmask.callbacks.accuracy_nfe import Baseline, decodings
 from lit_unmask.callbacks.figures import tensorboard
 from lit_unmask.callbacks.inspection_figures import Portrait, figures
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,14 +29,10 @@ from lit_unmask.rollout import Decoding
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
 from lit_unmask.training.module import LitUnmask
+from lit_unmask.types import Problem
 
-
-@dataclass(frozen=True)
-class _Set:
-    """A problem set, and what it is called in tags and folders."""
-
-    name: str
-    problems: ProblemSet
+# Problem sets by what they are called in tags and folders.
+_Sets = dict[str, ProblemSet]
 
 
 class Inspection(Callback):
@@ -55,19 +50,7 @@ class Inspection(Callback):
     validations and at the end, with the weights of the last round; in ``validate`` once. ``test``
     looks at the test sets, as ``<set>-test``; the round is 0 outside ``fit``.
 
-    ```yaml
-    callbacks:
-      - class_path: lit_unmask.callbacks.Inspection
-        init_args:
-          every_n_validations: 5
-          count: 32
-          baselines:
-            threshold-0.9:
-              policy:
-                class_path: lit_unmask.policies.ConfidenceThreshold
-                init_args: {threshold: 0.9}
-              block_length: 64
-    ```
+    Example: ``configs/base/inspection.yaml``.
 
     Args:
         every_n_validations: Validations from one look to the next.
@@ -115,11 +98,7 @@ class Inspection(Callback):
         if stage == "predict" or is_fast_dev_run(trainer):
             return
         assert isinstance(pl_module, LitUnmask)
-        for label, baseline in self.baselines.items():
-            try:
-                baseline.decoding(pl_module.eval_decoding)
-            except ValueError as error:
-                raise ConfigurationError(f"baseline {label} of Inspection: {error}") from error
+        decodings(self.baselines, pl_module.eval_decoding, "Inspection")
         if not any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
             raise ConfigurationError(
                 "Inspection writes beside the logs of a TensorBoardLogger and trainer.logger has "
@@ -135,84 +114,79 @@ class Inspection(Callback):
             if (self._validations - 1) % self.every_n_validations:
                 return
             self._last_round = trainer.global_step
-        self._look(trainer, pl_module, _validation_sets(trainer))
+        self._look(trainer, pl_module, attached_data(trainer).val)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the validation sets with the last weights, unless that has just been done."""
         if self._last_round != trainer.global_step and not is_fast_dev_run(trainer):
-            self._look(trainer, pl_module, _validation_sets(trainer))
+            self._look(trainer, pl_module, attached_data(trainer).val)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the test sets."""
         if not is_fast_dev_run(trainer):
-            data = attached_data(trainer)
-            sets = [_Set(f"{name}-test", problems) for name, problems in data.test.items()]
-            self._look(trainer, pl_module, sets)
+            test = attached_data(trainer).test
+            self._look(trainer, pl_module, {f"{name}-test": test[name] for name in test})
 
-    def _look(self, trainer: Trainer, module: LightningModule, sets: list[_Set]) -> None:
+    def _look(self, trainer: Trainer, module: LightningModule, sets: _Sets) -> None:
         """Look at every set on the first rank, while the others wait."""
         assert isinstance(module, LitUnmask)
         if trainer.is_global_zero:
-            for one in sets:
-                policy = self._find(module, module.policy, module.eval_decoding, one)
-                if one.name not in self._references:
-                    self._references[one.name] = {
-                        label: self._find(module, b.policy, b.decoding(module.eval_decoding), one)
-                        for label, b in self.baselines.items()
+            for name, problems in sets.items():
+                first = list(islice(problems, self.count))
+                policy = self._find(module, module.policy, module.eval_decoding, first)
+                if name not in self._references:
+                    ways = decodings(self.baselines, module.eval_decoding, "Inspection")
+                    self._references[name] = {
+                        label: self._find(module, self.baselines[label].policy, way, first)
+                        for label, way in ways.items()
                     }
-                title = one.name
-                if trainer.state.fn == TrainerFn.FITTING:
-                    title += f", round {trainer.global_step}"
-                portrait = Portrait(title, policy, self._references[one.name], self.threshold)
-                self._write(trainer, one, portrait)
+                fitting = trainer.state.fn == TrainerFn.FITTING
+                title = f"{name}, round {trainer.global_step}" if fitting else name
+                portrait = Portrait(title, policy, self._references[name], self.threshold)
+                self._write(trainer, name, [one.uid for one in first], portrait)
         trainer.strategy.barrier("inspection")
 
     def _find(
-        self, module: LitUnmask, policy: Policy, decoding: Decoding, problem_set: _Set
+        self, module: LitUnmask, policy: Policy, decoding: Decoding, problems: list[Problem]
     ) -> Findings:
-        problems = list(islice(problem_set.problems, self.count))
         with _evaluating(policy):
             return Findings.of(
                 record(module.denoiser, policy, problems, decoding, module.rounds.seed)
             )
 
-    def _write(self, trainer: Trainer, problem_set: _Set, portrait: Portrait) -> None:
+    def _write(self, trainer: Trainer, name: str, uids: list[str], portrait: Portrait) -> None:
         """Write files, then figures and scalars to the loggers."""
-        step, prefix = trainer.global_step, f"inspection/{problem_set.name}"
+        step, prefix = trainer.global_step, f"inspection/{name}"
         # Not trainer.log_dir, which waits for all ranks while only the first one is here.
         logs = next(one for one in trainer.loggers if isinstance(one, TensorBoardLogger))
         folder = Path(logs.log_dir) / prefix / str(step)
         folder.mkdir(parents=True, exist_ok=True)
         data = {
-            "set": problem_set.name,
+            "set": name,
             "round": step,
-            "problems": [one.uid for one in islice(problem_set.problems, self.count)],
+            "problems": uids,
             "policy": portrait.policy.as_json(),
-            "baselines": {name: one.as_json() for name, one in portrait.baselines.items()},
+            "baselines": {label: one.as_json() for label, one in portrait.baselines.items()},
         }
         replace_file(folder / "data.json", json.dumps(data, allow_nan=False).encode())
         writer = tensorboard(trainer)
-        for name, figure in figures(portrait).items():
+        for what, figure in figures(portrait).items():
             # Drawn once for the file and for TensorBoard, where add_figure would draw it again.
             canvas = FigureCanvasAgg(figure)
             canvas.draw()
             pixels = np.asarray(canvas.buffer_rgba())[..., :3]
             image = BytesIO()
             imsave(image, pixels, format="png")
-            replace_file(folder / f"{name}.png", image.getvalue())
+            replace_file(folder / f"{what}.png", image.getvalue())
             if writer is not None:
-                writer.add_image(f"{prefix}/{name}", pixels, step, dataformats="HWC")
+                writer.add_image(f"{prefix}/{what}", pixels, step, dataformats="HWC")
         scalars = {
-            f"{prefix}/{name}": value
-            for name, value in portrait.policy.scalars.items()
+            f"{prefix}/{what}": value
+            for what, value in portrait.policy.scalars.items()
             if value == value  # NaN: there was nothing to measure
         }
         for logger in trainer.loggers:
             logger.log_metrics(scalars, step)
-
-
-def _validation_sets(trainer: Trainer) -> list[_Set]:
-    return [_Set(name, problems) for name, problems in attached_data(trainer).val.items()]
 
 
 @contextmanager

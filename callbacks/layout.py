@@ -18,11 +18,6 @@ class ScalarLayout(Callback):
     Categories: accuracy, forwards and reward, one chart a validation set with the policy and the
     baselines of ``AccuracyNFE`` and one for training rounds; policy health; speed; and what
     ``Inspection`` measures. A chart of which nothing is logged stays empty.
-
-    ```yaml
-    callbacks:
-      - class_path: lit_unmask.callbacks.ScalarLayout
-    ```
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

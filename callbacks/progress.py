@@ -22,11 +22,6 @@ class RolloutProgressBar(RichProgressBar):
     work, and Lightning's own bars only move between rounds. Where the output is no terminal, a
     line every few rounds says round, reward, accuracy, NFE and seconds left.
 
-    ```yaml
-    callbacks:
-      - class_path: lit_unmask.callbacks.RolloutProgressBar
-    ```
-
     Args:
         refresh_rate: Redraws a second; 0 switches the display off.
         leave: Whether finished bars stay.

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lit_unmask.callbacks.figures import tensorboard
+from lit_unmask.callbacks.accuracy_nfe import logged_means
+from lit_unmask.callbacks.figures import accuracy_axes, tensorboard
 from matplotlib.figure import Figure
 
 from lit_unmask.errors import ConfigurationError
@@ -38,12 +39,6 @@ class SpeedSweep(Callback):
       :class:`~lit_unmask.training.rewards.NearTarget`;
 
     and draws accuracy against forwards as ``val/<set>/speeds``.
-
-    ```yaml
-    callbacks:
-      - class_path: lit_unmask.callbacks.SpeedSweep
-        init_args: {speeds: [0.3, 1, 3, 10]}
-    ```
 
     Args:
         speeds: Speeds to validate at, in rising order.
@@ -99,7 +94,12 @@ class SpeedSweep(Callback):
             return
         assert isinstance(pl_module, LitUnmask)
         for name in attached_data(trainer).val:
-            values = {speed: self._close(pl_module, name, speed) for speed in self.speeds}
+            values = {
+                speed: logged_means(
+                    pl_module, self._metrics.pop((name, speed)), f"val/{name}/speed-{speed:g}"
+                )
+                for speed in self.speeds
+            }
             summary = _summary(values)
             if isinstance(pl_module.reward, NearTarget):
                 missed = [abs(point["nfe"] / speed - 1) for speed, point in values.items()]
@@ -109,14 +109,6 @@ class SpeedSweep(Callback):
             writer = tensorboard(trainer)
             if writer is not None and trainer.is_global_zero:
                 writer.add_figure(f"val/{name}/speeds", _figure(values, name), trainer.global_step)
-
-    def _close(self, module: LightningModule, name: str, speed: float) -> dict[str, float]:
-        """Return and log the means at one speed, and forget them."""
-        means = self._metrics.pop((name, speed)).means
-        values = {metric: float(mean.compute()) for metric, mean in means.items()}
-        for metric, value in values.items():
-            module.log(f"val/{name}/speed-{speed:g}/{metric}", value, sync_dist=True)
-        return values
 
 
 def _summary(values: Sweep) -> dict[str, float]:
@@ -133,13 +125,9 @@ def _summary(values: Sweep) -> dict[str, float]:
 
 def _figure(values: Sweep, title: str) -> Figure:
     """Draw accuracy against forwards, with the speed beside each point."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = accuracy_axes(title)
     points = {speed: (point["nfe"], point["accuracy"]) for speed, point in values.items()}
     axes.plot(*zip(*points.values(), strict=True), "o-", color="#000000", linewidth=0.8)
     for speed, point in points.items():
         axes.annotate(f"{speed:g}", point, textcoords="offset points", xytext=(6, -10), fontsize=8)
-    axes.set(xlabel="denoiser forwards a problem (NFE)", ylabel="accuracy", title=title)
-    axes.set_ylim(-0.02, 1.02)
-    axes.grid(alpha=0.3)
     return figure

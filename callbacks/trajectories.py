@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import indent
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lit_unmask.callbacks.accuracy_nfe import Baseline
+from lit_unmask.callbacks.accuracy_nfe import Baseline, decodings
 from lit_unmask.callbacks.figures import tensorboard
 from rich import get_console
 
@@ -134,13 +134,13 @@ class Trajectories(Callback):
                 f"a baseline of Trajectories is called {self.policy_name!r}, as the policy is; "
                 "give it another name or set policy_name"
             )
-        policies = [NamedPolicy(self.policy_name, module.policy, decoding)]
-        for name, baseline in baselines.items():
-            try:
-                policies.append(NamedPolicy(name, baseline.policy, baseline.decoding(decoding)))
-            except ValueError as error:
-                raise ConfigurationError(f"baseline {name} of Trajectories: {error}") from error
-        return policies
+        return [
+            NamedPolicy(self.policy_name, module.policy, decoding),
+            *(
+                NamedPolicy(name, baselines[name].policy, way)
+                for name, way in decodings(baselines, decoding, "Trajectories").items()
+            ),
+        ]
 
 
 class TrajectoryText(Callback):

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lit_unmask.callbacks.figures import tensorboard
 from lit_unmask.callbacks.ranks import TrainerRanks
-from lit_unmask.callbacks.transfer_cell import Cell, TransferRow
+from lit_unmask.callbacks.transfer_cell import Cell, in_place_of
 from rich import get_console
 
-from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
 from lit_unmask.evaluation.grid import HeuristicGrid, Setting, best, most_accurate, settings
@@ -26,10 +23,13 @@ from lit_unmask.evaluation.points import Point
 from lit_unmask.evaluation.store import Store
 from lit_unmask.evaluation.sweep import Sweep, summarise
 from lit_unmask.files import check_folder, replace_file
-from lit_unmask.report.heatmap import CellRuns, transfer_figure, write_cells
+from lit_unmask.report.heatmap import CellRuns, HeatRow, transfer_figure, write_cells
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import is_fast_dev_run
 from lit_unmask.training.module import LitUnmask
+
+# The runs of a cell, how they are drawn, and the points of policy, closest and most accurate.
+_Row = tuple[CellRuns, HeatRow, list[Point]]
 
 
 @dataclass(frozen=True)
@@ -67,29 +67,7 @@ class TransferTest(Callback):
     ``transfer.json`` in the folder. ``lit-unmask-report`` on the store shows the heat map of its
     last test too.
 
-    ```yaml
-    callbacks:
-      - class_path: lit_unmask.callbacks.TransferTest
-        init_args:
-          folder: runs/transfer
-          options: {every_n_validations: 5}
-          grids:
-            threshold:
-              policy: lit_unmask.policies.ConfidenceThreshold
-              values: [0.5, 0.7, 0.9]
-              block_lengths: [8, 64]
-          cells:
-            tiny-dream:
-              denoiser:
-                class_path: lit_unmask.denoisers.Dream
-                init_args: {path: tiny-dream}
-              tuning:
-                class_path: lit_unmask.tasks.ShoppingSums
-                init_args: {split: tuning, size: 64}
-              test:
-                class_path: lit_unmask.tasks.ShoppingSums
-                init_args: {split: test, size: 200}
-    ```
+    Example: ``configs/transfer.yaml``.
 
     Args:
         cells: Conditions by name.
@@ -190,14 +168,14 @@ class TransferTest(Callback):
         )
         rows = [self._run(sweep, module, name, cell) for name, cell in self.cells.items()]
         if trainer.is_global_zero:
-            write_cells(sweep.folder, [row.runs for row in rows])
+            write_cells(sweep.folder, [runs for runs, _, _ in rows])
             self._log(trainer, rows)
             get_console().print(
                 f"transfer: {self.folder}/transfer.png, {self.folder}/transfer.json\n"
                 f"store:    {sweep.folder} ({sweep.counts})"
             )
 
-    def _run(self, sweep: Sweep, module: LitUnmask, name: str, cell: Cell) -> TransferRow:
+    def _run(self, sweep: Sweep, module: LitUnmask, name: str, cell: Cell) -> _Row:
         """Test one cell, with its denoiser in the place of the module's."""
         tuning, test = self._sets[name]
         own = cell.decoding(module.eval_decoding)
@@ -219,13 +197,13 @@ class TransferTest(Callback):
             type(cell.test).__name__,
             *(test.run(setting, self.options.seed).key for setting in shown),
         )
-        row = TransferRow(runs, own.gen_length, *tested)
+        condition = f"{runs.denoiser}, {runs.task}, L {own.gen_length}, BL {own.block_length}"
         if sweep.ranks.rank == 0:
+            said = [f"{one.label} {one.accuracy:.3f} @ {one.nfe:.1f}" for one in tested]
             get_console().print(
-                f"[bold]transfer, {name}[/]: {_said(row.policy)}; closest "
-                f"{_said(row.heuristic)}; most accurate {_said(row.best)}"
+                f"[bold]transfer, {name}[/]: {said[0]}; closest {said[1]}; most accurate {said[2]}"
             )
-        return row
+        return runs, HeatRow(name, condition, own.gen_length, *tested), tested
 
     def _policy_name(self, module: LitUnmask) -> str:
         """Return the name of the policy; in training with its round, as its weights change."""
@@ -234,25 +212,24 @@ class TransferTest(Callback):
             return name
         return f"{name}, round {module.global_step}"
 
-    def _log(self, trainer: Trainer, rows: Sequence[TransferRow]) -> None:
+    def _log(self, trainer: Trainer, rows: Sequence[_Row]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         # A test of a checkpoint does not know the round that it is of.
         fitting = trainer.state.fn == TrainerFn.FITTING
         number = trainer.global_step if fitting else None
         title = f"transfer, round {number}" if fitting else "transfer"
-        figure = transfer_figure([row.heat_row for row in rows], title)
+        figure = transfer_figure([row for _, row, _ in rows], title)
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=120)
         replace_file(self.folder / "transfer.png", image.getvalue())
-        table = [{"round": number, **row.as_row()} for row in rows]
+        table = [{"round": number, **_as_json(row)} for row in rows]
         replace_file(self.folder / "transfer.json", json.dumps(table, indent=1).encode())
-        values = {}
-        for row in rows:
-            name = row.runs.cell
-            sides = (("", row.policy), ("heuristic/", row.heuristic), ("best/", row.best))
-            for prefix, point in sides:
-                values[f"transfer/{name}/{prefix}accuracy"] = point.accuracy
-                values[f"transfer/{name}/{prefix}nfe"] = point.nfe
+        values = {
+            f"transfer/{runs.cell}/{prefix}{measure}": getattr(point, measure)
+            for runs, _, points in rows
+            for prefix, point in zip(("", "heuristic/", "best/"), points, strict=True)
+            for measure in ("accuracy", "nfe")
+        }
         for logger in trainer.loggers:
             logger.log_metrics(values, trainer.global_step)
         writer = tensorboard(trainer)
@@ -260,32 +237,15 @@ class TransferTest(Callback):
             writer.add_figure("transfer/cells", figure, trainer.global_step)
 
 
-def _said(point: Point) -> str:
-    settings = ", ".join(f"{key} {value:g}" for key, value in point.params.items())
-    name = f"{point.name}{f' ({settings})' if settings else ''}"
-    return f"{name} BL {point.block_length} {point.accuracy:.3f} @ {point.nfe:.1f}"
-
-
-@contextmanager
-def in_place_of(own: Denoiser, guest: Denoiser, device: torch.device) -> Iterator[None]:
-    """Have another denoiser on a device for the time of a ``with``, and one's own on the CPU.
-
-    Their places are changed back afterwards, also if something fails. Nothing moves where both are
-    the same one or the device is the CPU, whose memory holds both in any case. A denoiser that a
-    device map or ranks have in its place stays there, as it does under every ``to``.
-
-    Args:
-        own: The denoiser that is on the device.
-        guest: The one to have there.
-        device: The device.
-    """
-    if guest is own or device.type == "cpu":
-        yield
-        return
-    own.to("cpu")
-    try:
-        guest.to(device)
-        yield
-    finally:
-        guest.to("cpu")
-        own.to(device)
+def _as_json(row: _Row) -> dict[str, Any]:
+    runs, shown, points = row
+    return {
+        "cell": runs.cell,
+        "denoiser": runs.denoiser,
+        "task": runs.task,
+        "gen_length": shown.gen_length,
+        **dict(zip(("policy", "heuristic", "best"), (p.as_row() for p in points), strict=True)),
+        "accuracy_difference": shown.gain,
+        "accuracy_difference_to_best": shown.gap,
+        "nfe_ratio": shown.cost,
+    }

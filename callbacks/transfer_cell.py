@@ -1,16 +1,17 @@
-"""One condition of a transfer: denoiser, problems and lengths, and what came out under it."""
+"""One condition of a transfer: denoiser, problems and lengths."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+
+import torch
 
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
 from lit_unmask.evaluation.grid import HeuristicGrid
-from lit_unmask.evaluation.points import Point
-from lit_unmask.report.heatmap import CellRuns, HeatRow, Side
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.training.module import LitUnmask
@@ -66,55 +67,26 @@ class Cell:
         return sets
 
 
-@dataclass(frozen=True)
-class TransferRow:
-    """A policy and the tuned heuristics under one condition.
+@contextmanager
+def in_place_of(own: Denoiser, guest: Denoiser, device: torch.device) -> Iterator[None]:
+    """Have another denoiser on a device for the time of a ``with``, and one's own on the CPU.
 
-    Attributes:
-        runs: Name of the condition, and the test runs that the points are of.
-        gen_length: Generation length in tokens.
-        policy: The policy's point.
-        heuristic: Point on the same problems of the heuristic that is closest: on the tuning
-            problems it reaches the policy's accuracy in the fewest forwards.
-        best: The same of the heuristic that was most accurate on the tuning problems.
+    Their places are changed back afterwards, also if something fails. Nothing moves where both are
+    the same one or the device is the CPU, whose memory holds both in any case. A denoiser that a
+    device map or ranks have in its place stays there, as it does under every ``to``.
+
+    Args:
+        own: The denoiser that is on the device.
+        guest: The one to have there.
+        device: The device.
     """
-
-    runs: CellRuns
-    gen_length: int
-    policy: Point
-    heuristic: Point
-    best: Point
-
-    @property
-    def heat_row(self) -> HeatRow:
-        """What the heat map shows."""
-        condition = (
-            f"{self.runs.denoiser}, {self.runs.task}, L {self.gen_length}, "
-            f"BL {self.policy.block_length}"
-        )
-        sides = [
-            Side(_said(point), point.accuracy, point.nfe)
-            for point in (self.policy, self.heuristic, self.best)
-        ]
-        return HeatRow(self.runs.cell, condition, self.gen_length, *sides)
-
-    def as_row(self) -> dict[str, Any]:
-        """Return the fields as a JSON-ready dictionary."""
-        shown = self.heat_row
-        return {
-            "cell": self.runs.cell,
-            "denoiser": self.runs.denoiser,
-            "task": self.runs.task,
-            "gen_length": self.gen_length,
-            "policy": self.policy.as_row(),
-            "heuristic": self.heuristic.as_row(),
-            "best": self.best.as_row(),
-            "accuracy_difference": shown.gain,
-            "accuracy_difference_to_best": shown.gap,
-            "nfe_ratio": shown.cost,
-        }
-
-
-def _said(point: Point) -> str:
-    settings = ", ".join(f"{value:g}" for value in point.params.values())
-    return f"{point.name}{f' {settings}' * bool(settings)}, BL {point.block_length}"
+    if guest is own or device.type == "cpu":
+        yield
+        return
+    own.to("cpu")
+    try:
+        guest.to(device)
+        yield
+    finally:
+        guest.to("cpu")
+        own.to(device)

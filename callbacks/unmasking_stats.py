@@ -23,12 +23,6 @@ class UnmaskingStats(Callback):
     that runs to 1 with falling entropy; a policy that has stopped choosing, as empty actions near
     1. The histogram ``unmasking/probability`` has all positions.
 
-    ```yaml
-    callbacks:
-      - class_path: lit_unmask.callbacks.UnmaskingStats
-        init_args: {every_n_rounds: 10, max_steps: 512}
-    ```
-
     Args:
         every_n_rounds: Rounds between two readings.
         max_steps: Most steps that are looked at.

@@ -47,15 +47,7 @@ class WarmStart(Callback):
     (:class:`~lit_unmask.callbacks.Demonstrate`) and train on the store
     (:class:`~lit_unmask.training.demonstrations.ImitationData`).
 
-    ```yaml
-    callbacks:
-      - class_path: lit_unmask.callbacks.WarmStart
-        init_args:
-          expert:
-            class_path: lit_unmask.policies.ConfidenceThreshold
-            init_args: {threshold: 0.9}
-          block_length: 2
-    ```
+    Example: ``configs/tutorial.yaml``.
 
     Args:
         expert: Policy to imitate.

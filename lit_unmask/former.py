@@ -17,7 +17,7 @@ from typing import Any
 _PACKAGE = __name__.partition(".")[0]
 _MOVED = {
     "collection": "training.collection",
-    "comparability": "report.comparability",
+    "comparability": "report.reading",
     "continuation": "training.checkpoints",
     "demonstrations": "training.demonstrations",
     "denoisers.base": "denoisers.network",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lit_unmask.evaluation.store import Outcome, Run, Store
-from lit_unmask.report.reading import Dataset, Setting
+from lit_unmask.report.results import Dataset, Result
 
 LENGTH = 64
 
@@ -139,14 +139,14 @@ def make_store(folder: Path, sweep: Sweep) -> Path:
     return folder
 
 
-def make_setting(correct: np.ndarray, nfe: np.ndarray | float, **settings) -> Setting:
+def make_setting(correct: np.ndarray, nfe: np.ndarray | float, **settings) -> Result:
     """Return a setting with given verdicts ``[P]`` or ``[P, S]`` and forwards."""
     correct = np.asarray(correct, dtype=float).reshape(len(correct), -1)
     nfe = np.broadcast_to(np.asarray(nfe, dtype=float).reshape(-1, 1), correct.shape)
     runs = [
         make_run(**settings, num_problems=len(correct), seed=s) for s in range(correct.shape[1])
     ]
-    return Setting(
+    return Result(
         label=runs[0].label,
         runs=tuple(runs),
         correct=correct,
@@ -158,7 +158,7 @@ def make_setting(correct: np.ndarray, nfe: np.ndarray | float, **settings) -> Se
     )
 
 
-def make_dataset(test: Sequence[Setting], tuning: Sequence[Setting] = ()) -> Dataset:
+def make_dataset(test: Sequence[Result], tuning: Sequence[Result] = ()) -> Dataset:
     """Return a dataset of settings with the same number of problems in each part."""
     parts = {"test": test, "tuning": tuning}
     uids = {

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lit_unmask.report.comparisons import Comparison, compare, corrected
-from lit_unmask.report.families import Family, Resampled, all_heuristics, families
-from lit_unmask.report.reading import Dataset, Setting
+from lit_unmask.report.methods import Method, Resampled, all_heuristics, methods
+from lit_unmask.report.results import Dataset, Result
 from lit_unmask.report.statistics import RESAMPLES, bootstrap_estimate
 from lit_unmask.report.tables import points, with_interval
 from study.evaluating import Trained, names
@@ -50,20 +50,20 @@ class Study:
         """Return whether all of the policies have results."""
         return all(one.name in self.places for one in wanted)
 
-    def setting(self, one: Trained) -> Setting:
+    def setting(self, one: Trained) -> Result:
         """Return the results of a policy."""
         return self.dataset.test[self.places[one.name]]
 
-    def family(self, name: str, members: Sequence[Trained]) -> Family:
+    def method(self, name: str, members: Sequence[Trained]) -> Method:
         """Return several policies as one, whose frontier is of interest."""
-        return Family(name, "learned", {"": [self.places[one.name] for one in members]})
+        return Method(name, "learned", {"": [self.places[one.name] for one in members]})
 
     @cached_property
     def beside(self) -> dict[str, list[Comparison]]:
         """Comparisons of each policy with the heuristics tuned over setting and block length."""
-        heuristics = all_heuristics(families(self.dataset))
+        heuristics = all_heuristics(methods(self.dataset))
         assert heuristics is not None
-        subjects = [Family(name, "learned", {"": [i]}) for name, i in self.places.items()]
+        subjects = [Method(name, "learned", {"": [i]}) for name, i in self.places.items()]
         found: dict[str, list[Comparison]] = {name: [] for name in self.places}
         for each in corrected(compare(self.dataset, self.resampled, subjects, [heuristics])):
             found[each.first.run.name].append(each)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lit_unmask.report.documents import MARK, markdown_table
 from lit_unmask.report.figures import frontier_picture, styles
-from lit_unmask.report.reading import Dataset, read
+from lit_unmask.report.reading import read
+from lit_unmask.report.results import Dataset
 from lit_unmask.report.tables import Table
 from study.evaluating import DATASET, KINDS
 from study.runs import chains

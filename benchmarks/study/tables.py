@@ -151,4 +151,4 @@ def _cost(comparison: Comparison) -> str:
 
 
 def _mark(comparison: Comparison) -> str:
-    return "" if comparison.is_different else f", {p_text(comparison.corrected)}"
+    return "" if comparison.is_different else f", p = {p_text(comparison.corrected)}"

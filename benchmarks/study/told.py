@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lit_unmask.report.families import FamilyAreas, area_differences, family_areas
+from lit_unmask.report.methods import MethodAreas, area_differences, method_areas
 from lit_unmask.report.statistics import Estimate
 from lit_unmask.report.tables import Table, number, signed, with_interval
 from study.evaluating import Trained
@@ -59,17 +59,17 @@ def _areas(study: Study) -> Table:
     own = [Trained(bernoulli(alpha, 64).name) for alpha in ALPHAS]
     if not study.has(*own):
         return table
-    five = family_areas(study.dataset, study.resampled, study.family("five", own))
+    five = method_areas(study.dataset, study.resampled, study.method("five", own))
     table.rows.append(["five", *_cells(five.areas), _cost(study, *(one.run for one in own))])
     for way, run in zip(_WAYS, TOLD_ALPHA, strict=True):
         told = [Trained(run, speed=alpha) for alpha in ALPHAS]
         if not study.has(*told):
             continue
-        family = study.family(f"one that is told alpha, {way}", told)
-        one: FamilyAreas = family_areas(study.dataset, study.resampled, family)
+        method = study.method(f"one that is told alpha, {way}", told)
+        one: MethodAreas = method_areas(study.dataset, study.resampled, method)
         (difference,) = area_differences([one], [five])
         runs = [run, CONTINUED] if way == "continued" else [run]
-        table.rows.append([family.name, *_cells(one.areas), _cost(study, *runs)])
+        table.rows.append([method.name, *_cells(one.areas), _cost(study, *runs)])
         table.rows.append(["the same less the five", *_cells(difference.differences), ""])
     return table
 

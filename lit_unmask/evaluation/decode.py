@@ -101,6 +101,33 @@ def decode_problems(
     return rollout(denoiser, policy, prompt, decoding, noise, listener=listener)
 
 
+def attempt(
+    verdicts: Verdicts,
+    policy: Policy,
+    prompt: Prompt,
+    decoding: Decoding,
+    noise: Noise,
+    **recording: Any,
+) -> tuple[Rollout, Tensor]:
+    """Roll out and grade: what evaluation, training, demonstrations and inspection have in common.
+
+    Args:
+        verdicts: Grades rows as they finish, those of ``prompt``.
+        policy: Learned policy or heuristic.
+        prompt: **B** prompts, on the denoiser's device.
+        decoding: How they are decoded.
+        noise: The noise of each row.
+        recording: What :func:`~lit_unmask.rollout.rollout` shall record.
+
+    Returns:
+        The rollouts and their verdicts, ``[B]`` float32 on the same device.
+    """
+    result = rollout(
+        verdicts.denoiser, policy, prompt, decoding, noise, listener=verdicts, **recording
+    )
+    return result, verdicts.wait().to(result.nfe.device)
+
+
 def evaluate(
     denoiser: Denoiser,
     policy: Policy,
@@ -126,9 +153,11 @@ def evaluate(
     """
     start = time.perf_counter()
     verdicts = Verdicts(grader, denoiser, problems, listener)
-    result = decode_problems(denoiser, policy, problems, decoding, seed, verdicts)
+    noise = Noise(seed, rollout_numbers(problems).to(denoiser.device))
+    prompt = denoiser.encode(problems).to(denoiser.device)
+    result, correct = attempt(verdicts, policy, prompt, decoding, noise)
     return Evaluation(
-        correct=verdicts.wait(),
+        correct=correct.cpu(),
         nfe=result.nfe.cpu(),
         tokens=content_tokens(denoiser, result.response).cpu(),
         still_masked=result.still_masked.cpu(),

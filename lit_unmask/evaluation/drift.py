@@ -244,13 +244,7 @@ class _Watch:
         self._block_length = decoding.block_length
         self.readings, self.masked, self.eligible = 0, _Tally(), _Tally()
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        asked: tuple[Any, ...],
-        options: Mapping[str, Any],
-        output: Reading,
-    ) -> None:
+    def __call__(self, denoiser: Denoiser, asked: tuple, options: Mapping, output: Reading) -> None:
         """Compare one call; a hook of :class:`torch.nn.Module`, after its forward."""
         kept: Kept | None = options.get("kept")
         if kept is None:
@@ -282,13 +276,7 @@ class _Other:
         self._original = original
         self.readings, self.masked, self.eligible = 0, _Tally(), _Tally()
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        asked: tuple[Any, ...],
-        options: Mapping[str, Any],
-        output: Reading,
-    ) -> None:
+    def __call__(self, denoiser: Denoiser, asked: tuple, options: Mapping, output: Reading) -> None:
         """Compare one call; a hook of :class:`torch.nn.Module`, after its forward."""
         prompt, response, signals = asked[:3]
         # Not through ``__call__``, for the original may be the denoiser itself.

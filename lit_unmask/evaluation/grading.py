@@ -199,6 +199,7 @@ class Verdicts:
     """Listens to a rollout and has each row graded as soon as it is finished.
 
     Attributes:
+        denoiser: Turns responses into text.
         unfinished: Verdicts that are 0 because grading ran into a deadline or a memory limit; known
             after :meth:`wait`, which warns of them.
 
@@ -216,7 +217,7 @@ class Verdicts:
         problems: Sequence[Problem],
         listener: Listener | None = None,
     ) -> None:
-        self._grader, self._denoiser, self._problems = grader, denoiser, problems
+        self._grader, self.denoiser, self._problems = grader, denoiser, problems
         self._listener = listener
         self._texts = [""] * len(problems)
         self._futures: dict[int, Future[float]] = {}
@@ -225,7 +226,7 @@ class Verdicts:
     def __call__(self, progress: Progress) -> None:
         """Send newly finished rows to the grader."""
         rows = progress.finished.tolist()
-        texts = self._denoiser.decode(progress.response[progress.finished])
+        texts = self.denoiser.decode(progress.response[progress.finished])
         for row, text in zip(rows, texts, strict=True):
             self._texts[row] = text
             self._futures[row] = self._grader.submit(self._problems[row], text)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import sqrt
 from typing import Any, Literal
 
-from scipy.stats import binomtest
+from scipy.stats import norm
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,23 @@ class Point:
     seed: int
     seconds: float
 
+    @property
+    def label(self) -> str:
+        """Name, settings and block length, for instance ``threshold (threshold=0.9), BL 8``."""
+        settings = ", ".join(f"{name}={value}" for name, value in self.params.items())
+        return f"{self.name}{f' ({settings})' * bool(settings)}, BL {self.block_length}"
+
     def as_row(self) -> dict[str, Any]:
         """Return the fields as a JSON-ready dictionary."""
         return asdict(self)
 
 
-def proportion_interval(successes: int, total: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a proportion."""
-    interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+def wilson_interval(share: float, count: float) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a share among ``count`` verdicts, whole or not."""
+    z = float(norm.ppf(0.975))
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * sqrt(share * (1 - share) / count + (z / count / 2) ** 2)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:

@@ -15,7 +15,7 @@ from lit_unmask.evaluation.decode import Evaluation, evaluate
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
 from lit_unmask.evaluation.grading import Grader, InProcess
 from lit_unmask.evaluation.grid import Setting
-from lit_unmask.evaluation.points import Point, proportion_interval
+from lit_unmask.evaluation.points import Point, wilson_interval
 from lit_unmask.evaluation.store import Outcome, Store
 from lit_unmask.rollout import Listener, Progress
 from lit_unmask.types import PREDICTOR, Problem
@@ -225,7 +225,7 @@ def summarise(setting: Setting, seeds: dict[int, Outcomes]) -> Point:
     rows = [outcome for outcomes in seeds.values() for outcome in outcomes.values()]
     total, nfe = len(rows) // len(seeds), sum(row.nfe for row in rows)
     accuracy = sum(row.correct for row in rows) / len(rows)
-    low, high = proportion_interval(round(accuracy * total), total)
+    low, high = wilson_interval(round(accuracy * total) / total, total)
     return Point(
         name=setting.name,
         kind=setting.kind,

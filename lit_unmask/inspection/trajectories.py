@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_unmask.denoisers.face import Denoiser
-from lit_unmask.evaluation.decode import content_tokens, rollout_numbers
+from lit_unmask.evaluation.decode import attempt, content_tokens, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, InProcess, Verdicts
 from lit_unmask.files import replace_file
 from lit_unmask.inspection.trace import Trace
 from lit_unmask.policies.base import Policy
-from lit_unmask.rollout import Decoding, Noise, Rollout, rollout
+from lit_unmask.rollout import Decoding, Noise, Rollout
 from lit_unmask.types import Problem
 
 SCHEMA = "lit_unmask.trajectories"
@@ -127,11 +127,9 @@ def record_trajectories(
     prompt = denoiser.encode(problems).to(denoiser.device)
     noise = Noise(seed, rollout_numbers(problems).to(denoiser.device))
     verdicts = Verdicts(grader, denoiser, problems)
-    result = rollout(
-        denoiser, who.policy, prompt, who.decoding, noise, record=True, listener=verdicts
-    )
+    result, grades = attempt(verdicts, who.policy, prompt, who.decoding, noise, record=True)
     trace = Trace.of(who.policy, result, denoiser.end_ids)
-    grades, content = verdicts.wait().tolist(), content_tokens(denoiser, result.response).tolist()
+    content = content_tokens(denoiser, result.response).tolist()
     texts = _texts(denoiser, result)
     return [
         Trajectory(
@@ -141,7 +139,7 @@ def record_trajectories(
             label=who.label,
             block_length=who.decoding.block_length,
             gen_length=who.decoding.gen_length,
-            verdict=grades[row],
+            verdict=float(grades[row]),
             nfe=int(trace.nfe[row]),
             content=content[row],
             separator=_separator(denoiser, result.response[row].tolist(), texts[row]),

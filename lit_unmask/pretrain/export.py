@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_unmask.evaluation.decode import evaluate
-from lit_unmask.evaluation.points import proportion_interval
+from lit_unmask.evaluation.points import wilson_interval
 from lit_unmask.policies import LowConfidence
 from lit_unmask.pretrain.module import LitPretrain
 from lit_unmask.rollout import Decoding, Scheduling
@@ -66,7 +66,7 @@ class Export(Callback):
                 pl_module.gen_length, test.block_length, scheduling=Scheduling(max_rows=128)
             )
             result = evaluate(denoiser, LowConfidence(1), list(test.task), decoding)
-            low, high = proportion_interval(int(result.correct.sum()), len(test.task))
+            low, high = wilson_interval(result.accuracy, len(test.task))
             loss = trainer.callback_metrics.get(f"pretrain/{name}/loss")
             metrics[name] = {
                 "validation_loss": None if loss is None else round(float(loss), 4),

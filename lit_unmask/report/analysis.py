@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.report.comparisons import Comparison, compare, corrected
-from lit_unmask.report.families import (
+from lit_unmask.report.methods import (
     AreaDifference,
-    Family,
-    FamilyAreas,
+    Method,
+    MethodAreas,
     Resampled,
     all_heuristics,
     area_differences,
-    families,
-    family_areas,
+    method_areas,
+    methods,
 )
-from lit_unmask.report.reading import Dataset, Setting
+from lit_unmask.report.results import Dataset, Result
 from lit_unmask.report.statistics import RESAMPLES
 
 
@@ -28,7 +26,7 @@ class Options:
     """How a report is computed.
 
     Attributes:
-        subjects: Families to compare with all others; all learned ones if empty.
+        subjects: Methods to compare with all others; all learned ones if empty.
         resamples: Bootstrap resamples.
         seed: Seed of the bootstrap.
     """
@@ -43,28 +41,16 @@ class Spread:
     """How a learned policy varies over its training seeds, with one way of decoding.
 
     Attributes:
-        family: Name of the policy.
+        method: Name of the policy.
         block_length: Block length in tokens.
-        seeds: Names of the training seeds.
-        accuracy: Accuracy of each.
+        accuracy: Accuracy of each training seed.
         nfe: Mean NFE of each.
     """
 
-    family: str
+    method: str
     block_length: int
-    seeds: list[str]
     accuracy: list[float]
     nfe: list[float]
-
-    @property
-    def accuracy_deviation(self) -> float:
-        """Standard deviation of the accuracy over training seeds."""
-        return float(np.std(self.accuracy, ddof=1))
-
-    @property
-    def nfe_deviation(self) -> float:
-        """Standard deviation of the mean NFE over training seeds."""
-        return float(np.std(self.nfe, ddof=1))
 
 
 @dataclass(frozen=True)
@@ -73,16 +59,16 @@ class Analysis:
 
     Attributes:
         dataset: The results themselves.
-        subjects: Families that are asked about.
-        areas: Areas of each family, and of all heuristics together.
+        subjects: Methods that are asked about.
+        areas: Areas of each method, and of all heuristics together.
         differences: Areas of the subjects minus those of the others.
         comparisons: Paired comparisons, corrected over the whole report.
         spreads: Training seeds of learned policies, where there are several.
     """
 
     dataset: Dataset
-    subjects: list[Family]
-    areas: list[FamilyAreas]
+    subjects: list[Method]
+    areas: list[MethodAreas]
     differences: list[AreaDifference]
     comparisons: list[Comparison]
     spreads: list[Spread]
@@ -92,9 +78,9 @@ def analyse(datasets: Sequence[Dataset], options: Options) -> list[Analysis]:
     """Compute everything; p-values are corrected over the comparisons of all datasets.
 
     Raises:
-        ConfigurationError: If no dataset has a family that was asked for.
+        ConfigurationError: If no dataset has a method that was asked for.
     """
-    known = {family.name for dataset in datasets for family in families(dataset)}
+    known = {method.name for dataset in datasets for method in methods(dataset)}
     for name in options.subjects:
         if name not in known:
             raise ConfigurationError(
@@ -107,41 +93,40 @@ def analyse(datasets: Sequence[Dataset], options: Options) -> list[Analysis]:
 
 def _analyse(dataset: Dataset, options: Options) -> Analysis:
     resampled = Resampled.of(dataset, options.resamples, options.seed)
-    everyone = families(dataset)
-    subjects = [family for family in everyone if _is_subject(family, options)]
-    others = [family for family in everyone if family not in subjects]
+    everyone = methods(dataset)
+    subjects = [method for method in everyone if _is_subject(method, options)]
+    others = [method for method in everyone if method not in subjects]
     together = all_heuristics(others)
-    areas = [family_areas(dataset, resampled, family) for family in everyone]
+    areas = [method_areas(dataset, resampled, method) for method in everyone]
     if together is not None:
-        areas.append(family_areas(dataset, resampled, together))
+        areas.append(method_areas(dataset, resampled, together))
     return Analysis(
         dataset=dataset,
         subjects=subjects,
         areas=areas,
         differences=area_differences(
-            [area for area in areas if area.family in subjects],
-            [area for area in areas if area.family not in subjects],
+            [area for area in areas if area.method in subjects],
+            [area for area in areas if area.method not in subjects],
         ),
         comparisons=compare(dataset, resampled, subjects, others),
-        spreads=[spread for family in everyone for spread in _spreads(dataset, family)],
+        spreads=[spread for method in everyone for spread in _spreads(dataset, method)],
     )
 
 
-def _is_subject(family: Family, options: Options) -> bool:
-    return family.name in options.subjects if options.subjects else family.kind == "learned"
+def _is_subject(method: Method, options: Options) -> bool:
+    return method.name in options.subjects if options.subjects else method.kind == "learned"
 
 
-def _spreads(dataset: Dataset, family: Family) -> list[Spread]:
-    groups: dict[str, list[Setting]] = {}
-    for index in family.indices:
+def _spreads(dataset: Dataset, method: Method) -> list[Spread]:
+    groups: dict[str, list[Result]] = {}
+    for index in method.indices:
         run = dataset.test[index].run
         decoding = f"{run.block_length} {run.on_empty} {run.approximate} {run.further}"
         groups.setdefault(decoding, []).append(dataset.test[index])
     return [
         Spread(
-            family=family.name,
+            method=method.name,
             block_length=group[0].run.block_length,
-            seeds=[setting.training_seed for setting in group],
             accuracy=[setting.accuracy.value for setting in group],
             nfe=[setting.mean_nfe.value for setting in group],
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lit_unmask.report.analysis import Analysis
 from lit_unmask.report.comparisons import CHEAPEST, EVERY
-from lit_unmask.report.families import Family
+from lit_unmask.report.methods import Method
 from lit_unmask.report.tables import count
 
 _FEW_PROBLEMS = 100
@@ -34,7 +34,7 @@ def _about(names: Sequence[str], everyone: Sequence[str]) -> str:
 
 def _of_dataset(analysis: Analysis) -> list[str]:
     run = analysis.dataset.run
-    learned = [family for family in analysis.subjects if family.kind == "learned"]
+    learned = [method for method in analysis.subjects if method.kind == "learned"]
     return [
         *_training_seeds(learned),
         f"{count(len(analysis.dataset.test[0].runs), 'noise seed')} a problem. Problems are the "
@@ -70,11 +70,11 @@ def _warnings(analysis: Analysis) -> list[str]:
     return said
 
 
-def _training_seeds(learned: Sequence[Family]) -> list[str]:
+def _training_seeds(learned: Sequence[Method]) -> list[str]:
     """Say of how many training runs each policy is, of policies with as many in one sentence."""
     named: dict[int, list[str]] = {}
-    for family in learned:
-        named.setdefault(len(family.members), []).append(family.name)
+    for method in learned:
+        named.setdefault(len(method.members), []).append(method.name)
     said = []
     for seeds, names in named.items():
         who, each = ", ".join(names), " each" * (len(names) > 1)
@@ -108,5 +108,5 @@ def _selection(analysis: Analysis) -> str:
     if CHEAPEST in rules:
         said += " Where all need more forwards, the cheapest stands in for the matched one."
     if EVERY in rules:
-        said += " Families without tuning runs were compared setting by setting."
+        said += " Methods without tuning runs were compared setting by setting."
     return said

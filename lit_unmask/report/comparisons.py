@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lit_unmask.report.families import Family, Resampled, preference_key
-from lit_unmask.report.reading import Dataset, Setting
+from lit_unmask.report.methods import Method, Resampled, preference_key
+from lit_unmask.report.results import Dataset, Result
 from lit_unmask.report.statistics import Estimate, bootstrap_estimate, holm, paired_test
 
 SIGNIFICANT = 0.05
@@ -22,8 +22,6 @@ class Comparison:
     """One setting against another on the same problems.
 
     Attributes:
-        dataset: Name of the dataset.
-        problems: Number of test problems.
         first: The setting that is asked about.
         second: The one that it is compared with.
         rules: How the second was chosen, on the tuning problems.
@@ -31,21 +29,17 @@ class Comparison:
         p_value: Its two-sided p-value.
         corrected: The p-value after Holm's correction over all comparisons of a report.
         accuracy: Accuracy of the first minus that of the second.
-        nfe: Mean NFE of the first minus that of the second.
         saved: Share of the second's forwards that the first does without; negative if it needs
             more.
     """
 
-    dataset: str
-    problems: int
-    first: Setting
-    second: Setting
+    first: Result
+    second: Result
     rules: tuple[str, ...]
     test: str
     p_value: float
     corrected: float
     accuracy: Estimate
-    nfe: Estimate
     saved: Estimate
 
     @property
@@ -55,9 +49,9 @@ class Comparison:
 
 
 def compare(
-    dataset: Dataset, resampled: Resampled, subjects: Sequence[Family], others: Sequence[Family]
+    dataset: Dataset, resampled: Resampled, subjects: Sequence[Method], others: Sequence[Method]
 ) -> list[Comparison]:
-    """Compare each setting of the subjects with chosen settings of each other family."""
+    """Compare each setting of the subjects with chosen settings of each other method."""
     return [
         _compare(dataset, resampled, (first, second), rules)
         for subject in subjects
@@ -67,30 +61,30 @@ def compare(
     ]
 
 
-def opponents(dataset: Dataset, first: int, family: Family) -> list[tuple[int, tuple[str, ...]]]:
-    """Choose the settings of a family to compare with, without a look at a test verdict.
+def opponents(dataset: Dataset, first: int, method: Method) -> list[tuple[int, tuple[str, ...]]]:
+    """Choose the settings of a method to compare with, without a look at a test verdict.
 
     Among the settings that were run on the tuning problems too, by their results there: the most
     accurate of those that need no more forwards than the first setting (the cheapest, if all need
     more), and the most accurate of all. The first setting's forwards are those on the tuning
-    problems, or on the test problems if it was not run there; its verdicts play no part. A family
+    problems, or on the test problems if it was not run there; its verdicts play no part. A method
     without tuning results is compared setting by setting.
 
     Args:
         dataset: The results.
         first: Index of the test setting that is asked about.
-        family: The family to compare it with.
+        method: The method to compare it with.
 
     Returns:
         Indices of test settings, each with the rules that chose it.
     """
     tuned = {
         index: dataset.tuned[dataset.test[index].identity]
-        for index in family.indices
+        for index in method.indices
         if dataset.test[index].identity in dataset.tuned
     }
     if not tuned:
-        return [(index, (EVERY,)) for index in family.indices]
+        return [(index, (EVERY,)) for index in method.indices]
     subject = dataset.tuned.get(dataset.test[first].identity, dataset.test[first])
     within = [i for i in tuned if tuned[i].mean_nfe.value <= subject.mean_nfe.value]
     best = max(tuned, key=lambda i: preference_key(tuned[i]))
@@ -115,10 +109,8 @@ def _compare(
     first, second = (dataset.test[index] for index in pair)
     accuracy, nfe = (values[list(pair)] for values in (resampled.accuracy, resampled.nfe))
     name, p_value = paired_test(first.correct, second.correct)
-    gain, cost, saved = accuracy[0] - accuracy[1], nfe[0] - nfe[1], 1 - nfe[0] / nfe[1]
+    gain, saved = accuracy[0] - accuracy[1], 1 - nfe[0] / nfe[1]
     return Comparison(
-        dataset=dataset.name,
-        problems=len(dataset.uids),
         first=first,
         second=second,
         rules=rules,
@@ -126,6 +118,5 @@ def _compare(
         p_value=p_value,
         corrected=p_value,
         accuracy=bootstrap_estimate(float(gain[0]), gain[1:]),
-        nfe=bootstrap_estimate(float(cost[0]), cost[1:]),
         saved=bootstrap_estimate(float(saved[0]), saved[1:]),
     )

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lit_unmask.report.analysis import Analysis
-from lit_unmask.report.reading import Setting
+from lit_unmask.report.results import Result
 from lit_unmask.report.tables import Table, tables, tuning_table
 
 # First line of a Markdown report, which tells it from a file of somebody else.
@@ -215,7 +215,7 @@ def csv_text(analyses: Sequence[Analysis]) -> str:
     return file.getvalue()
 
 
-def _run_row(setting: Setting) -> dict[str, object]:
+def _run_row(setting: Result) -> dict[str, object]:
     said = {
         name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
         for name, value in asdict(setting.run).items()

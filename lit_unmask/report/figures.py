@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from lit_unmask.report.documents import Picture
 from lit_unmask.report.heatmap import HeatRow, transfer_figure
-from lit_unmask.report.reading import Dataset, Setting
+from lit_unmask.report.results import Dataset, Result
 from lit_unmask.report.statistics import Estimate
 
 _DPI = 150
@@ -86,7 +86,7 @@ def transfer_picture(rows: Sequence[HeatRow], name: str, title: str, text: str) 
 def _draw_frontier(axes: Axes, dataset: Dataset, looks: dict[Key, Style]) -> None:
     crowded = sum(setting.run.kind == "learned" for setting in dataset.test) > _CROWD
     for key, style in looks.items():
-        front = tuning_front([s for s in dataset.tuning if (s.run.kind, s.family) == key])
+        front = tuning_front([s for s in dataset.tuning if (s.run.kind, s.method) == key])
         # Training seeds are no settings that one could choose among.
         if len(front) > 1 and key[0] == "heuristic":
             axes.plot(
@@ -95,7 +95,7 @@ def _draw_frontier(axes: Axes, dataset: Dataset, looks: dict[Key, Style]) -> Non
                 color=style.colour, linewidth=0.9, alpha=0.55, zorder=1, drawstyle="steps-post",
             )  # fmt: skip
         for setting in dataset.test:
-            if (setting.run.kind, setting.family) == key:
+            if (setting.run.kind, setting.method) == key:
                 _draw_setting(axes, setting, style, crowded)
 
 
@@ -119,7 +119,7 @@ def _floor_log2(value: float) -> int:
     return max(int(value), 1).bit_length() - 1
 
 
-def _draw_setting(axes: Axes, setting: Setting, style: Style, crowded: bool) -> None:
+def _draw_setting(axes: Axes, setting: Result, style: Style, crowded: bool) -> None:
     accuracy, nfe = setting.accuracy, setting.mean_nfe
     learned = setting.run.kind == "learned"
     axes.errorbar(
@@ -136,9 +136,9 @@ def _ends(of: Estimate) -> list[list[float]]:
     return [[max(of.value - of.low, 0.0)], [max(of.high - of.value, 0.0)]]
 
 
-def tuning_front(settings: Sequence[Setting]) -> list[Setting]:
+def tuning_front(settings: Sequence[Result]) -> list[Result]:
     """Return the settings that no other beats on the tuning problems, by rising NFE."""
-    front: list[Setting] = []
+    front: list[Result] = []
     for setting in sorted(settings, key=lambda s: (s.mean_nfe.value, -s.accuracy.value)):
         if not front or setting.accuracy.value > front[-1].accuracy.value:
             front.append(setting)
@@ -146,8 +146,8 @@ def tuning_front(settings: Sequence[Setting]) -> list[Setting]:
 
 
 def _legend(datasets: Sequence[Dataset], looks: dict[Key, Style]) -> list[Line2D]:
-    """Return lines that name families, and say what lines and hollow markers are."""
-    drawn: set[Key] = {(s.run.kind, s.family) for dataset in datasets for s in dataset.test}
+    """Return lines that name methods, and say what lines and hollow markers are."""
+    drawn: set[Key] = {(s.run.kind, s.method) for dataset in datasets for s in dataset.test}
     lines = [
         Line2D([], [], color=style.colour, marker=style.marker, markersize=style.size,
                linestyle="",
@@ -191,7 +191,7 @@ def _picture(figure: Figure, name: str, title: str, text: str) -> Picture:
 
 @dataclass(frozen=True)
 class Style:
-    """How a family is drawn.
+    """How a method is drawn.
 
     Attributes:
         colour: Of marker and lines.
@@ -207,10 +207,10 @@ class Style:
 
 
 def styles(datasets: Sequence[Dataset]) -> dict[Key, Style]:
-    """Return the style of each family by kind and name, the same in all figures of a report."""
+    """Return the style of each method by kind and name, the same in all figures of a report."""
     keys: list[Key] = list(
         dict.fromkeys(
-            (setting.run.kind, setting.family)
+            (setting.run.kind, setting.method)
             for dataset in datasets
             for setting in [*dataset.test, *dataset.tuning]
         )
@@ -238,7 +238,7 @@ def _heuristic(place: int, learned: int) -> Style:
 
 
 def legend_entries(looks: Mapping[Key, Style], drawn: set[Key]) -> list[tuple[str, Style]]:
-    """Return what a legend says of the families that are drawn, those without a name in one."""
+    """Return what a legend says of the methods that are drawn, those without a name in one."""
     entries = [(key[1], style) for key, style in looks.items() if key in drawn and style.named]
     rest = [style for key, style in looks.items() if key in drawn and not style.named]
     if rest:

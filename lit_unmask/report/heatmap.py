@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -19,19 +20,15 @@ from lit_unmask.files import replace_file
 FILE = "cells.json"
 
 
-@dataclass(frozen=True)
-class Side:
-    """What one policy or heuristic reached in a cell.
+class Shown(Protocol):
+    """What is shown of a policy or heuristic: its label, accuracy and mean forwards."""
 
-    Attributes:
-        label: Name, settings and block length.
-        accuracy: Share of problems solved.
-        nfe: Mean denoiser forwards a problem.
-    """
-
-    label: str
-    accuracy: float
-    nfe: float
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def accuracy(self) -> float: ...  # noqa: D102
+    @property
+    def nfe(self) -> float: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -50,9 +47,9 @@ class HeatRow:
     cell: str
     condition: str
     gen_length: int
-    policy: Side
-    closest: Side
-    best: Side
+    policy: Shown
+    closest: Shown
+    best: Shown
 
     @property
     def gain(self) -> float:

@@ -1,130 +1,26 @@
-"""Results stores as arrays: settings, their noise seeds, and what must not be compared."""
+"""Results stores as arrays, and which of their runs may stand in one comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-
-import numpy as np
+from typing import NoReturn
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.store import Outcome, Run, Store
-from lit_unmask.files import canonical_json
-from lit_unmask.report.comparability import check_comparable
-from lit_unmask.report.statistics import Array, Estimate, accuracy_estimate, mean_estimate
+from lit_unmask.report.results import Dataset, gathered
 
-# What makes two runs on different problems, or with different noise, the same setting.
-_NOT_THE_SETTING = ("stage", "problems", "num_problems", "limits", "name", "seed")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One policy with one way of decoding on one problem set, with all its noise seeds.
-
-    Attributes:
-        label: What to call it, different for each setting of a dataset.
-        runs: Its runs, by rising seed.
-        correct: ``[P, S]`` verdicts in ``[0, 1]``.
-        nfe: ``[P, S]`` denoiser forwards.
-        nfe_by_kind: The same by kind, each ``[P, S]``.
-        tokens: ``[P, S]`` tokens before the first end token.
-        still_masked: ``[P, S]`` 0 or 1.
-        seconds: ``[P, S]`` shares of the wall time.
-    """
-
-    label: str
-    runs: tuple[Run, ...]
-    correct: Array
-    nfe: Array
-    nfe_by_kind: dict[str, Array]
-    tokens: Array
-    still_masked: Array
-    seconds: Array
-
-    @property
-    def run(self) -> Run:
-        """The run of the first seed."""
-        return self.runs[0]
-
-    @property
-    def identity(self) -> str:
-        """What the setting has in common with itself on other problems of the dataset."""
-        return _identity(self.run)
-
-    @property
-    def family(self) -> str:
-        """Name that groups settings: of a learned policy, without its training seed."""
-        name = self.run.name
-        return name.partition("/")[0] if self.run.kind == "learned" else name
-
-    @property
-    def training_seed(self) -> str:
-        """What tells training seeds of a learned policy apart: the name after the first ``/``."""
-        return self.run.name.partition("/")[2] if self.run.kind == "learned" else ""
-
-    @property
-    def is_full_diffusion(self) -> bool:
-        """Whether there are no blocks."""
-        return self.run.block_length == self.run.gen_length
-
-    @cached_property
-    def accuracy(self) -> Estimate:
-        """Share of problems solved."""
-        return accuracy_estimate(self.correct)
-
-    @cached_property
-    def mean_nfe(self) -> Estimate:
-        """Mean forwards a problem."""
-        return mean_estimate(self.nfe.mean(1))
-
-    @property
-    def tokens_per_forward(self) -> float:
-        """Tokens before the end token for each forward."""
-        return float(self.tokens.sum() / self.nfe.sum())
-
-    def of_seed(self, index: int) -> Setting:
-        """Return the setting with its seed number ``index`` alone."""
-        pick = slice(index, index + 1)
-        arrays = ("correct", "nfe", "tokens", "still_masked", "seconds")
-        return replace(
-            self,
-            runs=self.runs[pick],
-            nfe_by_kind={kind: nfe[:, pick] for kind, nfe in self.nfe_by_kind.items()},
-            **{name: getattr(self, name)[:, pick] for name in arrays},
-        )
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """All results on one problem set.
-
-    Attributes:
-        name: Name of the dataset.
-        test: Settings that were run on the test problems.
-        tuning: Settings that were run on the tuning problems.
-        uids: Test problems, in the order of the arrays.
-        tuning_uids: Tuning problems.
-        unfinished: Labels of the runs that lack outcomes, which are left out.
-    """
-
-    name: str
-    test: list[Setting]
-    tuning: list[Setting]
-    uids: list[str]
-    tuning_uids: list[str]
-    unfinished: list[str]
-
-    @property
-    def run(self) -> Run:
-        """Any test run: for all that the runs of a dataset have in common."""
-        return self.test[0].run
-
-    @cached_property
-    def tuned(self) -> dict[str, Setting]:
-        """The tuning settings by identity."""
-        return {setting.identity: setting for setting in self.tuning}
+# What two runs on one dataset must have in common, and what to do where they do not.
+_COMMON = {
+    "stage": "compare the runs of one stage at a time",
+    "problems": "use the same problems and prompts, and one store for each version of them",
+    "denoiser": "keep one store for each denoiser",
+    "gen_length": "run both with the same decoding.gen_length",
+    "temperature": "run both with the same decoding.temperature",
+    "limits": "grade both with the same limits of the verifier, in a store of their own",
+    "approximations": "run both with the same decoding.approximate",
+}
 
 
 def read(folders: Sequence[Path]) -> list[Dataset]:
@@ -193,7 +89,10 @@ def _dataset(
     }
     for pairs in of_stage.values():
         check_comparable([run for run, _ in pairs], places)
-    _check_stages(name, [run for run, _ in results], places)
+    firsts = [pairs[0][0] for pairs in of_stage.values() if pairs]
+    for one, other in pairwise(firsts):
+        for field in ("denoiser", "gen_length", "temperature"):
+            _check_equal((one, other), field, "tune and test problems need the same", places)
     whole = {
         stage: [pair for pair in pairs if len(pair[1]) >= pair[0].num_problems]
         for stage, pairs in of_stage.items()
@@ -201,8 +100,8 @@ def _dataset(
     uids = {stage: _uids(pairs) for stage, pairs in whole.items()}
     return Dataset(
         name=name,
-        test=_settings(whole["test"], uids["test"]),
-        tuning=_settings(whole["tuning"], uids["tuning"]),
+        test=gathered(whole["test"], uids["test"]),
+        tuning=gathered(whole["tuning"], uids["tuning"]),
         uids=uids["test"],
         tuning_uids=uids["tuning"],
         unfinished=[
@@ -213,70 +112,56 @@ def _dataset(
     )
 
 
-def _check_stages(name: str, runs: Sequence[Run], places: dict[str, str]) -> None:
-    """Refuse settings that were tuned for another denoiser or length than they are tested with."""
-    for field in ("denoiser", "gen_length", "temperature"):
-        values = {run.stage: (getattr(run, field), places[run.key]) for run in runs}
-        if len({value for value, _ in values.values()}) > 1:
-            (tuned, tuning), (tested, test) = values["tuning"], values["test"]
-            raise ConfigurationError(
-                f"{name}: the tuning runs in {tuning} have {field}={tuned} and the test runs in "
-                f"{test} have {field}={tested}, which cannot be compared; tune and test with the "
-                "same"
-            )
-
-
 def _uids(pairs: list[tuple[Run, dict[str, Outcome]]]) -> list[str]:
     return sorted(pairs[0][1]) if pairs else []
 
 
-def _settings(pairs: list[tuple[Run, dict[str, Outcome]]], uids: list[str]) -> list[Setting]:
-    """Group finished runs into settings; one that lacks a seed that others have is left out."""
-    groups: dict[str, list[tuple[Run, dict[str, Outcome]]]] = {}
-    for run, outcomes in pairs:
-        groups.setdefault(_identity(run), []).append((run, outcomes))
-    seeds = max((len(group) for group in groups.values()), default=0)
-    whole = [sorted(g, key=lambda p: p[0].seed) for g in groups.values() if len(g) == seeds]
-    labels = _labels([group[0][0] for group in whole])
-    return [_setting(label, group, uids) for label, group in zip(labels, whole, strict=True)]
+def check_comparable(runs: Sequence[Run], places: Mapping[str, str] | None = None) -> None:
+    """Check that runs may stand in one comparison.
+
+    Runs of one dataset must agree in stage, problems, denoiser, generation length, temperature,
+    approximations and limits of grading, and every policy must have been run with the same seeds.
+    All else is what is compared.
+
+    Args:
+        runs: The runs, of any number of datasets.
+        places: Where runs are stored, by their keys, for messages; None says nothing of it.
+
+    Raises:
+        ConfigurationError: If two of them do not fit together; names both, the difference and
+            the remedy.
+    """
+    for dataset in dict.fromkeys(run.dataset for run in runs):
+        first, *others = mine = [run for run in runs if run.dataset == dataset]
+        for name, remedy in _COMMON.items():
+            for other in others:
+                _check_equal((first, other), name, remedy, places)
+        policies = {run.setting: run for run in reversed(mine)}
+        seeds = {key: sorted({r.seed for r in mine if r.setting == key}) for key in policies}
+        for key, run in policies.items():
+            if seeds[key] != seeds[first.setting]:
+                said = f"the seeds {seeds[first.setting]}", f"the seeds {seeds[key]}"
+                _refuse((first, run), said, "run both with the same seeds", places)
 
 
-def _setting(label: str, group: list[tuple[Run, dict[str, Outcome]]], uids: list[str]) -> Setting:
-    table = [[outcomes[uid] for _, outcomes in group] for uid in uids]
-    kinds = dict.fromkeys(kind for row in table for outcome in row for kind in outcome.nfe_by_kind)
+def _check_equal(
+    pair: tuple[Run, Run], name: str, remedy: str, places: Mapping[str, str] | None
+) -> None:
+    one, other = (getattr(run, name) for run in pair)
+    if one != other:
+        _refuse(pair, (f"{name}={one}", f"{name}={other}"), remedy, places)
 
-    def values(read: Callable[[Outcome], float]) -> Array:
-        return np.array([[read(outcome) for outcome in row] for row in table], dtype=float)
 
-    return Setting(
-        label=label,
-        runs=tuple(run for run, _ in group),
-        correct=values(lambda outcome: outcome.correct),
-        nfe=values(lambda outcome: outcome.nfe),
-        nfe_by_kind={
-            kind: values(lambda outcome, kind=kind: outcome.nfe_by_kind.get(kind, 0))  # type: ignore[misc]
-            for kind in kinds
-        },
-        tokens=values(lambda outcome: outcome.tokens),
-        still_masked=values(lambda outcome: outcome.still_masked),
-        seconds=values(lambda outcome: outcome.seconds),
+def _refuse(
+    pair: tuple[Run, Run], said: tuple[str, str], remedy: str, places: Mapping[str, str] | None
+) -> NoReturn:
+    """Say what two runs have that cannot be compared, and what to do."""
+    where = [(places or {}).get(run.key) for run in pair]
+    who = [
+        f"{run.label}{f' in {place}' * (place is not None)} has {has}"
+        for run, place, has in zip(pair, where, said, strict=True)
+    ]
+    apart = f", or report {where[0]} and {where[1]} apart" * (where[0] != where[1])
+    raise ConfigurationError(
+        f"{pair[0].dataset}: {who[0]} and {who[1]}, which cannot be compared; {remedy}{apart}"
     )
-
-
-def _identity(run: Run) -> str:
-    said = {name: value for name, value in asdict(run).items() if name not in _NOT_THE_SETTING}
-    return canonical_json(said)
-
-
-def _labels(runs: Sequence[Run]) -> list[str]:
-    """Return the runs' labels, with what tells apart those that are alike."""
-    labels = []
-    for run in runs:
-        alike = [other for other in runs if other.label == run.label]
-        extra = [
-            f"{name} {getattr(run, name)}"
-            for name in ("policy", "on_empty", "approximate", "further", "weights")
-            if len({str(getattr(other, name)) for other in alike}) > 1
-        ]
-        labels.append(", ".join([run.label, *extra]))
-    return labels

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from lit_unmask.evaluation.points import wilson_interval
+
 Array = NDArray[np.float64]
 
 LEVEL = 0.95
@@ -37,19 +39,6 @@ class Estimate:
     value: float
     low: float
     high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
-
-
-def wilson_interval(share: float, count: float) -> tuple[float, float]:
-    """Return the Wilson score interval of a share among ``count`` verdicts, whole or not."""
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + (z / count / 2) ** 2)
-    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
 
 
 def accuracy_estimate(correct: Array) -> Estimate:

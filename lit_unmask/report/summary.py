@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from lit_unmask.report.analysis import Analysis
 from lit_unmask.report.comparisons import CHEAPEST, EVERY, MATCHED, MOST_ACCURATE, Comparison
-from lit_unmask.report.families import Family, preference_key
-from lit_unmask.report.reading import Dataset
+from lit_unmask.report.methods import Method, preference_key
+from lit_unmask.report.results import Dataset
 from lit_unmask.report.tables import Table, count, interval_text, number, points, signed, verdict
 
 _QUESTIONS = {
@@ -25,13 +25,13 @@ class Answer:
     """What one question about one policy comes to.
 
     Attributes:
-        family: The policy.
+        method: The policy.
         question: How opponents were chosen.
         comparisons: One for each setting of the policy, or each with every setting of the others
             if nothing was tuned.
     """
 
-    family: Family
+    method: Method
     question: str
     comparisons: list[Comparison]
 
@@ -39,18 +39,18 @@ class Answer:
 def answers(analysis: Analysis) -> Iterator[Answer]:
     """Iterate over the questions that have an answer, policy by policy.
 
-    Of the settings that the tuning problems chose, one of each family, that of the highest accuracy
+    Of the settings that the tuning problems chose, one of each method, that of the highest accuracy
     on the tuning problems is taken; no verdict on a test problem has a say.
     """
-    for family in analysis.subjects:
+    for method in analysis.subjects:
         for question, rules in _QUESTIONS.items():
             found: list[Comparison] = []
-            for index in family.indices:
+            for index in method.indices:
                 label = analysis.dataset.test[index].label
                 mine = [c for c in analysis.comparisons if c.first.label == label]
                 found += _strongest(analysis.dataset, mine, rules)
             if found:
-                yield Answer(family, question, found)
+                yield Answer(method, question, found)
 
 
 def _strongest(
@@ -106,7 +106,7 @@ def _cells(answer: Answer) -> list[str]:
     verdicts = [verdict(comparison) for comparison in group]
     said = [f"{one} in {verdicts.count(one)}" for one in dict.fromkeys(verdicts)]
     return [
-        f"{answer.family.name} ({_members(answer.family)})",
+        f"{answer.method.name} ({_members(answer.method)})",
         _opponents(group),
         answer.question,
         f"{', '.join(said)} of {len(group)}",
@@ -115,8 +115,8 @@ def _cells(answer: Answer) -> list[str]:
     ]
 
 
-def _members(family: Family) -> str:
-    seeds, settings = len(family.members), len(family.indices)
+def _members(method: Method) -> str:
+    seeds, settings = len(method.members), len(method.indices)
     parts = [count(seeds, "training seed")] if seeds > 1 else []
     if settings > seeds:
         parts.append(count(settings, "setting"))

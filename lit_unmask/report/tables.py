@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from statistics import mean, stdev
 
 from lit_unmask import __version__
 from lit_unmask.report.analysis import Analysis, Options, Spread
 from lit_unmask.report.comparisons import Comparison
-from lit_unmask.report.families import AREAS, FamilyAreas
-from lit_unmask.report.reading import Dataset, Setting
+from lit_unmask.report.methods import AREAS, MethodAreas
+from lit_unmask.report.results import Dataset, Result
 from lit_unmask.report.statistics import Estimate
 
 _ORIGIN = "Where the numbers come from"
@@ -48,10 +47,10 @@ class Table:
 
 
 def p_text(value: float) -> str:
-    """Write a p-value, for instance ``p = 0.0004`` or ``p < 0.0001``."""
+    """Write a p-value, for instance ``0.0004`` or ``< 0.0001``."""
     if value < 1e-4:
-        return "p < 0.0001"
-    return f"p = {value:.4f}" if value < 0.01 else f"p = {value:.2f}"
+        return "< 0.0001"
+    return f"{value:.4f}" if value < 0.01 else f"{value:.2f}"
 
 
 def interval_text(estimate: Estimate, digits: int, scale: float = 1) -> str:
@@ -89,24 +88,20 @@ def count(number_of: int, noun: str) -> str:
 
 def tables(analysis: Analysis) -> list[Table]:
     """Return the tables of one dataset that have rows."""
+    dataset = analysis.dataset
     made = [
-        settings_table(analysis),
+        _settings_table(
+            f"Results on {len(dataset.uids)} test problems",
+            "BL: block length. NFE: denoiser forwards a problem. Learned policies are bold.",
+            dataset.test,
+        ),
         comparisons_table(analysis),
         areas_table(analysis),
         differences_table(analysis),
         spreads_table(analysis),
-        _origin_table(analysis.dataset),
+        _origin_table(dataset),
     ]
     return [table for table in made if table.rows]
-
-
-def settings_table(analysis: Analysis) -> Table:
-    """Return accuracy and cost of every setting on the test problems."""
-    return _settings_table(
-        f"Results on {len(analysis.dataset.uids)} test problems",
-        "BL: block length. NFE: denoiser forwards a problem. Learned policies are bold.",
-        analysis.dataset.test,
-    )
 
 
 def tuning_table(analysis: Analysis) -> Table:
@@ -118,7 +113,7 @@ def tuning_table(analysis: Analysis) -> Table:
     )
 
 
-def _settings_table(title: str, note: str, settings: Sequence[Setting]) -> Table:
+def _settings_table(title: str, note: str, settings: Sequence[Result]) -> Table:
     ordered = sorted(settings, key=_order)
     columns = ["policy", "BL", "accuracy", "95 % interval", "NFE", "95 % interval"]
     columns += ["tokens/forward", "still masked"]
@@ -126,11 +121,11 @@ def _settings_table(title: str, note: str, settings: Sequence[Setting]) -> Table
     return Table(title, note, columns, [_setting_cells(s) for s in ordered], strong=strong)
 
 
-def _order(setting: Setting) -> tuple[bool, str, float]:
-    return setting.run.kind != "learned", setting.family, setting.mean_nfe.value
+def _order(setting: Result) -> tuple[bool, str, float]:
+    return setting.run.kind != "learned", setting.method, setting.mean_nfe.value
 
 
-def _setting_cells(setting: Setting) -> list[str]:
+def _setting_cells(setting: Result) -> list[str]:
     return [
         setting.label.replace(f", BL {setting.run.block_length}", "", 1),
         str(setting.run.block_length),
@@ -168,8 +163,8 @@ def _comparison_cells(comparison: Comparison) -> list[str]:
         ", ".join(comparison.rules),
         points(comparison.accuracy),
         f"{number(comparison.saved.value * 100, 0)} ({interval_text(comparison.saved, 0, 100)})",
-        p_text(comparison.p_value).removeprefix("p = ").removeprefix("p "),
-        p_text(comparison.corrected).removeprefix("p = ").removeprefix("p "),
+        p_text(comparison.p_value),
+        p_text(comparison.corrected),
         verdict(comparison),
     ]
 
@@ -182,7 +177,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def areas_table(analysis: Analysis) -> Table:
-    """Return the areas under the frontier of each family."""
+    """Return the areas under the frontier of each method."""
     length = analysis.dataset.run.gen_length
     return Table(
         title="Hypervolume and area under the frontier",
@@ -191,17 +186,17 @@ def areas_table(analysis: Analysis) -> Table:
         f"{length} (every halving counts alike). At each budget the setting that the tuning "
         "problems prefer is used. 95 % intervals from resampled problems. Of several training "
         "seeds, the mean. * chosen on the test problems: too large.",
-        columns=["family", "training seeds", "settings", *AREAS],
+        columns=["method", "training seeds", "settings", *AREAS],
         rows=[_area_cells(areas) for areas in analysis.areas],
-        strong=frozenset(i for i, a in enumerate(analysis.areas) if a.family.kind == "learned"),
+        strong=frozenset(i for i, a in enumerate(analysis.areas) if a.method.kind == "learned"),
     )
 
 
-def _area_cells(areas: FamilyAreas) -> list[str]:
-    family, star = areas.family, " *" if areas.chosen_on_test else ""
+def _area_cells(areas: MethodAreas) -> list[str]:
+    method, star = areas.method, " *" if areas.chosen_on_test else ""
     return [
-        family.name + star,
-        str(len(family.members)) if family.kind == "learned" else "",
+        method.name + star,
+        str(len(method.members)) if method.kind == "learned" else "",
         str(areas.settings),
         *(with_interval(areas.areas[name], 3) for name in AREAS),
     ]
@@ -216,8 +211,8 @@ def differences_table(analysis: Analysis) -> Table:
         columns=["first", "second", *AREAS],
         rows=[
             [
-                one.first.family.name,
-                one.second.family.name + " *" * one.second.chosen_on_test,
+                one.first.method.name,
+                one.second.method.name + " *" * one.second.chosen_on_test,
                 *(with_interval(one.differences[name], 3) for name in AREAS),
             ]
             for one in analysis.differences
@@ -241,17 +236,12 @@ def spreads_table(analysis: Analysis) -> Table:
 
 
 def _spread_cells(spread: Spread) -> list[str]:
-    accuracy = (
-        np.mean(spread.accuracy), spread.accuracy_deviation,
-        min(spread.accuracy), max(spread.accuracy),
-    )  # fmt: skip
+    accuracy, nfe = spread.accuracy, spread.nfe
     return [
-        spread.family,
-        str(spread.block_length),
-        str(len(spread.seeds)),
-        *(number(float(value), 3) for value in accuracy),
-        number(float(np.mean(spread.nfe)), 1),
-        number(spread.nfe_deviation, 1),
+        *(spread.method, str(spread.block_length), str(len(accuracy))),
+        *(number(value, 3) for value in (mean(accuracy), stdev(accuracy))),
+        *(number(value, 3) for value in (min(accuracy), max(accuracy))),
+        *(number(value, 1) for value in (mean(nfe), stdev(nfe))),
     ]
 
 
@@ -295,7 +285,7 @@ def _origin_table(dataset: Dataset) -> Table:
     return Table(_ORIGIN, "", ["what", "value"], rows, names=2)
 
 
-def _problems(settings: Sequence[Setting], uids: Sequence[str]) -> str:
+def _problems(settings: Sequence[Result], uids: Sequence[str]) -> str:
     if not settings:
         return "none"
     runs = sum(len(setting.runs) for setting in settings)

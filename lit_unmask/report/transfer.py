@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lit_unmask.report.analysis import Options
 from lit_unmask.report.documents import Transfer
 from lit_unmask.report.figures import transfer_picture
-from lit_unmask.report.heatmap import CellRuns, HeatRow, Side, read_cells
-from lit_unmask.report.reading import Dataset, Setting
+from lit_unmask.report.heatmap import CellRuns, HeatRow, read_cells
+from lit_unmask.report.results import Dataset, Result
 from lit_unmask.report.statistics import bootstrap_counts, bootstrap_estimate, resampled_means
 from lit_unmask.report.tables import Table, count, number, points, with_interval
 
@@ -21,12 +22,18 @@ _READING = (
 )
 
 
+class _Shown(NamedTuple):
+    label: str
+    accuracy: float
+    nfe: float
+
+
 @dataclass(frozen=True)
 class _Cell:
     said: CellRuns
-    policy: Setting
-    closest: Setting
-    best: Setting
+    policy: Result
+    closest: Result
+    best: Result
 
     @property
     def condition(self) -> str:
@@ -35,11 +42,11 @@ class _Cell:
 
     @property
     def heat_row(self) -> HeatRow:
-        sides = [
-            Side(one.label, one.accuracy.value, one.mean_nfe.value)
+        shown = [
+            _Shown(one.label, one.accuracy.value, one.mean_nfe.value)
             for one in (self.policy, self.closest, self.best)
         ]
-        return HeatRow(self.said.cell, self.condition, self.policy.run.gen_length, *sides)
+        return HeatRow(self.said.cell, self.condition, self.policy.run.gen_length, *shown)
 
 
 def transfers(
@@ -112,7 +119,7 @@ def _cell_rows(cell: _Cell, options: Options) -> list[list[str]]:
     ]
 
 
-def _against(first: Setting, second: Setting, options: Options) -> list[str]:
+def _against(first: Result, second: Result, options: Options) -> list[str]:
     """Return the difference of accuracy and the ratio of forwards, with their intervals."""
     counts = bootstrap_counts(len(first.correct), options.resamples, options.seed)
     gain = resampled_means(first.correct, counts) - resampled_means(second.correct, counts)

@@ -11,7 +11,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.fingerprints import plain_settings, policy_hash
 from lit_unmask.policies.base import Policy
-from lit_unmask.report.reading import Dataset, Setting, read
+from lit_unmask.report.reading import read
+from lit_unmask.report.results import Dataset, Result
 from lit_unmask.sharing.description import Classes, TrainedWith, describe
 from lit_unmask.sharing.hub import CARD, TRAINING, push_to_hub
 from lit_unmask.sharing.saved import SavedPolicy, recalled, save_policy
@@ -62,12 +63,12 @@ def model_card(
     return str(ModelCard(f"---\n{metadata}\n---\n\n" + "\n\n".join(sections) + "\n"))
 
 
-def _own(policy: Policy, dataset: Dataset) -> list[Setting]:
+def _own(policy: Policy, dataset: Dataset) -> list[Result]:
     """Return the test settings of this very policy."""
     return [setting for setting in dataset.test if _is_of(policy, setting)]
 
 
-def _is_of(policy: Policy, setting: Setting) -> bool:
+def _is_of(policy: Policy, setting: Result) -> bool:
     run = setting.run
     if policy.state_dict():
         return run.weights == policy_hash(policy)
@@ -184,7 +185,7 @@ def _results(policy: Policy, dataset: Dataset) -> str:
     )
 
 
-def _is_beaten(setting: Setting, others: list[Setting]) -> bool:
+def _is_beaten(setting: Result, others: list[Result]) -> bool:
     mine = setting.accuracy.value, -setting.mean_nfe.value
     scores = [(other.accuracy.value, -other.mean_nfe.value) for other in others]
     return any(a >= mine[0] and b >= mine[1] and (a, b) != mine for a, b in scores)

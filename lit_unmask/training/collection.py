@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
+from lit_unmask.evaluation.decode import attempt, encode_groups, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, Verdicts
 from lit_unmask.policies.base import Policy
-from lit_unmask.rollout import Decoding, Listener, Noise, Rollout, rollout
+from lit_unmask.rollout import Decoding, Listener, Noise, Rollout
 from lit_unmask.training.conditioning import Condition, ConditionedRollouts, check_condition
 from lit_unmask.training.experts import Expert, check_experts
 from lit_unmask.training.grpo import group_advantages, mixture_log_prob
@@ -197,13 +197,12 @@ class Collector:
         numbers = rollout_numbers(batch.problems, count) + spec.places.start
         repeated = [problem for problem in batch.problems for _ in range(count)]
         verdicts = Verdicts(self.grader, self.denoiser, repeated, batch.listener)
-        result = rollout(
-            self.denoiser, spec.policy, prompt, spec.decoding,
-            Noise(batch.seed, numbers.to(prompt.tokens.device)), record=True, listener=verdicts,
-            signals=self.signals,
+        noise = Noise(batch.seed, numbers.to(prompt.tokens.device))
+        result, correct = attempt(
+            verdicts, spec.policy, prompt, spec.decoding, noise,
+            record=True, signals=self.signals,
         )  # fmt: skip
         assert result.steps is not None
-        correct = verdicts.wait().to(prompt.tokens.device)
         rewards = self._rewards(correct, result.nfe, prompt.speed)
         return _Graded(
             result, result.steps, correct, verdicts.unfinished, rewards, prompt.speed

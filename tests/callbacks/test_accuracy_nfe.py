@@ -84,5 +84,7 @@ def test_the_sanity_check_is_not_a_measurement(tiny_llada: LLaDA, tmp_path: Path
 
 def test_a_block_length_that_does_not_divide_is_refused(tiny_llada: LLaDA, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, AccuracyNFE({"low": Baseline(LowConfidence(), 3)}))
-    with pytest.raises(ConfigurationError, match="baseline low: block_length=3 must divide"):
+    with pytest.raises(
+        ConfigurationError, match="baseline low of AccuracyNFE: block_length=3 must divide"
+    ):
         trainer.fit(make_module(tiny_llada), datamodule=make_data())

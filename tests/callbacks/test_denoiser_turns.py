@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lit_unmask.callbacks import Cell, TransferTest
-from lit_unmask.callbacks.transfer import in_place_of
+from lit_unmask.callbacks.transfer_cell import in_place_of
 from toys import Coins, make_data, make_module, make_trainer
 
 from lit_unmask.denoisers import LLaDA

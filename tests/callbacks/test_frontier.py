@@ -20,7 +20,7 @@ from lit_unmask.evaluation.grid import HeuristicGrid
 from lit_unmask.evaluation.store import FILE, Outcome, Run, Store
 from lit_unmask.policies import LowConfidence, Random
 from lit_unmask.preflight.extends import read_config
-from lit_unmask.report.comparability import check_comparable
+from lit_unmask.report.reading import check_comparable
 from lit_unmask.sharing import save_policy
 from lit_unmask.types import Observation
 

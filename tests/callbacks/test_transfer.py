@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 from lit_unmask.callbacks import Cell, TransferOptions, TransferTest
-from lit_unmask.callbacks.transfer_cell import TransferRow
 from matplotlib.text import Text
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toys import DECODING, Coins, make_data, make_module, make_trainer, small_policy
@@ -21,7 +20,7 @@ from lit_unmask.evaluation.points import Point
 from lit_unmask.evaluation.store import Store
 from lit_unmask.policies import LowConfidence, Random
 from lit_unmask.preflight.extends import read_config
-from lit_unmask.report.heatmap import CellRuns, read_cells, transfer_figure
+from lit_unmask.report.heatmap import HeatRow, read_cells, transfer_figure
 from lit_unmask.rollout import Decoding
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.types import Observation, Problem, Signals
@@ -217,16 +216,16 @@ def point(name: str, accuracy: float, nfe: float) -> Point:
 
 def test_the_heat_map_has_every_number_in_its_cell() -> None:
     rows = [
-        TransferRow(
-            *(CellRuns("home", "a", "T", "", "", ""), 64),
+        HeatRow(
+            *("home", "a, T, L 64, BL 8", 64),
             *(point("p", 0.75, 10), point("h", 0.5, 40), point("b", 0.8, 60)),
         ),
-        TransferRow(
-            *(CellRuns("far", "b", "T", "", "", ""), 128),
+        HeatRow(
+            *("far", "b, T, L 128, BL 8", 128),
             *(point("p", 0.0, 90), point("h", 1.0, 45), point("h", 1.0, 45)),
         ),
     ]
-    figure = transfer_figure([row.heat_row for row in rows], "title")
+    figure = transfer_figure(rows, "title")
     columns = [[text.get_text() for text in axes.texts] for axes in figure.axes]
     assert columns == [
         ["0.750", "0.000"],
@@ -237,8 +236,8 @@ def test_the_heat_map_has_every_number_in_its_cell() -> None:
     ]
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == [
-        "home\na, T, L 64, BL 8\nclosest: h 2, BL 8\nmost accurate: b 2, BL 8",
-        "far\nb, T, L 128, BL 8\nclosest: h 2, BL 8\nmost accurate: h 2, BL 8",
+        "home\na, T, L 64, BL 8\nclosest: h (k=2), BL 8\nmost accurate: b (k=2), BL 8",
+        "far\nb, T, L 128, BL 8\nclosest: h (k=2), BL 8\nmost accurate: h (k=2), BL 8",
     ]
     assert "title" in [text.get_text() for text in figure.findobj(Text)]
     # Better than the heuristic and worse lie on both sides of the middle, in both columns.

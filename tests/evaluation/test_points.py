@@ -8,7 +8,7 @@ from lit_unmask.evaluation.points import (
     Point,
     cheapest_within_interval,
     pareto_front,
-    proportion_interval,
+    wilson_interval,
 )
 
 
@@ -27,13 +27,13 @@ def wilson(successes, total, z=1.959963984540054):
 
 @pytest.mark.parametrize(("successes", "total"), [(0, 10), (5, 10), (10, 10), (437, 500), (1, 1)])
 def test_intervals_are_those_of_wilsons_formula(successes, total):
-    assert proportion_interval(successes, total) == pytest.approx(
+    assert wilson_interval(successes / total, total) == pytest.approx(
         wilson(successes, total), abs=1e-9
     )
 
 
 def test_the_interval_of_half_of_ten_by_hand():
-    assert proportion_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson_interval(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
 
 
 def test_the_front_holds_what_no_other_beats():

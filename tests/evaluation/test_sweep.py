@@ -14,7 +14,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
 from lit_unmask.evaluation.grid import Setting, best, on_fronts
-from lit_unmask.evaluation.points import Point, proportion_interval
+from lit_unmask.evaluation.points import Point, wilson_interval
 from lit_unmask.evaluation.store import Outcome, Store
 from lit_unmask.evaluation.sweep import (
     FreshForwards,
@@ -212,12 +212,12 @@ def test_a_point_averages_problems_over_seeds() -> None:
     point = summarise(setting, seeds)
     assert (point.accuracy, point.nfe, point.tokens_per_forward) == (0.75, 4.0, 2.0)
     # As many problems as there are, and not four.
-    assert (point.ci_low, point.ci_high) == proportion_interval(2, 2)
+    assert (point.ci_low, point.ci_high) == wilson_interval(1.0, 2)
     assert (point.num_problems, point.seed, point.seconds) == (2, 4, 2.0)
 
 
 def make_point(name: str, block_length: int, accuracy: float, nfe: float) -> Point:
-    low, high = proportion_interval(round(accuracy * 100), 100)
+    low, high = wilson_interval(accuracy, 100)
     numbers = {"tokens_per_forward": 1.0, "num_problems": 100, "seed": 0, "seconds": 0.0}
     return Point(name, "heuristic", {}, block_length, accuracy, low, high, nfe, **numbers)
 

@@ -10,7 +10,7 @@ import pytest
 from toy_sweeps import make_run
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.report.comparability import check_comparable
+from lit_unmask.report.reading import check_comparable
 
 
 def test_runs_of_one_comparison_may_differ_in_policy_block_length_and_dataset() -> None:
@@ -64,6 +64,8 @@ def test_approximate_runs_are_not_compared_with_exact_ones() -> None:
 
 def test_policies_must_have_been_run_with_the_same_seeds() -> None:
     runs = [make_run(seed=0), make_run(seed=1), make_run(policy="Margin", name="margin", seed=0)]
-    with pytest.raises(ConfigurationError, match=r"seeds \[0, 1\] and margin .* has \[0\]"):
+    with pytest.raises(
+        ConfigurationError, match=r"seeds \[0, 1\] and margin .* has the seeds \[0\]"
+    ):
         check_comparable(runs)
     check_comparable([*runs, replace(runs[2], seed=1, name="margin again")])

@@ -14,7 +14,7 @@ from lit_unmask.report.comparisons import (
     corrected,
     opponents,
 )
-from lit_unmask.report.families import Resampled, families
+from lit_unmask.report.methods import Resampled, methods
 from lit_unmask.report.statistics import holm, mcnemar, sign_flip_test
 
 RNG = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def tuned_dataset(policy_nfe=20, tuning_nfe=20):
 
 
 def chosen(dataset):
-    learned, heuristic = families(dataset)
+    learned, heuristic = methods(dataset)
     assert learned.kind == "learned" and learned.indices == [0]
     return opponents(dataset, 0, heuristic)
 
@@ -81,7 +81,7 @@ def test_without_tuning_runs_nothing_is_chosen():
 
 
 def compare_all(dataset, resamples=500):
-    learned, *others = families(dataset)
+    learned, *others = methods(dataset)
     return compare(dataset, Resampled.of(dataset, resamples, 0), [learned], others)
 
 
@@ -93,11 +93,9 @@ def test_a_comparison_holds_the_paired_differences():
     assert found.accuracy.value == pytest.approx((correct - other).mean())
     error = 1.96 * (correct - other).std() / np.sqrt(PROBLEMS)
     assert found.accuracy.high - found.accuracy.low == pytest.approx(2 * error, rel=0.1)
-    assert found.nfe.value == pytest.approx((nfe - other_nfe).mean())
     assert found.saved.value == pytest.approx(1 - nfe.mean() / other_nfe.mean())
     assert found.saved.low < found.saved.value < found.saved.high
     assert (found.test, found.p_value) == ("McNemar test", mcnemar(correct, other))
-    assert found.problems == PROBLEMS
 
 
 def test_pairing_makes_small_differences_of_alike_policies_visible():
@@ -109,7 +107,7 @@ def test_pairing_makes_small_differences_of_alike_policies_visible():
     [mixed] = compare_all(make_dataset([policy(better, 9), threshold(0.9, shuffled, 9)]))
     assert alike.accuracy.value == pytest.approx(mixed.accuracy.value) == pytest.approx(0.05)
     assert alike.is_different and not mixed.is_different
-    assert alike.accuracy.excludes_zero and not mixed.accuracy.excludes_zero
+    assert alike.accuracy.low > 0 and mixed.accuracy.low < 0 < mixed.accuracy.high
 
 
 def test_a_copy_is_not_different():

@@ -69,14 +69,16 @@ def test_stores_that_differ_in_prompts_or_denoiser_or_length_are_refused(tmp_pat
 
 def test_policies_with_other_noise_seeds_are_refused(tmp_path):
     fill(tmp_path, make_run(), make_run(name="margin", policy="Margin", seed=1))
-    with pytest.raises(ConfigurationError, match=r"seeds \[0\] and margin .* has \[1\]") as refused:
+    with pytest.raises(
+        ConfigurationError, match=r"seeds \[0\] and margin .* has the seeds \[1\]"
+    ) as refused:
         read([tmp_path])
     assert f"in {tmp_path} has" in str(refused.value) and "apart" not in str(refused.value)
 
 
 def test_tuning_with_another_denoiser_is_refused(tmp_path):
     fill(tmp_path, make_run(), make_run(stage="tuning", denoiser="big"))
-    expected = "tuning runs in .* have denoiser=big and the test runs in .* denoiser=tiny-llada"
+    expected = "denoiser=tiny-llada and .* has denoiser=big, .* need the same"
     with pytest.raises(ConfigurationError, match=expected):
         read([tmp_path])
 
@@ -130,7 +132,7 @@ def test_settings_with_the_same_label_are_told_apart(tmp_path):
 def test_training_seeds_are_what_follows_the_first_slash_of_a_learned_name(tmp_path):
     learned = make_run(name="alpha 2/seed-1", kind="learned", weights="a")
     fill(tmp_path, learned, make_run(name="k/1"))
-    names = [(s.family, s.training_seed) for s in read([tmp_path])[0].test]
+    names = [(s.method, s.training_seed) for s in read([tmp_path])[0].test]
     assert names == [("alpha 2", "seed-1"), ("k/1", "")]
 
 

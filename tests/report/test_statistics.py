@@ -84,12 +84,6 @@ def test_the_interval_of_a_mean_is_students():
     assert np.isnan(mean_estimate(np.ones(1)).low)
 
 
-def test_an_estimate_excludes_zero_only_if_its_interval_is_on_one_side():
-    assert Estimate(1, 0.5, 2).excludes_zero and Estimate(-1, -2, -0.5).excludes_zero
-    assert not Estimate(1, -0.5, 2).excludes_zero
-    assert not Estimate(1, np.nan, np.nan).excludes_zero
-
-
 @pytest.mark.parametrize(("first_alone", "second_alone"), [(0, 0), (1, 0), (0, 6), (3, 8), (5, 5)])
 def test_mcnemar_counts_all_ways_to_swap_the_discordant_pairs(first_alone, second_alone):
     first = np.array([1.0] * first_alone + [0.0] * second_alone + [1.0, 0.0])
@@ -271,7 +265,7 @@ def test_one_verdict_a_problem_gets_mcnemars_test_and_all_else_the_sign_flip_tes
     assert paired_test(first[:, :1] / 2, second[:, :1])[0] == "sign-flip test"
 
 
-def test_families_of_true_nulls_are_rejected_at_most_5_times_in_100_after_holm():
+def test_methods_of_true_nulls_are_rejected_at_most_5_times_in_100_after_holm():
     rng = np.random.default_rng(0)
     rejected = 0
     for _ in range(300):

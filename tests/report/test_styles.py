@@ -1,4 +1,4 @@
-"""Families can be told apart, and a legend stays short however many there are."""
+"""Methods can be told apart, and a legend stays short however many there are."""
 
 from matplotlib import colors
 from matplotlib.lines import Line2D
@@ -24,7 +24,7 @@ def looks(learned):
     return styles([dataset(learned)])
 
 
-def test_no_two_named_families_look_alike():
+def test_no_two_named_methods_look_alike():
     for learned in (1, 4, 5, 12, NAMED):
         found = list(looks(learned).values())
         assert len({(style.colour, style.marker) for style in found}) == len(found)

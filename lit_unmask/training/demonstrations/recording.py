@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers.face import Denoiser
-from lit_unmask.evaluation.decode import encode_groups, rollout_numbers
+from lit_unmask.evaluation.decode import attempt, encode_groups, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, Verdicts
 from lit_unmask.policies.base import Policy
-from lit_unmask.rollout import Decoding, Ledger, Listener, Noise, rollout
+from lit_unmask.rollout import Decoding, Ledger, Listener, Noise
 from lit_unmask.training.imitation import as_committed
 from lit_unmask.types import Problem, Prompt, Signals, Steps
 
@@ -90,10 +90,10 @@ def demonstrate(
     """
     verdicts = Verdicts(who.grader, who.denoiser, problems, listener)
     encode = who.prompts or (lambda some: encode_groups(who.denoiser, some, 1))
-    result = rollout(
-        who.denoiser, who.policy, encode(problems), who.decoding,
-        Noise(who.seed, rollout_numbers(problems).to(who.denoiser.device)),
-        record=True, listener=verdicts, signals=who.signals,
+    noise = Noise(who.seed, rollout_numbers(problems).to(who.denoiser.device))
+    result, correct = attempt(
+        verdicts, who.policy, encode(problems), who.decoding, noise,
+        record=True, signals=who.signals,
     )  # fmt: skip
     assert result.steps is not None
     return Demonstrated(
@@ -101,7 +101,7 @@ def demonstrate(
         steps=as_committed(result.steps),
         decisions=result.decisions,
         nfe=result.nfe,
-        correct=verdicts.wait().to(result.nfe.device),
+        correct=correct,
         completions=verdicts.completions,
         ledger=result.ledger,
     )

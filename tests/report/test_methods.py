@@ -1,4 +1,4 @@
-"""Areas of families against a scan over budgets."""
+"""Areas of methods against a scan over budgets."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,15 @@ from toy_sweeps import make_dataset, make_setting
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.report.analysis import Options, analyse
-from lit_unmask.report.families import (
+from lit_unmask.report.methods import (
     ALL_HEURISTICS,
     Resampled,
     all_heuristics,
     area_differences,
-    families,
-    family_areas,
+    method_areas,
+    methods,
 )
+from lit_unmask.report.tables import tables
 
 RNG = np.random.default_rng(0)
 PROBLEMS = 60
@@ -30,10 +31,10 @@ def learned(name, nfe, **said):
 
 def areas_of(dataset, name, resamples=200):
     resampled = Resampled.of(dataset, resamples, 0)
-    members = families(dataset)
+    members = methods(dataset)
     together = all_heuristics(members)
-    family = next(f for f in [*members, together] if f is not None and f.name == name)
-    return family_areas(dataset, resampled, family)
+    method = next(f for f in [*members, together] if f is not None and f.name == name)
+    return method_areas(dataset, resampled, method)
 
 
 def scanned(settings, prefer, length=64, cells=64_00):
@@ -82,7 +83,7 @@ def test_a_policy_with_several_training_seeds_has_their_mean_area():
     found = areas_of(make_dataset(seeds), "policy")
     each = [scanned([one], lambda i: i) for one in seeds]
     assert found.areas["hypervolume"].value == pytest.approx(np.mean(each), abs=1e-3)
-    assert list(found.family.members) == ["seed-0", "seed-1", "seed-2"]
+    assert list(found.method.members) == ["seed-0", "seed-1", "seed-2"]
 
 
 def test_all_heuristics_together_have_the_setting_preferred_over_all_of_them():
@@ -93,7 +94,7 @@ def test_all_heuristics_together_have_the_setting_preferred_over_all_of_them():
     found = areas_of(dataset, ALL_HEURISTICS)
     expected = scanned(test, lambda i: (tuning[i].accuracy.value, -tuning[i].mean_nfe.value))
     assert found.areas["hypervolume"].value == pytest.approx(expected, abs=1e-3)
-    assert all_heuristics(families(make_dataset(grid()))) is None
+    assert all_heuristics(methods(make_dataset(grid()))) is None
 
 
 def test_differences_are_taken_on_the_same_resamples():
@@ -101,7 +102,7 @@ def test_differences_are_taken_on_the_same_resamples():
     twin = make_setting(correct, 16, name="policy", kind="learned", weights="a", params={})
     dataset = make_dataset([twin, make_setting(correct, 16)])
     resampled = Resampled.of(dataset, 300, 0)
-    first, second = (family_areas(dataset, resampled, f) for f in families(dataset))
+    first, second = (method_areas(dataset, resampled, f) for f in methods(dataset))
     [difference] = area_differences([first], [second])
     gain = difference.differences["hypervolume"]
     assert gain.value == gain.low == gain.high == 0
@@ -119,11 +120,11 @@ def test_resampled_means_begin_with_the_problems_themselves():
 def test_learned_policies_are_the_subjects_unless_others_are_named():
     dataset = make_dataset([*grid(), setting("k", {"k": 2}, 32), learned("policy", 9)])
     [found] = analyse([dataset], Options(resamples=20))
-    assert [family.name for family in found.subjects] == ["policy"]
-    assert {d.second.family.name for d in found.differences} == {"threshold", "k", ALL_HEURISTICS}
+    assert [method.name for method in found.subjects] == ["policy"]
+    assert {d.second.method.name for d in found.differences} == {"threshold", "k", ALL_HEURISTICS}
     [found] = analyse([dataset], Options(("k",), 20))
-    assert [family.name for family in found.subjects] == ["k"]
-    assert {c.second.family for c in found.comparisons} == {"policy", "threshold"}
+    assert [method.name for method in found.subjects] == ["k"]
+    assert {c.second.method for c in found.comparisons} == {"policy", "threshold"}
     with pytest.raises(ConfigurationError, match="'mine' is in no store; there are k, policy, thr"):
         analyse([dataset], Options(("mine",)))
 
@@ -135,12 +136,13 @@ def test_training_seeds_are_spread_with_one_way_of_decoding_at_a_time():
         for i in range(3)
     ]
     [found] = analyse([make_dataset(blocks)], Options(resamples=20))
-    assert [(s.block_length, s.seeds) for s in found.spreads] == [
-        (8, ["0", "1", "2"]),
-        (64, ["0", "1", "2"]),
+    accuracies, others = ([s.accuracy.value for s in three] for three in (blocks[:3], blocks[3:]))
+    assert [(s.block_length, s.accuracy, s.nfe) for s in found.spreads] == [
+        (8, accuracies, [10, 11, 12]),
+        (64, others, [10, 11, 12]),
     ]
-    accuracies = [s.accuracy.value for s in blocks[:3]]
-    assert found.spreads[0].accuracy_deviation == pytest.approx(np.std(accuracies, ddof=1))
-    assert found.spreads[0].nfe_deviation == pytest.approx(1)
+    row = next(table for table in tables(found) if table.title == "Training seeds").rows[0]
+    deviation = f"{np.std(accuracies, ddof=1):.3f}"
+    assert row[2] == "3" and row[4] == deviation and row[-2:] == ["11.0", "1.0"]
     [alone] = analyse([make_dataset([learned("policy", 9)])], Options(resamples=20))
     assert alone.spreads == []

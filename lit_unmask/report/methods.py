@@ -1,4 +1,4 @@
-"""Families of settings, and the areas under their frontiers."""
+"""Methods of settings, and the areas under their frontiers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from lit_unmask.report.reading import Dataset, Setting
+from lit_unmask.report.results import Dataset, Result
 from lit_unmask.report.statistics import (
     Array,
     Estimate,
@@ -49,7 +49,7 @@ class Resampled:
 
 
 @dataclass(frozen=True)
-class Family:
+class Method:
     """Settings that belong together: a heuristic over its settings, or a learned policy.
 
     Attributes:
@@ -68,31 +68,31 @@ class Family:
         return [index for member in self.members.values() for index in member]
 
 
-def families(dataset: Dataset) -> list[Family]:
-    """Return the families of a dataset, learned ones first."""
+def methods(dataset: Dataset) -> list[Method]:
+    """Return the methods of a dataset, learned ones first."""
     found: dict[tuple[str, str], dict[str, list[int]]] = {}
     for index, setting in enumerate(dataset.test):
-        members = found.setdefault((setting.run.kind, setting.family), {})
+        members = found.setdefault((setting.run.kind, setting.method), {})
         members.setdefault(setting.training_seed, []).append(index)
-    grouped = [Family(name, kind, members) for (kind, name), members in found.items()]
-    return sorted(grouped, key=lambda family: family.kind != "learned")
+    grouped = [Method(name, kind, members) for (kind, name), members in found.items()]
+    return sorted(grouped, key=lambda method: method.kind != "learned")
 
 
-def all_heuristics(members: Sequence[Family]) -> Family | None:
-    """Return the family of all settings of all heuristics, if there is more than one heuristic."""
-    heuristics = [family for family in members if family.kind == "heuristic"]
+def all_heuristics(members: Sequence[Method]) -> Method | None:
+    """Return the method of all settings of all heuristics, if there is more than one heuristic."""
+    heuristics = [method for method in members if method.kind == "heuristic"]
     if len(heuristics) < 2:
         return None
-    together = [index for family in heuristics for index in family.indices]
-    return Family(ALL_HEURISTICS, "heuristic", {"": together})
+    together = [index for method in heuristics for index in method.indices]
+    return Method(ALL_HEURISTICS, "heuristic", {"": together})
 
 
 @dataclass(frozen=True)
-class FamilyAreas:
-    """Areas under the frontier of one family.
+class MethodAreas:
+    """Areas under the frontier of one method.
 
     Attributes:
-        family: The family.
+        method: The method.
         areas: Estimates by the name of the area.
         samples: ``[B + 1]`` resampled areas by name, the first of the problems themselves.
         settings: Test settings that the frontier is made of.
@@ -100,26 +100,26 @@ class FamilyAreas:
             very problems that they are reported on, which makes the areas too large.
     """
 
-    family: Family
+    method: Method
     areas: dict[str, Estimate]
     samples: dict[str, Array]
     settings: int
     chosen_on_test: bool
 
 
-def family_areas(dataset: Dataset, resampled: Resampled, family: Family) -> FamilyAreas:
-    """Return the areas of a family: of several training seeds, their mean.
+def method_areas(dataset: Dataset, resampled: Resampled, method: Method) -> MethodAreas:
+    """Return the areas of a method: of several training seeds, their mean.
 
     Settings that were tuned are preferred in the order of their accuracy on the tuning problems.
     Where none was and there are several, the test accuracies themselves have to choose.
     """
-    used = {seed: _used(dataset, member) for seed, member in family.members.items()}
+    used = {seed: _used(dataset, member) for seed, member in method.members.items()}
     samples = {
         name: np.mean([_area(dataset, resampled, m, area) for m in used.values()], axis=0)
         for name, area in AREAS.items()
     }
-    return FamilyAreas(
-        family=family,
+    return MethodAreas(
+        method=method,
         areas={name: bootstrap_estimate(float(a[0]), a[1:]) for name, a in samples.items()},
         samples=samples,
         settings=sum(len(member) for member in used.values()),
@@ -155,28 +155,28 @@ def _preference(dataset: Dataset, member: list[int]) -> Array | None:
     return ranks
 
 
-def preference_key(setting: Setting) -> tuple[float, float]:
+def preference_key(setting: Result) -> tuple[float, float]:
     """Order settings by accuracy, then by fewer forwards."""
     return setting.accuracy.value, -setting.mean_nfe.value
 
 
 @dataclass(frozen=True)
 class AreaDifference:
-    """How much more area one family has than another, on the same resampled problems."""
+    """How much more area one method has than another, on the same resampled problems."""
 
-    first: FamilyAreas
-    second: FamilyAreas
+    first: MethodAreas
+    second: MethodAreas
     differences: dict[str, Estimate]
 
 
 def area_differences(
-    firsts: Sequence[FamilyAreas], seconds: Sequence[FamilyAreas]
+    firsts: Sequence[MethodAreas], seconds: Sequence[MethodAreas]
 ) -> list[AreaDifference]:
-    """Compare the areas of each of the first families with each of the second."""
-    pairs = [(a, b) for a, b in product(firsts, seconds) if a.family != b.family]
+    """Compare the areas of each of the first methods with each of the second."""
+    pairs = [(a, b) for a, b in product(firsts, seconds) if a.method != b.method]
     return [AreaDifference(a, b, {n: _difference(a, b, n) for n in AREAS}) for a, b in pairs]
 
 
-def _difference(first: FamilyAreas, second: FamilyAreas, name: str) -> Estimate:
+def _difference(first: MethodAreas, second: MethodAreas, name: str) -> Estimate:
     difference = first.samples[name] - second.samples[name]
     return bootstrap_estimate(float(difference[0]), difference[1:])
