@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -27,10 +26,9 @@ from lit_unmask.evaluation.store import Outcome, Store
 from lit_unmask.evaluation.sweep import FreshForwards, Sweep, outcomes_of, summarise
 from lit_unmask.files import check_folder
 from lit_unmask.policies.base import Policy
-from lit_unmask.sharing import load_policy
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
-from lit_unmask.training.checkpoints import check_checkpoint
+from lit_unmask.training.checkpoints import saved_policy
 from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Problem
 
@@ -52,8 +50,7 @@ class FrontierOptions:
         chunk: Problems that a rank computes before they are stored.
         fit: Whether it runs when ``fit`` ends too, with the checkpoint that validation preferred if
             a ``ModelCheckpoint`` monitors something, else with the last weights.
-        results: Folder of ``results.json`` and ``tuning.json`` (lists of rows) and of
-            ``frontier.png``, which goes into TensorBoard too.
+        results: Folder of ``results.json``, ``tuning.json`` and ``frontier.png``.
         next_step: A line to print at the end.
     """
 
@@ -118,7 +115,7 @@ class Frontier(Callback):
                 f"chunk={self.options.chunk} must be at least 1"
             )
         self._stored = {
-            name: _load(name, path, pl_module) for name, path in self.checkpoints.items()
+            name: saved_policy(name, path, pl_module) for name, path in self.checkpoints.items()
         }
         names = [*self.grids, *(name for name, _ in self._learned_policies(pl_module))]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -291,32 +288,13 @@ class Frontier(Callback):
         ]
 
 
-def _load(name: str, path: str, module: LitUnmask) -> Policy:
-    """Return a saved policy, or a copy of the module's policy with the weights of a checkpoint.
-
-    Raises:
-        ConfigurationError: If there is nothing of the kind, or its weights do not fit.
-    """
-    if Path(path).is_dir():
-        return load_policy(path)
-    try:
-        check_checkpoint(path, module)
-        stored = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (ValueError, OSError) as error:
-        raise ConfigurationError(f"checkpoint {name!r} of Frontier: {error}") from error
-    policy = copy.deepcopy(module.policy)
-    policy.load_state_dict({key.removeprefix("policy."): value for key, value in stored.items()})
-    return policy.eval()
-
-
 def _load_best(trainer: Trainer, module: LightningModule) -> str:
     """Load the checkpoint that validation preferred on every rank; returns what to call it."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
-            stored: Any = None
-            if trainer.is_global_zero:
-                stored = torch.load(callback.best_model_path, map_location="cpu", weights_only=True)
-            stored = trainer.strategy.broadcast(stored)
+            best, zero = callback.best_model_path, trainer.is_global_zero
+            own = torch.load(best, map_location="cpu", weights_only=True) if zero else None
+            stored: Any = trainer.strategy.broadcast(own)
             module.load_state_dict(stored["state_dict"])
             return f"round {stored['global_step']} (best {callback.monitor})"
     return "the last round"

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import signal
 import sys
 import warnings
-from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from jsonargparse import set_parsing_settings
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich import get_console
-from torch.utils.tensorboard.summary import hparams
 
 from lit_unmask.callbacks import Trajectories
+from lit_unmask.callbacks.save_config import SaveConfig
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.preflight.checks import check, check_problems, check_settings, check_word
 from lit_unmask.preflight.dry_run import DryRun, Request
 from lit_unmask.preflight.extends import with_bases
-from lit_unmask.tasks.datamodule import TaskDataModule, attached_data, is_fast_dev_run
+from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.checkpoints import check_checkpoint
 from lit_unmask.training.module import LitUnmask
 
@@ -41,58 +38,6 @@ _NOISE = (
 _TERMINATED = 128 + signal.SIGTERM
 _ABOUT = "lit-unmask plan, with the arguments of fit, says what fit or --stage would need."
 _PLAN = "Say what a run would be, what it would take and what is missing."
-
-
-class SaveConfig(SaveConfigCallback):
-    """Saves the configuration beside the logs, and as TensorBoard hyper-parameters."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save into the logger's folder; without a logger a run has no folder of its own.
-
-        A run that goes on from a checkpoint below that folder keeps the earlier configuration and
-        saves its own under the next free name (``config-2.yaml``).
-
-        Raises:
-            ConfigurationError: If the folder holds the configuration of another run.
-        """
-        if not trainer.loggers or is_fast_dev_run(trainer):
-            return
-        folder = trainer.log_dir
-        if not self.already_saved and folder is not None:
-            self.config_filename = self._free_name(Path(folder))
-        try:
-            super().setup(trainer, pl_module, stage)
-        except RuntimeError as error:
-            raise ConfigurationError(
-                f"{trainer.log_dir} holds {self.config_filename} of an earlier run; choose another "
-                "name or version for the logger"
-            ) from error
-
-    def _free_name(self, folder: Path) -> str:
-        """Return the name of the file; another one only where a run goes on in its folder."""
-        name, checkpoint = Path(self.config_filename), self.config.get("ckpt_path")
-        if checkpoint is None or folder.resolve() not in Path(checkpoint).resolve().parents:
-            return name.name
-        numbered = (name.with_stem(f"{name.stem}-{number}") for number in itertools.count(2))
-        free = (file for file in itertools.chain([name], numbered) if not (folder / file).exists())
-        return str(next(free))
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Log the flattened configuration."""
-        settings = {
-            key: value if isinstance(value, int | float | str | bool) else str(value)
-            for key, value in vars(self.config.as_flat()).items()
-            if key.startswith(("model.", "data.", "seed"))
-        }
-        data = attached_data(trainer)
-        sets = [*(f"val/{name}" for name in data.val), *(f"test/{name}" for name in data.test)]
-        names = [f"{name}/{metric}" for name in sets for metric in ("accuracy", "nfe", "reward")]
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                # Empty metrics, because the logger would plot their placeholders as measurements.
-                logger.log_hyperparams(settings, metrics={})
-                for summary in hparams(settings, dict.fromkeys(names, 0.0)):
-                    logger.experiment.file_writer.add_summary(summary)
 
 
 class SentenceParser(LightningArgumentParser):

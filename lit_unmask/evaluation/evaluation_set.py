@@ -18,7 +18,7 @@ from lit_unmask.evaluation.fingerprints import (
     verifier_limits,
 )
 from lit_unmask.evaluation.grid import Setting
-from lit_unmask.evaluation.store import Run
+from lit_unmask.evaluation.runs import Run
 from lit_unmask.types import Problem
 
 

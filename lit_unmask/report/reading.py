@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.evaluation.store import Outcome, Run, Store
+from lit_unmask.evaluation.runs import Outcome, Run
+from lit_unmask.evaluation.store import Store
 from lit_unmask.report.results import Dataset, gathered
 
 # What two runs on one dataset must have in common, and what to do where they do not.

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lit_unmask.evaluation.store import Outcome, Run
+from lit_unmask.evaluation.runs import Outcome, Run
 from lit_unmask.files import canonical_json
 from lit_unmask.report.statistics import Array, Estimate, accuracy_estimate, mean_estimate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import warnings
 import zipfile
@@ -18,6 +19,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.fingerprints import decoding_fields
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Approximate, Decoding
+from lit_unmask.sharing import load_policy
 from lit_unmask.sharing.description import TrainedWith, class_path, describe, head
 
 if TYPE_CHECKING:
@@ -135,6 +137,29 @@ def check_checkpoint(path: str | Path | None, model: LitUnmask) -> None:
     if not isinstance(stored, dict) or "state_dict" not in stored:
         raise ConfigurationError(f"ckpt_path={path} is not a checkpoint of lit-unmask fit")
     model.on_load_checkpoint(stored)
+
+
+def saved_policy(name: str, path: str, module: LitUnmask) -> Policy:
+    """Return a saved policy, or a copy of the module's policy with the weights of a checkpoint.
+
+    Args:
+        name: What the user calls it, for messages.
+        path: A folder of a policy, or a checkpoint.
+        module: The module whose policy the checkpoint is of.
+
+    Raises:
+        ConfigurationError: If there is nothing of the kind, or its weights do not fit.
+    """
+    if Path(path).is_dir():
+        return load_policy(path)
+    try:
+        check_checkpoint(path, module)
+        stored = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(f"checkpoint {name!r} of Frontier: {error}") from error
+    policy = copy.deepcopy(module.policy)
+    policy.load_state_dict({key.removeprefix("policy."): value for key, value in stored.items()})
+    return policy.eval()
 
 
 def checkpoint_entry(
