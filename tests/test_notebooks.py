@@ -31,8 +31,8 @@ HOLDS = {
     "02_frontier": """
         assert first > 0 and second == first
         assert third - second >= 2 * TUNING, "a further value is two settings, both tuned"
-        assert {s.family for s in analysis.dataset.test} == {"policy", *grids}
-        assert limits(analysis) and summary_table(analysis, 1).rows
+        assert {s.method for s in analysis.dataset.test} == {"policy", *grids}
+        assert caveats([analysis]) and summary_table(analysis, 1).rows
     """,
     "03_transfer": """
         assert [row["cell"] for row in rows] == list(cells)
@@ -42,9 +42,9 @@ HOLDS = {
     """,
     "04_your_own_decoder": """
         assert opened.tolist() == [[True, False, True, False], [False, False, True, False]]
-        assert name in {s.family for s in analysis.dataset.test}
+        assert name in {s.method for s in analysis.dataset.test}
         assert {f.name for f in analysis.subjects} == {name}
-        assert limits(analysis) and 1 <= forwards <= 64
+        assert caveats([analysis]) and 1 <= forwards <= 64
     """,
 }
 IMAGES = {

@@ -58,7 +58,8 @@ def wilson_interval(share: float, count: float) -> tuple[float, float]:
     z = float(norm.ppf(0.975))
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * sqrt(share * (1 - share) / count + (z / count / 2) ** 2)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    # Where all verdicts are equal one end is exact, and rounding would miss it.
+    return centre - half if share > 0 else 0.0, centre + half if share < 1 else 1.0
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
