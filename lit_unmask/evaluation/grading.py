@@ -146,7 +146,7 @@ class WorkerPool(Grader):
     ```yaml
     model:
       grader:
-        class_path: lit_unmask.evaluation.decode.grading.WorkerPool
+        class_path: lit_unmask.evaluation.grading.WorkerPool
         init_args: {processes: 4}
     ```
 
