@@ -175,5 +175,7 @@ def test_choices_that_contradict_themselves_are_refused():
         Choice(on_empty="hope")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="seed=None; the draws need both"):
         Choice(rollout=torch.arange(2))
-    with pytest.raises(ValueError, match="signal 'entropie' must be one of entropy, hidden, speed"):
+    with pytest.raises(
+        ValueError, match="signal 'entropie' must be one of entropy, hidden, likelihood, "
+    ):
         Choice(signals={"entropie": torch.zeros(2, 8)})

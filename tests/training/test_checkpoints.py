@@ -234,7 +234,7 @@ def test_a_checkpoint_names_all_that_its_rollouts_followed_from(tiny_llada, tmp_
     found = {}
     for name, decoding in kinds.items():
         entry = checkpoint_entry(
-            small_policy(), tiny_llada.identity, decoding, MultiplicativeSpeed(), 0
+            small_policy(), tiny_llada.identity, decoding, MultiplicativeSpeed(1.0), 0
         )
         found[name] = entry["trained_with"]["further"]
         assert entry["trained_with"]["block_length"] == 4
