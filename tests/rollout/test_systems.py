@@ -180,9 +180,9 @@ def assert_same(found: Rollout, wanted: Rollout) -> None:
         assert torch.equal(found.price[kind], wanted.price[kind])
 
 
-@pytest.fixture(params=list(POLICIES))
+@pytest.fixture(params=["random", "threshold", "learned", "conditioned"])
 def policy(request: pytest.FixtureRequest) -> Policy:
-    """Every policy of the toys, in turn."""
+    """Policies that draw, decide, learn and are conditioned, in turn."""
     return POLICIES[request.param]()
 
 
