@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import torch
+from toys import decode_problems
 
 from lit_unmask import LLaDA, save_policy
-from lit_unmask.evaluation.decode import decode_problems
 from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy, LowConfidence
 from lit_unmask.rollout import Decoding
 from lit_unmask.types import Problem

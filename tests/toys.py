@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +14,9 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from lit_unmask.denoisers import Denoiser, LLaDA
+from lit_unmask.evaluation import rollout_numbers
 from lit_unmask.policies import ConfidenceTransformer, LearnedPolicy, Policy
-from lit_unmask.rollout import Decoding
+from lit_unmask.rollout import Decoding, Noise, Rollout, rollout
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.module import LitUnmask
@@ -111,6 +112,19 @@ def make_trainer(folder: Any, *callbacks: Callback, **settings: Any) -> Trainer:
         "num_sanity_val_steps": 0,
     }
     return Trainer(callbacks=list(callbacks), **(defaults | settings))
+
+
+def decode_problems(
+    denoiser: Denoiser,
+    policy: Policy,
+    problems: Sequence[Problem],
+    decoding: Decoding,
+    seed: int = 0,
+) -> Rollout:
+    """Return one rollout a problem, with the noise that an evaluation gives it."""
+    prompt = denoiser.encode(problems).to(denoiser.device)
+    noise = Noise(seed, rollout_numbers(problems).to(denoiser.device))
+    return rollout(denoiser, policy, prompt, decoding, noise)
 
 
 class After(Callback):

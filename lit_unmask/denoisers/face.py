@@ -8,6 +8,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from lit_unmask.denoisers.running.cache import Kept
 from lit_unmask.denoisers.running.compilation import Compile
@@ -67,6 +68,17 @@ class Denoiser(ChatText, nn.Module, ABC):
     @abstractmethod
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the weights by name; ranks that share them call this together."""
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Spread the weights over ranks; denoisers of stock networks can.
+
+        Raises:
+            ValueError: If this one cannot.
+        """
+        raise ValueError(
+            f"the weights of {type(self).__name__} are not spread over ranks; use a stock denoiser "
+            "without a wrapper, or leave the strategy ShardedDenoiser out"
+        )
 
     @abstractmethod
     def forward(

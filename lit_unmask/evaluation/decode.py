@@ -87,20 +87,6 @@ def rollout_numbers(problems: Sequence[Problem], group_size: int = 1) -> Tensor:
     return (torch.tensor(first, dtype=torch.int64)[:, None] + torch.arange(group_size)).flatten()
 
 
-def decode_problems(
-    denoiser: Denoiser,
-    policy: Policy,
-    problems: Sequence[Problem],
-    decoding: Decoding,
-    seed: int = 0,
-    listener: Listener | None = None,
-) -> Rollout:
-    """Run one rollout for each problem; a row's result does not depend on the other problems."""
-    prompt = denoiser.encode(problems).to(denoiser.device)
-    noise = Noise(seed, rollout_numbers(problems).to(denoiser.device))
-    return rollout(denoiser, policy, prompt, decoding, noise, listener=listener)
-
-
 def attempt(
     verdicts: Verdicts,
     policy: Policy,

@@ -94,7 +94,7 @@ class Loop:
             if action.log_prob is not None:
                 done = action.action, action.chosen, action.log_prob, action.commit
                 steps = Steps(asked.row, asked.index, seen, *done)
-                self.record.add(steps.select(asked.taken(self.state)))
+                self.record.steps.append(steps.select(asked.taken(self.state)))
         self.record.note_generations()
 
     def correct(self, rows: Indices, said: Reading) -> Reading:

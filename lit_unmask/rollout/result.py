@@ -110,17 +110,13 @@ class Record:
     steps: list[Steps] = field(default_factory=list)
     ages: tuple[list[Tensor], list[Tensor]] = field(default_factory=lambda: ([], []))
 
-    def add(self, steps: Steps) -> None:
-        """Keep some steps."""
-        self.steps.append(steps)
-
     def note_generations(self) -> None:
         """Note how old the particles are that something happened to."""
         if self.particles is None or not self.keeps:
             return
-        events = [one.rollout for one in self.steps], [one.rollout for one in self.state.log or []]
-        for ages, rows in zip(self.ages, events, strict=True):
-            ages += [self.particles.generation[row] for row in rows[len(ages) :]]
+        generation, (steps, writes) = self.particles.generation, self.ages
+        steps += [generation[one.rollout] for one in self.steps[len(steps) :]]
+        writes += [generation[one.rollout] for one in (self.state.log or [])[len(writes) :]]
 
     def result(self, ledger: Ledger) -> Rollout:
         """Return what has become of the rows; of particles, of those that are the answers."""

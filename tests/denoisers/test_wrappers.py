@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ class Identity(Wrapper):
     def change(self, reading: Reading, prompt: Prompt, response: Tensor) -> Reading:
         return replace(reading)
 
-    def price(self, rows: int) -> dict[str, int]:
+    def price(self) -> dict[str, int]:
         return {"reward": 2}
 
 
@@ -141,6 +142,20 @@ def test_the_settings_of_a_wrapper_are_part_of_its_identity(tiny_llada) -> None:
         )
     }
     assert len(names) == 6
+
+
+def test_a_wrapper_is_not_spread_over_ranks(tiny_llada) -> None:
+    mesh: Any = None
+    with pytest.raises(ValueError, match=r"weights of Identity are not spread.*without a wrapper"):
+        Identity(tiny_llada).shard(mesh)
+
+
+def test_settings_have_the_same_name_in_every_run_or_none(tiny_llada) -> None:
+    by: Any = len
+    assert "builtins.len" in str(Sharper(tiny_llada, by).identity["wrappers"])
+    by = object()
+    with pytest.raises(TypeError, match=r"is a setting of a wrapper.*use numbers"):
+        _ = Sharper(tiny_llada, by).identity
 
 
 def test_logits_of_a_span_are_not_adjusted(write_checkpoint) -> None:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from toys import decode_problems
 
 from lit_unmask.evaluation.decode import (
     content_tokens,
-    decode_problems,
     encode_groups,
     evaluate,
     rollout_numbers,

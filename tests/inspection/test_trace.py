@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toys import DECODING, Coins, small_policy
+from toys import DECODING, Coins, decode_problems, small_policy
 
 from lit_unmask.denoisers import LLaDA
-from lit_unmask.evaluation.decode import decode_problems, evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.inspection.trace import Trace, record
 from lit_unmask.policies import ConfidenceThreshold, Policy, Random
 from lit_unmask.rollout import Decoding, Noise, Rollout, rollout

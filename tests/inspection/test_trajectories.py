@@ -9,11 +9,11 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models
 from toy_trajectories import SHORT, SLOW
-from toys import Coins, small_policy
+from toys import Coins, decode_problems, small_policy
 from transformers import PreTrainedTokenizerFast
 
 from lit_unmask.denoisers import Dream, LLaDA
-from lit_unmask.evaluation.decode import decode_problems, evaluate
+from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.inspection.trajectories import (
     NamedPolicy,
     Trajectory,

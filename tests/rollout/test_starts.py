@@ -9,8 +9,8 @@ import torch
 
 from lit_unmask.policies import Policy
 from lit_unmask.rollout import Decoding, Noise, Rollout, Start, rollout
-from tests.rollout.test_systems import SCHEDULES, Toy, decode
 from tests.toy_rollouts import LENGTH, MASK, NUMBERS, POLICIES, SEED, make_prompts
+from tests.toy_systems import SCHEDULES, Toy, decode
 
 
 @pytest.fixture(params=["random", "threshold", "learned", "conditioned"])

@@ -29,7 +29,7 @@ from lit_unmask.training.checkpoints import checkpoint_entry
 from lit_unmask.training.module import LitUnmask
 from lit_unmask.training.rewards import MultiplicativeSpeed
 from lit_unmask.training.settings import Rounds
-from tests.rollout.test_systems import Even, Nothing
+from tests.toy_systems import Even, Nothing
 
 
 def weights(module: LitUnmask) -> dict[str, torch.Tensor]:

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_unmask.denoisers.face import Adjust, Denoiser
 from lit_unmask.denoisers.running.cache import Kept
-from lit_unmask.types import Prompt, Reading, Signals
+from lit_unmask.types import PREDICTOR, Prompt, Reading, Signals
 
 
 class Wrapper(Denoiser):
@@ -67,7 +67,7 @@ class Wrapper(Denoiser):
         kind = type(self)
         own = [f"{kind.__module__}.{kind.__qualname__}", self.settings]
         before = json.loads(identity.get("wrappers") or "[]")
-        return identity | {"wrappers": json.dumps([*before, own], sort_keys=True, default=repr)}
+        return identity | {"wrappers": json.dumps([*before, own], sort_keys=True, default=_named)}
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the weights by name, first those of the inner denoiser."""
@@ -89,12 +89,8 @@ class Wrapper(Denoiser):
         """Return what is said instead of the inner denoiser's reading of **B** rows."""
         return reading
 
-    def price(self, rows: int) -> Mapping[str, int]:
-        """Return the forwards that a row is charged for beside those of the inner one, by kind.
-
-        Args:
-            rows: Rows of the call **B**, for wrappers that count their calls.
-        """
+    def price(self) -> Mapping[str, int]:
+        """Return the forwards that a row is charged for beside those of the inner one, by kind."""
         return {}
 
     def forward(
@@ -122,6 +118,21 @@ class Wrapper(Denoiser):
         )  # fmt: skip
         changed = self.change(reading, prompt, response)
         price = dict(changed.price)
-        for kind, forwards in self.price(len(response)).items():
-            price[kind] = price.get(kind, torch.zeros_like(price[next(iter(price))])) + forwards
+        for kind, forwards in self.price().items():
+            price[kind] = price.get(kind, torch.zeros_like(price[PREDICTOR])) + forwards
         return replace(changed, price=price)
+
+
+def _named(value: Any) -> str:
+    """Return what names a setting that is no JSON, in this run and in all others.
+
+    Raises:
+        TypeError: If it is neither a function, a class nor a module of torch.
+    """
+    kind = type(value) if isinstance(value, nn.Module) else value
+    if not hasattr(kind, "__qualname__"):
+        raise TypeError(
+            f"{value!r} is a setting of a wrapper that names it in results stores; use numbers, "
+            "words, lists, functions, classes or modules of torch"
+        )
+    return f"{kind.__module__}.{kind.__qualname__}"
