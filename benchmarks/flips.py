@@ -25,10 +25,10 @@ from rich.progress import track
 
 from lit_unmask import load_policy
 from lit_unmask.denoisers import Denoiser, LLaDA
-from lit_unmask.evaluation.decode import decode_problems
+from lit_unmask.evaluation import rollout_numbers
 from lit_unmask.evaluation.points import wilson_interval
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence, Policy
-from lit_unmask.rollout import Decoding, Rollout, Scheduling
+from lit_unmask.rollout import Decoding, Noise, Rollout, Scheduling, rollout
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.types import Problem
 
@@ -97,11 +97,12 @@ def measure(
 ) -> list[Flips]:
     """Return the flips of one policy in all batches."""
     decoded: dict[Scheduling, Rollout] = {}
+    prompt, noise = denoiser.encode(problems), Noise(0, rollout_numbers(problems))
 
     def decode(scheduling: Scheduling) -> Rollout:
         if scheduling not in decoded:
             decoding = Decoding(LENGTH, LENGTH, temperature, scheduling=scheduling)
-            decoded[scheduling] = decode_problems(denoiser, POLICIES[policy], problems, decoding)
+            decoded[scheduling] = rollout(denoiser, POLICIES[policy], prompt, decoding, noise)
         return decoded[scheduling]
 
     return [
