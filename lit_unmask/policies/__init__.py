@@ -20,7 +20,7 @@ from lit_unmask.policies.heuristics import (
     Margin,
     Random,
 )
-from lit_unmask.policies.learned import LearnedPolicy, Scaled, Tempered
+from lit_unmask.policies.learned import LearnedPolicy, Scaled, Tempered, Thresholded
 from lit_unmask.policies.networks.confidence import ConfidenceTransformer
 from lit_unmask.policies.networks.hidden import HiddenTransformer
 
@@ -48,6 +48,7 @@ __all__ = [
     "Scaled",
     "Tempered",
     "ThresholdHead",
+    "Thresholded",
 ]
 
 __getattr__ = renamed(__name__)

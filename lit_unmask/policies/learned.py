@@ -14,6 +14,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.policies.actions.base import check_knobs
 from lit_unmask.policies.actions.bernoulli import BernoulliHead
+from lit_unmask.policies.actions.deterministic import Deterministic
 from lit_unmask.policies.actions.head import Head, Knobs
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.conditioned import Conditioned as Conditioned
@@ -188,3 +189,37 @@ class Tempered(_Setting):
 
     def __init__(self, temperature: float, policy: Policy) -> None:
         super().__init__(policy, "temperature", temperature)
+
+
+class Thresholded(Policy):
+    """A policy that opens the positions that another one is likely to open; it draws nothing.
+
+    Of a policy that learned from finished answers
+    (:mod:`lit_unmask.training.finished_answers`) the threshold is how sure it has to be that a
+    token is right, so that one policy serves all trades between accuracy and forwards. The YAML is
+    that of :class:`Scaled`.
+
+    Args:
+        threshold: Marginal probability above which a position is opened, in ``[0, 1)``; larger is
+            slower.
+        policy: The policy.
+
+    Raises:
+        ValueError: If the threshold is out of range.
+    """
+
+    draws: ClassVar[bool] = False
+
+    def __init__(self, threshold: float, policy: Policy) -> None:
+        super().__init__()
+        if not 0 <= threshold < 1:
+            raise ValueError(f"threshold={threshold} must lie in [0, 1); it is a probability")
+        self.threshold, self.policy = threshold, policy
+        self.signals = policy.signals
+
+    def forward(self, observation: Observation) -> Deterministic:
+        """Return the one action."""
+        distribution = self.policy(observation)
+        likely = distribution.probability() > self.threshold
+        eligible = observation.eligible
+        return Deterministic(likely & eligible, eligible, distribution.ranking())

@@ -23,11 +23,18 @@ from lit_unmask.training.demonstrations import ImitationData
 from lit_unmask.training.dynamic_sampling import Processes, sample_dynamically
 from lit_unmask.training.evaluating import LitEvaluate, Unregistered
 from lit_unmask.training.experts import Expert
+from lit_unmask.training.finished_answers import (
+    FinishedAnswers,
+    Lessons,
+    Teacher,
+    hired,
+    taught,
+)
 from lit_unmask.training.grpo import GRPO
 from lit_unmask.training.imitation import behaviour_cloning_loss, in_view
 from lit_unmask.training.objective import Counts, Update, update
 from lit_unmask.training.rewards import MultiplicativeSpeed, SpeedReward
-from lit_unmask.training.schedule import Schedule, WarmupCosine
+from lit_unmask.training.schedule import Schedule, Stages, WarmupCosine
 from lit_unmask.training.settings import OptimizerFactory, Rounds, reference_optimizer
 from lit_unmask.types import Experience, Problem, Steps
 
@@ -37,9 +44,10 @@ class LitUnmask(LitEvaluate):
 
     One training batch is one *round*: ``group_size`` rollouts of every prompt, graded, turned into
     advantages, and ``num_iterations`` gradient iterations on the recorded steps (arXiv 2512.09106,
-    section 4). ``trainer.global_step`` counts rounds. With
-    :class:`~lit_unmask.training.demonstrations.ImitationData` a batch is recorded steps instead,
-    and the policy is taught to do the same.
+    section 4). ``trainer.global_step`` counts rounds. The first of them may teach from finished
+    answers instead, without rewards. With
+    :class:`~lit_unmask.training.demonstrations.ImitationData` a batch is recorded steps, and the
+    policy is to do the same.
 
     Args:
         denoiser: The frozen dLLM; it is neither trained nor stored in checkpoints.
@@ -56,6 +64,8 @@ class LitUnmask(LitEvaluate):
         condition: Draws the speed of each group, for a policy that is conditioned on one.
         reference: Policy near which ``rounds.kl_weight`` keeps the trained one; None takes the
             policy itself as it is when training starts.
+        teaching: What the first rounds teach from finished answers; None learns from rewards
+            alone.
     """
 
     def __init__(
@@ -73,17 +83,15 @@ class LitUnmask(LitEvaluate):
         experts: dict[str, Expert] | None = None,
         condition: Condition | None = None,
         reference: Policy | None = None,
+        teaching: FinishedAnswers | None = None,
     ) -> None:
         super().__init__(
             denoiser, policy, eval_decoding or decoding, reward, grader, rounds.seed
         )  # fmt: skip
         self.decoding, self.grpo, self.rounds = decoding, grpo, rounds
         self.make_optimizer, self.schedule = optimizer, schedule
-        self.experts, self.condition, self._reference = (
-            experts or {},
-            condition,
-            Unregistered(reference),
-        )
+        self.experts, self.condition, self.teaching = experts or {}, condition, teaching
+        self._reference, self._teacher = Unregistered(reference), Unregistered[Teacher | None](None)
         self._start: dict[str, Tensor] | None = None
         self._iteration, self._moved = 0, torch.zeros(())
 
@@ -99,6 +107,8 @@ class LitUnmask(LitEvaluate):
             self.check_trainable(self.trainer.accumulate_grad_batches)
             if isinstance(self._data, ImitationData):
                 self._data.check_imitable(self.policy, self.decoding, self.denoiser)
+            if self.teaching is not None:
+                self._teacher = Unregistered(hired(self.teaching, self))
 
     def teardown(self, stage: str) -> None:
         """Stop grading workers, and follow the policy, which Lightning moves back to the CPU."""
@@ -107,7 +117,9 @@ class LitUnmask(LitEvaluate):
 
     def _move(self, device: torch.device | str) -> None:
         """Move what is used and not trained."""
-        for held in (self.denoiser, self.reference, *(e.policy for e in self.experts.values())):
+        experts = [expert.policy for expert in self.experts.values()]
+        experts += [self.teaching.expert.policy] if self.teaching else []
+        for held in (self.denoiser, self.reference, *experts):
             if held is not None:
                 held.to(device).eval()
 
@@ -119,6 +131,13 @@ class LitUnmask(LitEvaluate):
         """
         self.rounds.check(self.policy, self.reference, self.denoiser, accumulate_grad_batches)
         self.collector.check()
+        if self.teaching is not None:
+            self.teaching.check(self.policy, self.decoding, self.denoiser)
+
+    @property
+    def _teaches(self) -> bool:
+        """Whether this round teaches from finished answers."""
+        return self.teaching is not None and self.global_step < self.teaching.rounds
 
     @property
     def _data(self) -> Any:
@@ -141,13 +160,19 @@ class LitUnmask(LitEvaluate):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, stepped once a round."""
         optimizer = self.make_optimizer(self.policy.parameters())
-        schedule = self.schedule.build(optimizer, int(self.trainer.estimated_stepping_batches))
+        stages = self.schedule
+        if self.teaching is not None:
+            stages = Stages(self.teaching.schedule, self.teaching.rounds, self.schedule)
+        schedule = stages.build(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Turn training problems into experience; leave other batches as they are."""
+        """Turn training problems into experience, or lessons; leave other batches as they are."""
         if not self.trainer.training or isinstance(batch, Steps):
             return batch
+        if self._teaches:
+            assert self._teacher.value is not None
+            return self._teacher.value.lesson(batch, self.global_step, self.notify)
         return self.collect(batch)
 
     def collect(self, problems: Sequence[Problem]) -> Experience:
@@ -170,10 +195,12 @@ class LitUnmask(LitEvaluate):
             self.experts, self.condition, self.reference if self.rounds.kl_weight else None,
         )  # fmt: skip
 
-    def training_step(self, batch: Experience | Steps, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Experience | Lessons | Steps, batch_idx: int) -> Tensor:
         """Return the loss of recorded steps under the current policy."""
         if isinstance(batch, Steps):
             return self._imitate(batch)
+        if isinstance(batch, Lessons):
+            return self._learn(batch)
         own = len(batch.decisions) - int(batch.expert.sum())
         counts = Counts(self._total(batch.rollouts), self._total(own), self.trainer.world_size)
         result = update(self, batch, self.grpo, self.rounds, counts)
@@ -181,14 +208,24 @@ class LitUnmask(LitEvaluate):
         self._log_update(result, batch)
         return result.loss
 
-    def _imitate(self, steps: Steps) -> Tensor:
+    def _learn(self, lessons: Lessons) -> Tensor:
+        """Return the loss of some of the labelled states."""
+        named = {f"train/teaching/{name}": value for name, value in lessons.diagnostics.items()}
+        self.log_dict(named, batch_size=1, sync_dist=self.trainer.world_size > 1)
+        steps = lessons.draw(self._iteration).to(self.device)
+        return self._imitate(steps, self.teaching.caution if self.teaching else 1.0)
+
+    def _imitate(self, steps: Steps, caution: float = 1.0) -> Tensor:
         """Return the loss of doing what was demonstrated."""
         world, total = self.trainer.world_size, self._total(len(steps))
-        seen = in_view(steps, self.policy.signals, self.decoding.block_length)
-        loss, readings = behaviour_cloning_loss(self, seen, total, world)
+        policy = taught(self.policy)
+        seen = in_view(steps, policy.signals, self.decoding.block_length)
+        loss, readings = behaviour_cloning_loss(policy, seen, total, world, caution)
         named = {f"train/{name}": value for name, value in readings.items()}
-        self.log_dict(named, batch_size=1, sync_dist=world > 1)
-        self.log("train/loss", loss.detach(), batch_size=1, prog_bar=True, sync_dist=world > 1)
+        self.log_dict(named | {"train/loss": loss.detach()}, batch_size=1, sync_dist=world > 1)
+        self.log(
+            "loss", loss.detach(), batch_size=1, prog_bar=True, logger=False, sync_dist=world > 1
+        )  # fmt: skip
         return loss
 
     def _total(self, count: int) -> int:
@@ -203,32 +240,31 @@ class LitUnmask(LitEvaluate):
         return times.mean() / times.max()
 
     def _log_update(self, result: Update, batch: Experience) -> None:
-        sync, surrogate = self.trainer.world_size > 1, result.surrogate
-        values: dict[str, Tensor | float] = {
-            **batch.diagnostics,
-            **result.readings,
-            "loss": surrogate.loss.detach(),
-            "kl": surrogate.kl,
-            "iterations": self._iteration + 1.0,
-            "clip_ratio/low": surrogate.clip_low,
-            "clip_ratio/high": surrogate.clip_high,
-        }
-        # The acting policy is the current one until its first update: anything but 1 is a bug.
-        values["ratio_first" if self._iteration == 0 else "ratio_mean"] = surrogate.ratio_mean
+        sync = self.trainer.world_size > 1
+        values = batch.diagnostics | result.scalars(self._iteration)
         if sync:
             values["rank_balance"] = self._balance(batch.diagnostics["rollout_seconds"])
         self.log_dict({f"train/{n}": v for n, v in values.items()}, batch_size=1, sync_dist=sync)
         shown = {"reward": values["reward"], "nfe": values["nfe"], "accuracy": values["accuracy"]}
         self.log_dict(shown, batch_size=1, prog_bar=True, logger=False, sync_dist=sync)
 
+    @property
+    def _iterations(self) -> int:
+        """Updates of this round, at most."""
+        if self.teaching is not None and self._teaches:
+            return self.teaching.updates
+        return 1 if self._objective == checkpoints.IMITATION else self.rounds.num_iterations
+
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
         """Repeat the update on the experience of the round, up to ``num_iterations`` times."""
-        imitates = self._objective == checkpoints.IMITATION
-        for iteration in range(1 if imitates else self.rounds.num_iterations):
+        imitates = self._teaches or self._objective == checkpoints.IMITATION
+        for iteration in range(self._iterations):
             self._iteration = iteration
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+            if imitates:
+                continue
             # The mean over ranks, so that all of them stop together.
             moved = self.trainer.strategy.reduce(self._moved, reduce_op="mean")
             if self.rounds.is_far(float(moved)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,24 @@ class Update:
     loss: Tensor
     surrogate: GRPOLoss
     readings: dict[str, Tensor]
+
+    def scalars(self, iteration: int) -> dict[str, Any]:
+        """Return all that is logged about the update, by name.
+
+        Args:
+            iteration: Its number in the round, from 0.
+        """
+        surrogate = self.surrogate
+        return {
+            **self.readings,
+            "loss": surrogate.loss.detach(),
+            "kl": surrogate.kl,
+            "iterations": iteration + 1.0,
+            "clip_ratio/low": surrogate.clip_low,
+            "clip_ratio/high": surrogate.clip_high,
+            # The acting policy is the current one until its first update: anything but 1 is a bug.
+            "ratio_mean" if iteration else "ratio_first": surrogate.ratio_mean,
+        }
 
 
 def update(

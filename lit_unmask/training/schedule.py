@@ -60,3 +60,24 @@ class WarmupStableDecay(Schedule):
         rise = (number + 1) / max(self.warmup_rounds, 1)
         fall = (rounds - number) / (self.decay_share * rounds)
         return max(0.0, min(1.0, rise, fall))
+
+
+@dataclass(frozen=True)
+class Stages(Schedule):
+    """One schedule for the first rounds and another one for those after them.
+
+    Attributes:
+        first: Of the first rounds.
+        rounds: How many these are.
+        then: Of the others.
+    """
+
+    first: Schedule
+    rounds: int
+    then: Schedule
+
+    def factor(self, number: int, rounds: int) -> float:
+        """Return the factor for round ``number`` of ``rounds``, from 0."""
+        if number < self.rounds:
+            return self.first.factor(number, min(self.rounds, rounds))
+        return self.then.factor(number - self.rounds, max(rounds - self.rounds, 1))

@@ -24,6 +24,7 @@ from lit_unmask.policies import (
     PlackettLuceHead,
     Scaled,
     Tempered,
+    Thresholded,
     ThresholdHead,
 )
 from lit_unmask.rollout import Decoding
@@ -49,6 +50,28 @@ def test_knobs_by_hand():
     torch.testing.assert_close(probability(Scaled(20.0, learned())), (20 * plain).clamp(max=1))
     logits = plain.logit()
     torch.testing.assert_close(probability(Tempered(2.0, learned())), (logits / 2).sigmoid())
+
+
+def test_a_threshold_opens_what_is_likelier_and_draws_nothing(tmp_path):
+    plain = probability(learned())
+    threshold = float(plain.median())
+    policy = Thresholded(threshold, learned())
+    assert torch.equal(probability(policy), (plain > threshold).float())
+    assert not policy.draws and 0 < probability(policy).mean() < 1
+    # Where nothing is likely enough, what is likeliest comes first.
+    seen = Observation(
+        torch.ones(1, LENGTH).bool(), torch.ones(1, LENGTH).bool(),
+        torch.rand(1, LENGTH, 1), torch.zeros(1),
+    )  # fmt: skip
+    forced = policy(seen).forced(torch.zeros(1, LENGTH).bool())
+    assert forced.int().argmax() == learned()(seen).probability().argmax()
+    save_policy(policy, tmp_path / "policy")
+    loaded = load_policy(tmp_path / "policy")
+    assert isinstance(loaded, Thresholded) and loaded.threshold == threshold
+    assert torch.equal(probability(loaded), probability(policy))
+    for value in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=rf"threshold={value} must lie in \[0, 1\)"):
+            Thresholded(value, learned())
 
 
 def test_a_policy_is_loaded_with_its_knobs_turned(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from lit_unmask.policies.actions import Bernoulli, DynamicPlackettLuce
@@ -11,6 +12,7 @@ from lit_unmask.training.imitation import (
     agreement,
     as_committed,
     behaviour_cloning_loss,
+    cautious_log_prob,
     imitation_loss,
     in_view,
 )
@@ -88,3 +90,19 @@ def test_impossible_actions_are_counted_and_have_no_gradient() -> None:
     torch.testing.assert_close(loss, alone)
     loss.backward()
     assert scores.grad.isfinite().all() and scores.grad.any()
+
+
+@pytest.mark.parametrize("caution", [1.0, 4.0])
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_caution_moves_where_a_policy_commits(share: float, caution: float) -> None:
+    positions = (torch.arange(10) < 10 * share)[:, None]
+    chances = torch.arange(1, 1000) / 1000
+    logits = torch.logit(chances)[:, None, None].expand(-1, 10, 1)
+    values = torch.stack(
+        [
+            cautious_log_prob(Bernoulli(row, torch.ones(10, 1).bool()), positions, caution).sum()
+            for row in logits
+        ]
+    )
+    best = float(chances[values.argmax()])
+    assert best == pytest.approx(share / (share + caution * (1 - share)), abs=1e-3)

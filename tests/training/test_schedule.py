@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lit_unmask.training.schedule import WarmupCosine, WarmupStableDecay
+from lit_unmask.training.schedule import Stages, WarmupCosine, WarmupStableDecay
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,12 @@ def test_the_scheduler_multiplies_the_rate_of_every_round():
         optimizer.step()
         scheduler.step()
     assert rates == pytest.approx([1.0, 2.0, 2.0, 1.0, 0.0])
+
+
+def test_stages_follow_each_other():
+    first, then = WarmupStableDecay(1, 0.5), WarmupCosine(2)
+    both = Stages(first, 4, then)
+    assert [both.factor(n, 10) for n in range(4)] == [first.factor(n, 4) for n in range(4)]
+    assert [both.factor(n, 10) for n in range(4, 10)] == [then.factor(n, 6) for n in range(6)]
+    # A run that ends before the first stage does has all of its fall.
+    assert [both.factor(n, 2) for n in range(2)] == [first.factor(n, 2) for n in range(2)]

@@ -54,9 +54,13 @@ class Bernoulli(UnmaskDistribution):
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Return the log-probability ``[B]`` of ``action`` ``[B, L]`` bool."""
-        each = F.logsigmoid(torch.where(action, self.logits, -self.logits))
-        total = each.masked_fill(~self.eligible, 0.0).sum(-1)
+        total = self.each_log_prob(action).sum(-1)
         return total.masked_fill((action & ~self.eligible).any(-1), -torch.inf)
+
+    def each_log_prob(self, action: Tensor) -> Tensor:
+        """Return the log-probability ``[B, L]`` of each position's draw, 0 where not eligible."""
+        each = F.logsigmoid(torch.where(action, self.logits, -self.logits))
+        return each.masked_fill(~self.eligible, 0.0)
 
     def entropy(self) -> Tensor:
         """Return the sum of the positions' entropies, ``[B]`` in nats."""

@@ -23,6 +23,10 @@ _FORMAT = 3
 class Recipe:
     """All that demonstrations follow from, but for the problems.
 
+    Where they are labelled states, the expert is who finishes them, and the decoding is that of the
+    policy that was taught; what else they follow from is under ``finished_answers`` in
+    ``further``.
+
     Attributes:
         denoiser: Path, revision and a hash of config and weights, as
             :func:`lit_unmask.evaluation.fingerprints.denoiser_name` makes it.

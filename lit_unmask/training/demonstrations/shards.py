@@ -54,6 +54,13 @@ class Shard:
     def _signals(self) -> list[str]:
         return [name for name in SIGNALS if name in self.tensors]
 
+    def at(self, place: Tensor) -> Steps:
+        """Return the steps at some places of the shard, ``[N]`` int64, numbered within it."""
+        ends = self.tensors["decisions"].long().cumsum(0)
+        trajectory = torch.searchsorted(ends, place, right=True)
+        first = ends - self.tensors["decisions"].long()
+        return self.steps(trajectory, place - first[trajectory], place)
+
     def steps(self, trajectory: Tensor, index: Tensor, place: Tensor) -> Steps:
         """Return some steps.
 
@@ -86,21 +93,29 @@ def _unpacked(bits: Tensor, length: int) -> Tensor:
     return torch.from_numpy(np.unpackbits(bits.numpy(), axis=1, count=length)).bool()
 
 
-def write_shard(folder: Path, shown: Demonstrated, keep_wrong: bool, signals: Signals) -> Path:
-    """Write what was demonstrated as one new file, as a whole or not at all.
+def shard_path(folder: Path, uids: Sequence[str], prefix: str = "") -> Path:
+    """Return the file of some problems: neither ranks nor runs get in each other's way."""
+    name = hashlib.blake2b(json.dumps(list(uids)).encode(), digest_size=8).hexdigest()
+    return folder / f"{prefix}{name}.safetensors"
 
-    Its name follows from the problems, so that neither ranks nor runs get in each other's way.
+
+def write_shard(
+    folder: Path, shown: Demonstrated, keep_wrong: bool, signals: Signals, prefix: str = ""
+) -> Path:
+    """Write what was demonstrated as one new file, as a whole or not at all.
 
     Args:
         folder: The store.
         shown: What was demonstrated.
         keep_wrong: Whether trajectories to wrong answers are kept.
         signals: What is kept of the steps.
+        prefix: What its name begins with.
     """
     kept = torch.ones_like(shown.correct).bool() if keep_wrong else shown.correct == 1
     steps = shown.steps.select(kept[shown.steps.rollout])
     # By trajectory, then by step.
-    steps = steps.select((steps.rollout * (int(shown.decisions.max()) + 1) + steps.index).argsort())
+    most = int(steps.index.max()) + 1 if len(steps) else 1
+    steps = steps.select((steps.rollout * most + steps.index).argsort())
     seen = steps.observation.within(signals)
     tensors = {
         "correct": shown.correct[kept],
@@ -115,8 +130,7 @@ def write_shard(folder: Path, shown: Demonstrated, keep_wrong: bool, signals: Si
         "tried": dict(zip(uids, shown.correct.tolist(), strict=True)),
         "uids": [uid for uid, keeps in zip(uids, kept.tolist(), strict=True) if keeps],
     }
-    name = hashlib.blake2b(json.dumps(uids).encode(), digest_size=8).hexdigest()
-    file = folder / f"{name}.safetensors"
+    file = shard_path(folder, uids, prefix)
     # One entry: the order of several is not the same in every process.
     metadata = {"problems": json.dumps(said)}
     found = {key: value.cpu().contiguous() for key, value in tensors.items()}

@@ -1,0 +1,12 @@
+"""Learning from finished answers: labels for single states, without rewards."""
+
+from lit_unmask.training.finished_answers.labelling import Labeller
+from lit_unmask.training.finished_answers.teacher import (
+    FinishedAnswers,
+    Lessons,
+    Teacher,
+    hired,
+    taught,
+)
+
+__all__ = ["FinishedAnswers", "Labeller", "Lessons", "Teacher", "hired", "taught"]
