@@ -6,21 +6,26 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lit_unmask.callbacks.figures import points_table, save_points
-from lit_unmask.callbacks.ranks import TrainerRanks
+from lit_unmask.callbacks.ranks import TrainerRanks, load_best
 from rich import get_console
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
-from lit_unmask.evaluation.grid import HeuristicGrid, Setting, closest, on_fronts, settings
+from lit_unmask.evaluation.grid import (
+    HeuristicGrid,
+    Setting,
+    at_thresholds,
+    closest,
+    on_fronts,
+    settings,
+)
 from lit_unmask.evaluation.points import Point
 from lit_unmask.evaluation.store import Outcome, Store
 from lit_unmask.evaluation.sweep import FreshForwards, Sweep, outcomes_of, summarise
@@ -39,6 +44,8 @@ class FrontierOptions:
 
     Attributes:
         policy_name: What to call the module's own policy; None leaves it out.
+        thresholds: Thresholds of the module's own policy, each a setting of it; None takes the
+            policy as it is.
         block_lengths: Block lengths of the learned policies; None means that of the module's
             ``eval_decoding``.
         seeds: Seeds of the noise; None is the module's. What depends on none is computed once.
@@ -55,6 +62,7 @@ class FrontierOptions:
     """
 
     policy_name: str | None = "policy"
+    thresholds: list[float] | None = None
     block_lengths: list[int] | None = None
     seeds: list[int] | None = field(default_factory=lambda: [0])
     tested: Literal["fronts", "closest", "all"] = "fronts"
@@ -76,9 +84,8 @@ class Frontier(Callback):
     Every outcome goes to the store (:class:`lit_unmask.evaluation.store.Store`) as soon as its
     chunk is computed, and none that is there is computed again: an interrupted sweep continues
     where it was, and a sweep with further settings computes those alone. A problem that a set holds
-    twice counts once. With several ranks each takes its share of the problems.
-
-    Example: ``configs/frontier.yaml``.
+    twice counts once. With several ranks each takes its share of the problems. An example is
+    ``configs/frontier.yaml``.
 
     Args:
         grids: Heuristics by name.
@@ -167,7 +174,7 @@ class Frontier(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Do the same with the best checkpoint, if asked to."""
         if self.options.fit and not trainer.interrupted and not is_fast_dev_run(trainer):
-            source = _load_best(trainer, pl_module)
+            source = load_best(trainer, pl_module)
             if trainer.is_global_zero:
                 get_console().print(f"testing {source} beside tuned heuristics")
             self._measure(trainer, pl_module)
@@ -229,7 +236,9 @@ class Frontier(Callback):
         tested = self._run_all(sweep, module, test, [*learned, *heuristics])
         own, alpha = (self.options.policy_name, "learned"), {"alpha": module.reward.alpha}
         # The module's own policy is shown with what it was trained for.
-        return points, [replace(p, params=alpha) if (p.name, p.kind) == own else p for p in tested]
+        return points, [
+            replace(p, params=p.params or alpha) if (p.name, p.kind) == own else p for p in tested
+        ]
 
     def _run_all(
         self, sweep: Sweep, module: LitUnmask, problems: EvaluationSet, chosen: list[Setting]
@@ -282,19 +291,10 @@ class Frontier(Callback):
         decoding = module.eval_decoding
         place = module.denoiser.device  # when fit ends, Lightning has moved the policy to the CPU
         return [
-            Setting.of(name, policy.to(place), replace(decoding, block_length=block))
+            Setting.of(name, at.to(place), replace(decoding, block_length=block), params)
             for name, policy in self._learned_policies(module)
+            for at, params in at_thresholds(
+                policy, self.options.thresholds if policy is module.policy else None
+            )
             for block in self.options.block_lengths or [decoding.block_length]
         ]
-
-
-def _load_best(trainer: Trainer, module: LightningModule) -> str:
-    """Load the checkpoint that validation preferred on every rank; returns what to call it."""
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
-            best, zero = callback.best_model_path, trainer.is_global_zero
-            own = torch.load(best, map_location="cpu", weights_only=True) if zero else None
-            stored: Any = trainer.strategy.broadcast(own)
-            module.load_state_dict(stored["state_dict"])
-            return f"round {stored['global_step']} (best {callback.monitor})"
-    return "the last round"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning.pytorch import Trainer
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lit_unmask.evaluation.sweep import Ranks
@@ -36,3 +38,15 @@ class TrainerRanks(Ranks):
             SIGTERMException: Always.
         """
         raise SIGTERMException
+
+
+def load_best(trainer: Trainer, module: LightningModule) -> str:
+    """Load the checkpoint that validation preferred on every rank; returns what to call it."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
+            best, zero = callback.best_model_path, trainer.is_global_zero
+            own = torch.load(best, map_location="cpu", weights_only=True) if zero else None
+            stored: Any = trainer.strategy.broadcast(own)
+            module.load_state_dict(stored["state_dict"])
+            return f"round {stored['global_step']} (best {callback.monitor})"
+    return "the last round"

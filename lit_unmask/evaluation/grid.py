@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from lit_unmask.evaluation.fingerprints import plain_settings
 from lit_unmask.evaluation.points import Point, cheapest_within_interval, pareto_front
+from lit_unmask.policies import Thresholded
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding
 
@@ -147,3 +148,23 @@ def _chosen(
             if pool:
                 places |= {pool[i] for i in choose([tuned[j][1] for j in pool])}
     return [tuned[i][0] for i in sorted(places)]
+
+
+def at_thresholds(
+    policy: Policy, thresholds: Sequence[float] | None
+) -> list[tuple[Policy, dict[str, Any]]]:
+    """Return a policy at each threshold, with what tells it from the others.
+
+    Args:
+        policy: A policy, or one behind a threshold, which the others take the place of.
+        thresholds: As in :class:`~lit_unmask.policies.Thresholded`; None takes it as it is.
+    """
+    if thresholds is None:
+        return [(policy, {})]
+    found: list[tuple[Policy, dict[str, Any]]] = []
+    for value in thresholds:
+        inner, there = policy, False
+        if isinstance(policy, Thresholded):
+            inner, there = policy.policy, policy.threshold == value
+        found.append((policy if there else Thresholded(value, inner), {"threshold": value}))
+    return found

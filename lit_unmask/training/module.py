@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,13 +23,7 @@ from lit_unmask.training.demonstrations import ImitationData
 from lit_unmask.training.dynamic_sampling import Processes, sample_dynamically
 from lit_unmask.training.evaluating import LitEvaluate, Unregistered
 from lit_unmask.training.experts import Expert
-from lit_unmask.training.finished_answers import (
-    FinishedAnswers,
-    Lessons,
-    Teacher,
-    hired,
-    taught,
-)
+from lit_unmask.training.finished_answers import FinishedAnswers, Lessons, Teacher, hired, taught
 from lit_unmask.training.grpo import GRPO
 from lit_unmask.training.imitation import behaviour_cloning_loss, in_view
 from lit_unmask.training.objective import Counts, Update, update
@@ -162,7 +156,8 @@ class LitUnmask(LitEvaluate):
         optimizer = self.make_optimizer(self.policy.parameters())
         stages = self.schedule
         if self.teaching is not None:
-            stages = Stages(self.teaching.schedule, self.teaching.rounds, self.schedule)
+            first, rounds = self.teaching.schedule, self.teaching.rounds
+            stages = Stages(first, rounds, self.schedule, self.teaching.rate)
         schedule = stages.build(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -177,7 +172,8 @@ class LitUnmask(LitEvaluate):
 
     def collect(self, problems: Sequence[Problem]) -> Experience:
         """Roll out, grade and score one round of problems of this rank."""
-        seed, collector = self.rounds.seed * 2**32 + self.global_step, self.collector
+        seed = self.rounds.seed * 2**32 + self.global_step
+        collector = self.collector
         if not self.rounds.dynamic_sampling:
             return collector.play(problems, seed, self.notify)
 
@@ -190,9 +186,10 @@ class LitUnmask(LitEvaluate):
     @property
     def collector(self) -> Collector:
         """What plays this rank's training rounds."""
+        reference = self.reference if self.rounds.kl_weight else None
         return Collector(
-            self.denoiser, self.policy, self.decoding, self.reward, self.rounds, self.grader,
-            self.experts, self.condition, self.reference if self.rounds.kl_weight else None,
+            self.denoiser, taught(self.policy), self.decoding, self.reward, self.rounds,
+            self.grader, self.experts, self.condition, reference,
         )  # fmt: skip
 
     def training_step(self, batch: Experience | Lessons | Steps, batch_idx: int) -> Tensor:
@@ -200,32 +197,27 @@ class LitUnmask(LitEvaluate):
         if isinstance(batch, Steps):
             return self._imitate(batch)
         if isinstance(batch, Lessons):
-            return self._learn(batch)
+            drawn = batch.draw(self._iteration).to(self.device)
+            return self._imitate(drawn, batch.caution, batch.diagnostics)
         own = len(batch.decisions) - int(batch.expert.sum())
         counts = Counts(self._total(batch.rollouts), self._total(own), self.trainer.world_size)
-        result = update(self, batch, self.grpo, self.rounds, counts)
+        result = update(taught(self.policy), batch, self.grpo, self.rounds, counts)
         self._moved = result.surrogate.kl
         self._log_update(result, batch)
         return result.loss
 
-    def _learn(self, lessons: Lessons) -> Tensor:
-        """Return the loss of some of the labelled states."""
-        named = {f"train/teaching/{name}": value for name, value in lessons.diagnostics.items()}
-        self.log_dict(named, batch_size=1, sync_dist=self.trainer.world_size > 1)
-        steps = lessons.draw(self._iteration).to(self.device)
-        return self._imitate(steps, self.teaching.caution if self.teaching else 1.0)
-
-    def _imitate(self, steps: Steps, caution: float = 1.0) -> Tensor:
+    def _imitate(
+        self, steps: Steps, caution: float = 1.0, readings: Mapping[str, float] | None = None
+    ) -> Tensor:
         """Return the loss of doing what was demonstrated."""
         world, total = self.trainer.world_size, self._total(len(steps))
         policy = taught(self.policy)
         seen = in_view(steps, policy.signals, self.decoding.block_length)
-        loss, readings = behaviour_cloning_loss(policy, seen, total, world, caution)
-        named = {f"train/{name}": value for name, value in readings.items()}
-        self.log_dict(named | {"train/loss": loss.detach()}, batch_size=1, sync_dist=world > 1)
-        self.log(
-            "loss", loss.detach(), batch_size=1, prog_bar=True, logger=False, sync_dist=world > 1
-        )  # fmt: skip
+        loss, found = behaviour_cloning_loss(policy, seen, total, world, caution)
+        values: dict[str, Any] = {"loss": loss.detach(), **found, **(readings or {})}
+        named = {f"train/{name}": value for name, value in values.items()}
+        self.log_dict(named, batch_size=1, sync_dist=world > 1)
+        self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
         return loss
 
     def _total(self, count: int) -> int:
@@ -269,17 +261,8 @@ class LitUnmask(LitEvaluate):
             moved = self.trainer.strategy.reduce(self._moved, reduce_op="mean")
             if self.rounds.is_far(float(moved)):
                 break
-        if not imitates and self.rounds.adaptive_lr_kl is not None:
-            self._adapt_rate(optimizer, float(moved))
-
-    def _adapt_rate(self, optimizer: Any, moved: float) -> None:
-        """Scale the rates that the schedule multiplies; its checkpoint entry holds them."""
-        schedule: Any = self.lr_schedulers()
-        peaks = [group["initial_lr"] for group in optimizer.param_groups]
-        schedule.base_lrs = [
-            self.rounds.adapted_rate(rate, peak, moved)
-            for rate, peak in zip(schedule.base_lrs, peaks, strict=True)
-        ]
+        if not imitates:
+            self.rounds.adapt_rates(self.lr_schedulers(), optimizer, float(moved))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note what the policy is, and which denoiser and settings it was trained with."""

@@ -70,14 +70,16 @@ class Stages(Schedule):
         first: Of the first rounds.
         rounds: How many these are.
         then: Of the others.
+        rate: Factor on the learning rate of the first rounds.
     """
 
     first: Schedule
     rounds: int
     then: Schedule
+    rate: float = 1.0
 
     def factor(self, number: int, rounds: int) -> float:
         """Return the factor for round ``number`` of ``rounds``, from 0."""
         if number < self.rounds:
-            return self.first.factor(number, min(self.rounds, rounds))
+            return self.rate * self.first.factor(number, min(self.rounds, rounds))
         return self.then.factor(number - self.rounds, max(rounds - self.rounds, 1))

@@ -189,6 +189,16 @@ class Rounds:
         factor = math.sqrt(self.adaptive_lr_kl / max(moved, 1e-9))
         return min(max(rate * min(max(factor, 0.8), 1.1), peak / 15), peak)
 
+    def adapt_rates(self, schedule: Any, optimizer: Optimizer, moved: float) -> None:
+        """Scale the rates that a schedule multiplies; its checkpoint entry holds them."""
+        if self.adaptive_lr_kl is None:
+            return
+        peaks = [group["initial_lr"] for group in optimizer.param_groups]
+        schedule.base_lrs = [
+            self.adapted_rate(rate, peak, moved)
+            for rate, peak in zip(schedule.base_lrs, peaks, strict=True)
+        ]
+
 
 def round_diagnostics(
     result: Rollout, rewards: Tensor, correct: Tensor, group_size: int

@@ -18,7 +18,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.grid import HeuristicGrid
 from lit_unmask.evaluation.store import FILE, Outcome, Run, Store
-from lit_unmask.policies import LowConfidence, Random
+from lit_unmask.policies import LowConfidence, Random, Thresholded
 from lit_unmask.preflight.extends import read_config
 from lit_unmask.report.reading import check_comparable
 from lit_unmask.sharing import save_policy
@@ -85,6 +85,23 @@ def test_test_fills_a_store_and_prints_the_results(
     assert "coins: 5 held-out problems" in output
     assert f"{expected.accuracy:.3f}" in output and f"{expected.mean_nfe:.1f}" in output
     assert "lit-unmask-report" in output
+
+
+def test_the_policy_is_tested_at_thresholds(tiny_llada: LLaDA, tmp_path: Path) -> None:
+    values = [0.1, 0.12, 0.2]
+    options = FrontierOptions(thresholds=values)
+    policy = Thresholded(0.12, small_policy())
+    store = Store(tmp_path / "store")
+    callback = Frontier(GRIDS, str(store.folder), options=options)
+    module = make_module(tiny_llada, policy, decoding=replace(DECODING, temperature=0.0))
+    make_trainer(tmp_path, callback).test(module, datamodule=make_data(), verbose=False)
+    tested = [run for run in store.runs() if (run.stage, run.name) == ("test", "policy")]
+    assert [run.params for run in tested] == [{"threshold": value} for value in values]
+    problems = list(make_data().test["coins"])
+    for run, value in zip(tested, values, strict=True):
+        at = Thresholded(value, small_policy())
+        expected = evaluate(tiny_llada, at, problems, module.decoding).nfe.tolist()
+        assert [store.outcomes(run)[p.uid].nfe for p in problems] == expected
 
 
 def test_a_second_run_and_new_settings_compute_what_is_new(

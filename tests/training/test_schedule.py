@@ -50,5 +50,7 @@ def test_stages_follow_each_other():
     both = Stages(first, 4, then)
     assert [both.factor(n, 10) for n in range(4)] == [first.factor(n, 4) for n in range(4)]
     assert [both.factor(n, 10) for n in range(4, 10)] == [then.factor(n, 6) for n in range(6)]
+    faster = Stages(first, 4, then, rate=3.0)
+    assert [faster.factor(n, 10) for n in (1, 5)] == [3 * both.factor(1, 10), both.factor(5, 10)]
     # A run that ends before the first stage does has all of its fall.
     assert [both.factor(n, 2) for n in range(2)] == [first.factor(n, 2) for n in range(2)]

@@ -38,6 +38,7 @@ class FinishedAnswers:
         thresholds: Probabilities above which the policy commits in a round, in turn.
         caution: Weight of the positions that are not safe. With 4 the policy is more likely than
             not to commit from a probability of 0.8 on.
+        rate: Learning rate of teaching, as a multiple of the optimizer's.
         schedule: Learning rate over the rounds of teaching.
         folder: Store of the labelled states, which
             :class:`~lit_unmask.training.demonstrations.ImitationData` reads too; None is a folder
@@ -54,6 +55,7 @@ class FinishedAnswers:
     batch_size: int = 256
     thresholds: tuple[float, ...] = (0.6, 0.8, 0.7, 0.9)
     caution: float = 4.0
+    rate: float = 10.0
     schedule: Schedule = WarmupStableDecay(warmup_rounds=2)  # noqa: RUF009  (frozen)
     folder: str | None = None
 
@@ -70,8 +72,10 @@ class FinishedAnswers:
             )
         if not self.thresholds or not all(0 < value < 1 for value in self.thresholds):
             raise ValueError(f"thresholds={self.thresholds} must be probabilities in (0, 1)")
-        if not self.caution > 0:
-            raise ValueError(f"caution={self.caution} must be positive; 1 is none")
+        if not (self.caution > 0 and self.rate > 0):
+            raise ValueError(
+                f"caution={self.caution} and rate={self.rate} must be positive; 1 changes nothing"
+            )
 
     def check(self, policy: Policy, decoding: Decoding, denoiser: Denoiser) -> None:
         """Check that a policy can be taught.
@@ -118,12 +122,14 @@ class Lessons:
         shards: Files of states.
         seed: Of the draws, different in every round.
         batch_size: States an update.
+        caution: Weight of the positions that are not safe.
         diagnostics: Scalars to log about the newest of them, by name.
     """
 
     shards: Sequence[Shard]
     seed: int
     batch_size: int
+    caution: float
     diagnostics: dict[str, float]
 
     def draw(self, update: int) -> Steps:
@@ -213,7 +219,9 @@ class Teacher:
         states = sum(len(shard.tensors["masked"]) for shard in shards)
         readings["states"] = float(states)
         seed = (self.labeller.seed * 2**20 + number) * 4096 + self.rank
-        return Lessons(shards, seed, self.settings.batch_size, readings)
+        named = {f"teaching/{name}": value for name, value in readings.items()}
+        settings = self.settings
+        return Lessons(shards, seed, settings.batch_size, settings.caution, named)
 
 
 def taught(policy: Policy) -> Policy:

@@ -40,7 +40,7 @@ from lit_unmask.types import Steps
 
 PLAIN = replace(DECODING, block_length=8, temperature=0.0)
 EXPERT = Expert(ConfidenceThreshold(0.3), block_length=2)
-TEACHING = FinishedAnswers(EXPERT, rounds=4, oracle_rounds=2, updates=3, batch_size=5)
+TEACHING = FinishedAnswers(EXPERT, rounds=4, oracle_rounds=2, updates=3, batch_size=5, rate=1.0)
 PROBLEMS = list(Coins("train", size=12))
 
 
@@ -64,7 +64,8 @@ def test_updates_draw_from_all_states_so_far(tiny_llada: LLaDA, tmp_path: Path) 
     first = who.lesson(PROBLEMS[:6], 0)
     both = who.lesson(PROBLEMS[6:], 1)
     store = DemonstrationStore(tmp_path)
-    assert both.diagnostics["states"] == len(store) > first.diagnostics["states"] > 0
+    counts = [lessons.diagnostics["teaching/states"] for lessons in (first, both)]
+    assert 0 < counts[0] < counts[1] == len(store)
     known = {_key(store[index]) for index in range(len(store))}
     drawn = [both.draw(update) for update in range(40)]
     assert {_key(steps.select(slice(i, i + 1))) for steps in drawn for i in range(5)} == known
@@ -196,7 +197,7 @@ def test_an_expert_that_solves_nothing_is_named(tiny_llada: LLaDA, tmp_path: Pat
     ({"batch_size": 0}, "batch_size=0"),
     ({"thresholds": ()}, "thresholds="),
     ({"thresholds": (0.5, 1.0)}, "thresholds="),
-    ({"caution": 0.0}, "caution=0.0 must be positive"),
+    ({"caution": 0.0}, "caution=0.0 and rate=1.0 must be positive"),
 ], ids=str)  # fmt: skip
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
