@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -58,8 +58,7 @@ class LitUnmask(LitEvaluate):
         condition: Draws the speed of each group, for a policy that is conditioned on one.
         reference: Policy near which ``rounds.kl_weight`` keeps the trained one; None takes the
             policy itself as it is when training starts.
-        teaching: What the first rounds teach from finished answers; None learns from rewards
-            alone.
+        teaching: What the first rounds teach from finished answers, if they do.
     """
 
     def __init__(
@@ -197,8 +196,7 @@ class LitUnmask(LitEvaluate):
         if isinstance(batch, Steps):
             return self._imitate(batch)
         if isinstance(batch, Lessons):
-            drawn = batch.draw(self._iteration).to(self.device)
-            return self._imitate(drawn, batch.caution, batch.diagnostics)
+            return self._imitate(batch.draw(self._iteration).to(self.device), batch)
         own = len(batch.decisions) - int(batch.expert.sum())
         counts = Counts(self._total(batch.rollouts), self._total(own), self.trainer.world_size)
         result = update(taught(self.policy), batch, self.grpo, self.rounds, counts)
@@ -206,18 +204,27 @@ class LitUnmask(LitEvaluate):
         self._log_update(result, batch)
         return result.loss
 
-    def _imitate(
-        self, steps: Steps, caution: float = 1.0, readings: Mapping[str, float] | None = None
-    ) -> Tensor:
+    def _imitate(self, steps: Steps, lessons: Lessons | None = None) -> Tensor:
         """Return the loss of doing what was demonstrated."""
         world, total = self.trainer.world_size, self._total(len(steps))
-        policy = taught(self.policy)
+        policy, caution = taught(self.policy), 1.0 if lessons is None else lessons.caution
         seen = in_view(steps, policy.signals, self.decoding.block_length)
-        loss, found = behaviour_cloning_loss(policy, seen, total, world, caution)
-        values: dict[str, Any] = {"loss": loss.detach(), **found, **(readings or {})}
-        named = {f"train/{name}": value for name, value in values.items()}
-        self.log_dict(named, batch_size=1, sync_dist=world > 1)
-        self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
+        loss, readings = behaviour_cloning_loss(policy, seen, total, world, caution)
+        readings["loss"] = loss.detach()
+        self.log("loss", readings["loss"], prog_bar=True, logger=False, batch_size=1)
+        if lessons is None:
+            named = {f"train/{name}": value for name, value in readings.items()}
+            self.log_dict(named, batch_size=1, sync_dist=world > 1)
+        elif self._iteration == 0:
+            # What is logged by ``log`` is repeated until the epoch ends, also after the teaching.
+            means = {
+                f"train/{name}": float(
+                    self.trainer.strategy.reduce(torch.as_tensor(value, device=self.device).float())
+                )
+                for name, value in (readings | lessons.readings).items()
+            }
+            for logger in self.loggers:
+                logger.log_metrics(means, self.global_step)
         return loss
 
     def _total(self, count: int) -> int:
@@ -225,17 +232,14 @@ class LitUnmask(LitEvaluate):
         counts = torch.tensor(float(count), device=self.device)
         return int(self.trainer.strategy.reduce(counts, reduce_op="sum"))
 
-    def _balance(self, seconds: float) -> Tensor:
-        """Return mean over maximum of a duration of the ranks, in ``(0, 1]``."""
-        times = self.all_gather(torch.tensor(seconds, device=self.device))
-        assert isinstance(times, Tensor)
-        return times.mean() / times.max()
-
     def _log_update(self, result: Update, batch: Experience) -> None:
         sync = self.trainer.world_size > 1
         values = batch.diagnostics | result.scalars(self._iteration)
         if sync:
-            values["rank_balance"] = self._balance(batch.diagnostics["rollout_seconds"])
+            times: Any = self.all_gather(
+                torch.tensor(batch.diagnostics["rollout_seconds"], device=self.device)
+            )
+            values["rank_balance"] = times.mean() / times.max()
         self.log_dict({f"train/{n}": v for n, v in values.items()}, batch_size=1, sync_dist=sync)
         shown = {"reward": values["reward"], "nfe": values["nfe"], "accuracy": values["accuracy"]}
         self.log_dict(shown, batch_size=1, prog_bar=True, logger=False, sync_dist=sync)

@@ -123,14 +123,14 @@ class Lessons:
         seed: Of the draws, different in every round.
         batch_size: States an update.
         caution: Weight of the positions that are not safe.
-        diagnostics: Scalars to log about the newest of them, by name.
+        readings: Scalars to log about the newest of them, by name.
     """
 
     shards: Sequence[Shard]
     seed: int
     batch_size: int
     caution: float
-    diagnostics: dict[str, float]
+    readings: dict[str, float]
 
     def draw(self, update: int) -> Steps:
         """Return the states of an update, drawn with replacement.

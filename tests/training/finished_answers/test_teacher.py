@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers.logger import Logger
 from toys import (
     DECODING,
     Coins,
@@ -64,7 +65,7 @@ def test_updates_draw_from_all_states_so_far(tiny_llada: LLaDA, tmp_path: Path) 
     first = who.lesson(PROBLEMS[:6], 0)
     both = who.lesson(PROBLEMS[6:], 1)
     store = DemonstrationStore(tmp_path)
-    counts = [lessons.diagnostics["teaching/states"] for lessons in (first, both)]
+    counts = [lessons.readings["teaching/states"] for lessons in (first, both)]
     assert 0 < counts[0] < counts[1] == len(store)
     known = {_key(store[index]) for index in range(len(store))}
     drawn = [both.draw(update) for update in range(40)]
@@ -126,12 +127,31 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(
         assert torch.equal(weight, resumed.policy.state_dict()[name]), name
 
 
+class Scalars(Logger):
+    """Keeps what is logged in each round."""
+
+    name, version = "scalars", 0
+
+    def __init__(self) -> None:
+        self.rounds: dict[int, set[str]] = {}
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        self.rounds.setdefault(step or 0, set()).update(metrics)
+
+    def log_hyperparams(self, *args: Any, **settings: Any) -> None:
+        pass
+
+
 def test_rounds_after_the_teaching_learn_from_rewards(tiny_llada: LLaDA, tmp_path: Path) -> None:
-    _, trainer = run(tiny_llada, tmp_path, 4)
-    assert "train/teaching/states" in trainer.callback_metrics
-    assert "train/reward" not in trainer.callback_metrics
-    _, trainer = run(tiny_llada, tmp_path / "on", 5)
-    assert "train/reward" in trainer.callback_metrics
+    scalars = Scalars()
+    module = make_module(tiny_llada, decoding=PLAIN, teaching=TEACHING)
+    trainer = make_trainer(tmp_path, max_steps=6, logger=scalars, log_every_n_steps=1)
+    trainer.fit(module, make_data(train=Coins("train", size=24), batch_size=4))
+    taught = {"train/teaching/states", "train/teaching/row_forwards", "train/imitation/agreement"}
+    for number, names in scalars.rounds.items():
+        assert (taught <= names) == (number < 4) and (taught & names == set()) == (number >= 4)
+        assert ("train/reward" in names) == (number >= 4), number
+    assert set(scalars.rounds) == set(range(6))
 
 
 def test_teaching_makes_safe_positions_likely(tiny_llada: LLaDA, tmp_path: Path) -> None:
