@@ -17,6 +17,9 @@ from lit_unmask.tasks.base import ProblemSet
 # groups whose rollouts have different rewards. Of the others nothing is replayed.
 BALANCE = 0.84
 SIGNAL = 0.48
+# Answers of the expert to each rollout of a policy that is taught, in whole answers: 0.3 to 0.8 in
+# runs on tiny-llada, more while the policy is often wrong.
+FINISHED = 0.5
 # Epochs of a Trainer that is told neither epochs nor steps.
 _LIGHTNING_EPOCHS = 1000
 
@@ -130,7 +133,9 @@ def plan_run(request: Request, ranks: int, kept: float) -> Run:
     problems = round(problems * kept)
     rounds, epoch = rounds_of(trainer, problems, data.batch_size, ranks)
     validations = validations_of(trainer, rounds, epoch)
-    works = [*_training(request, rounds)]
+    teaching = request.model.teaching
+    taught = 0 if teaching is None else min(teaching.rounds, rounds)
+    works = [*_teaching(request, taught), *_training(request, rounds - taught)]
     decoding = request.model.eval_decoding
     count = sum(evaluated_size(request, problems, "val") for problems in data.val.values())
     if count and validations:
@@ -139,8 +144,25 @@ def plan_run(request: Request, ranks: int, kept: float) -> Run:
     return Run(works, problems, rounds, epoch, validations)
 
 
+def _teaching(request: Request, rounds: int) -> Iterator[Work]:
+    """Yield the rollouts of rounds that teach from finished answers, and what finishes them."""
+    model, teaching, batch = request.model, request.model.teaching, request.data.batch_size
+    if not rounds or teaching is None:
+        return
+    first = min(teaching.oracle_rounds, rounds) * batch
+    later = rounds * batch - first
+    nfe = heuristic_nfe(teaching.expert.policy, teaching.expert.decoding(model.decoding))
+    answers = first + round(later * FINISHED)
+    yield Work("teaching, expert", answers, nfe.times(answers))
+    if later:
+        charged = request.assumptions.learned_nfe(model.decoding).times(later)
+        yield _learning("teaching, policy", later, charged, model.decoding, 1)
+
+
 def _training(request: Request, rounds: int) -> Iterator[Work]:
     """Yield the rollouts of the policy, and those of experts."""
+    if not rounds:
+        return
     model, prompts = request.model, rounds * request.data.batch_size
     group, decoding = model.rounds.group_size, model.decoding
     count = prompts * group

@@ -160,6 +160,12 @@ class LitUnmask(LitEvaluate):
         schedule = stages.build(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Leave the optimizer's moments behind with the teaching; rewards have other gradients."""
+        if self.teaching is not None and self.global_step == self.teaching.rounds:
+            for optimizer in self.trainer.optimizers:
+                optimizer.state.clear()
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn training problems into experience, or lessons; leave other batches as they are."""
         if not self.trainer.training or isinstance(batch, Steps):
@@ -244,19 +250,13 @@ class LitUnmask(LitEvaluate):
         shown = {"reward": values["reward"], "nfe": values["nfe"], "accuracy": values["accuracy"]}
         self.log_dict(shown, batch_size=1, prog_bar=True, logger=False, sync_dist=sync)
 
-    @property
-    def _iterations(self) -> int:
-        """Updates of this round, at most."""
-        if self.teaching is not None and self._teaches:
-            return self.teaching.updates
-        return 1 if self._objective == checkpoints.IMITATION else self.rounds.num_iterations
-
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
         """Repeat the update on the experience of the round, up to ``num_iterations`` times."""
         imitates = self._teaches or self._objective == checkpoints.IMITATION
-        for iteration in range(self._iterations):
+        lessons = self.teaching.updates if self.teaching and self._teaches else 1
+        for iteration in range(lessons if imitates else self.rounds.num_iterations):
             self._iteration = iteration
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
             if imitates:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 from toys import (
     DECODING,
+    After,
     Coins,
     Hopeless,
     large_steps,
@@ -125,6 +127,22 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(
     assert trainer.global_step == 6
     for name, weight in whole.policy.state_dict().items():
         assert torch.equal(weight, resumed.policy.state_dict()[name]), name
+
+
+def test_rewards_begin_without_the_moments_of_the_teaching(
+    tiny_llada: LLaDA, tmp_path: Path
+) -> None:
+    steps: list[set[float]] = []
+
+    def note(trainer: Trainer, batch: Any) -> None:
+        states = trainer.optimizers[0].state.values()
+        steps.append({float(state["step"]) for state in states})
+
+    module = make_module(tiny_llada, decoding=PLAIN, teaching=TEACHING)
+    data = make_data(train=Coins("train", size=24), batch_size=4)
+    make_trainer(tmp_path, After(note), max_steps=6).fit(module, data)
+    iterations = module.rounds.num_iterations
+    assert steps == [{3.0}, {6.0}, {9.0}, {12.0}, {iterations}, {2.0 * iterations}]
 
 
 class Scalars(Logger):
