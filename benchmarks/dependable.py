@@ -1,0 +1,171 @@
+"""Trains by the shipped recipes with several seeds and numbers of threads: does each of them do?
+
+    python benchmarks/dependable.py            # all that is missing
+    python benchmarks/dependable.py demo       # of the demo alone
+
+Each run is ``lit-unmask fit`` with a configuration as it is, in a folder of its own under
+``runs/dependable``, and ends as a row of ``benchmarks/results/dependable.json``. A row that is
+there is not computed again, and the command may be interrupted. The heuristic of a row is the most
+accurate of those that the run tuned and tested beside its policy, on the same problems.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "dependable.json"
+RUNS = ROOT / "runs" / "dependable"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run.
+
+    Attributes:
+        what: Configuration, a file of ``configs`` without its ending.
+        task: What it learns.
+        denoiser: What proposes.
+        seed: Of everything.
+        threads: Of each operation on a CPU.
+    """
+
+    what: str
+    task: str
+    denoiser: str
+    seed: int
+    threads: int
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What tells it from the others."""
+        return self.what, self.seed, self.threads
+
+
+TRIALS = [
+    *(
+        Trial("demo", "math", "tiny-llada", seed, threads)
+        for threads in (2, 1)
+        for seed in range(5)
+    ),
+    *(Trial("tiny_math", "math", "tiny-llada", seed, 1) for seed in range(5)),
+    *(Trial("tiny_code", "code", "tiny-llada", seed, 1) for seed in range(3)),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="*", help="configurations; all without any")
+    parser.add_argument("--seeds", type=int, nargs="*", help="seeds; all without any")
+    options = parser.parse_args(arguments)
+    for trial in TRIALS:
+        rows = read()
+        asked = trial.what in (options.what or [trial.what])
+        asked = asked and trial.seed in (options.seeds or [trial.seed])
+        if asked and trial.key not in {(row["what"], row["seed"], row["threads"]) for row in rows}:
+            write([*rows, run(trial)])
+    print(table(read()))
+
+
+def read() -> list[dict[str, Any]]:
+    """Return the rows so far."""
+    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    """Write the rows, in the order of the runs."""
+    places = {trial.key: place for place, trial in enumerate(TRIALS)}
+    rows.sort(key=lambda row: places[row["what"], row["seed"], row["threads"]])
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def run(trial: Trial) -> dict[str, Any]:
+    """Run a trial to its end; returns its row.
+
+    Raises:
+        RuntimeError: If the run fails; names its log.
+    """
+    folder = RUNS / f"{trial.what}-seed-{trial.seed}-threads-{trial.threads}"
+    folder.mkdir(parents=True, exist_ok=True)
+    log, start = folder / "log.txt", time.perf_counter()
+    print(f"{folder.name}: see {log}", flush=True)
+    config = ROOT / "configs" / f"{trial.what}.yaml"
+    version = f"{len(list(folder.glob('runs/*/*')))}"
+    command = [
+        *(sys.executable, "-m", "lit_unmask", "fit", "--config", str(config)),
+        *("--seed_everything", str(trial.seed), "--trainer.logger.init_args.version", version),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": str(trial.threads)}
+    with log.open("w") as file:
+        done = subprocess.run(command, cwd=folder, stdout=file, stderr=file, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"{trial} ended with {done.returncode}; {log} says why")
+    return row_of(trial, folder, version, time.perf_counter() - start)
+
+
+def row_of(trial: Trial, folder: Path, version: str, seconds: float) -> dict[str, Any]:
+    """Return the row of a finished run.
+
+    Args:
+        trial: What was run.
+        folder: Where.
+        version: Version of its log.
+        seconds: How long it took.
+    """
+    (results,) = folder.glob("runs/*/results.json")
+    points = json.loads(results.read_text())
+    policy = next(point for point in points if point["kind"] == "learned")
+    heuristics = [point for point in points if point["kind"] == "heuristic"]
+    best = max(heuristics, key=lambda point: (point["accuracy"], -point["nfe"]))
+    show = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True)
+    return {
+        **vars(trial),
+        "block_length": policy["block_length"],
+        **{name: round(policy[name], 4) for name in ("accuracy", "ci_low", "ci_high", "nfe")},
+        "heuristic_accuracy": round(best["accuracy"], 4),
+        "heuristic_nfe": round(best["nfe"], 4),
+        "row_forwards": row_forwards(results.parent / version),
+        "seconds": round(seconds),
+        "commit": commit.stdout.strip(),
+    }
+
+
+def row_forwards(log: Path) -> int:
+    """Return the row-forwards of all rounds, of teaching and of rewards."""
+    events = EventAccumulator(str(log), size_guidance={"scalars": 0}).Reload()
+    tags = ("train/row_forwards", "train/teaching/row_forwards")
+    known = [tag for tag in tags if tag in events.Tags()["scalars"]]
+    return round(sum(event.value for tag in known for event in events.Scalars(tag)))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as Markdown."""
+    lines = ["| run | seed | threads | accuracy | NFE | best heuristic | row-forwards | s |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for row in rows:
+        accuracy = f"{row['accuracy']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
+        heuristic = f"{row['heuristic_accuracy']:.3f} @ {row['heuristic_nfe']:.1f}"
+        lines.append(
+            f"| {row['what']} | {row['seed']} | {row['threads']} | {accuracy} | {row['nfe']:.1f} "
+            f"| {heuristic} | {row['row_forwards']:,} | {row['seconds']} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
