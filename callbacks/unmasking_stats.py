@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from lit_unmask.callbacks.figures import tensorboard
 
+from lit_unmask.training.finished_answers import taught
 from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Experience
+
+# Share of the newest round in running means: about the last ten rounds count.
+_SHARE = 0.1
+# Least fall of the mean reward that is told.
+_FALL = 0.1
 
 
 class UnmaskingStats(Callback):
@@ -23,6 +31,10 @@ class UnmaskingStats(Callback):
     that runs to 1 with falling entropy; a policy that has stopped choosing, as empty actions near
     1. The histogram ``unmasking/probability`` has all positions.
 
+    It warns, once for each sign, when actions are nearly all empty, nearly certain, or open all at
+    once, and when the reward has fallen for long below what it was; the warning names the best
+    checkpoint so far.
+
     Args:
         every_n_rounds: Rounds between two readings.
         max_steps: Most steps that are looked at.
@@ -30,6 +42,7 @@ class UnmaskingStats(Callback):
 
     def __init__(self, every_n_rounds: int = 10, max_steps: int = 512) -> None:
         self.every_n_rounds, self.max_steps = every_n_rounds, max_steps
+        self._watch = _Watch()
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -41,12 +54,15 @@ class UnmaskingStats(Callback):
         batch_idx: int,
     ) -> None:
         """Look at the policy's own steps of the round that has just been trained on."""
-        if (trainer.global_step - 1) % self.every_n_rounds or not isinstance(batch, Experience):
+        if not isinstance(batch, Experience):
             return
         assert isinstance(pl_module, LitUnmask)
+        self._watch.follow(batch.diagnostics)
+        if (trainer.global_step - 1) % self.every_n_rounds:
+            return
         own = (~batch.expert[batch.steps.rollout]).nonzero().squeeze(1)
         steps = batch.steps.select(own[:: max(len(own) // self.max_steps, 1)])
-        distribution = pl_module.policy(steps.observation)
+        distribution = taught(pl_module.policy)(steps.observation)
         probability, eligible = distribution.probability(), steps.observation.eligible
         count = eligible.sum(1).clamp(min=1)
         values = {
@@ -56,6 +72,8 @@ class UnmaskingStats(Callback):
             "still_masked": steps.observation.masked.float().mean(),
             "entropy": distribution.entropy().mean(),
         }
+        for sign in self._watch.signs({name: float(value) for name, value in values.items()}):
+            rank_zero_warn(f"round {trainer.global_step}: {sign}; {_kept(trainer)}")
         named = {f"unmasking/{name}": float(value) for name, value in values.items()}
         for logger in trainer.loggers:
             logger.log_metrics(named, trainer.global_step)
@@ -64,3 +82,64 @@ class UnmaskingStats(Callback):
             writer.add_histogram(
                 "unmasking/probability", probability[eligible], trainer.global_step
             )
+
+
+class _Watch:
+    """Notices when a policy collapses, and says so once.
+
+    Attributes:
+        means: Running means of reward and forwards of the rounds.
+        best: The same where the reward was highest.
+    """
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.means = self.best = (0.0, 0.0)
+        self._said: set[str] = set()
+
+    def follow(self, diagnostics: Mapping[str, float]) -> None:
+        """Take a round into account."""
+        self.rounds += 1
+        share = max(1 / self.rounds, _SHARE)
+        now = diagnostics["reward"], diagnostics["nfe"]
+        self.means = tuple(m + share * (n - m) for m, n in zip(self.means, now, strict=True))  # type: ignore[assignment]
+        if self.rounds >= 1 / _SHARE and self.means[0] > self.best[0]:
+            self.best = self.means
+
+    def signs(self, values: Mapping[str, float]) -> list[str]:
+        """Return what is to be said about readings, apart from what has been said already."""
+        (reward, nfe), (best, then) = self.means, self.best
+        found = {
+            "empty": (
+                values["empty_actions"] > 0.98,
+                f"the policy chooses nothing at {values['empty_actions']:.0%} of its steps; raise "
+                "its output_bias or confidence_gain, or teach it first (model.teaching)",
+            ),
+            "certain": (
+                values["entropy"] < 0.02,
+                f"the policy is nearly certain of all it does (entropy {values['entropy']:.3f} "
+                "nats a step), so that the rollouts of a group are alike and teach nothing; lower "
+                "the learning rate or rounds.num_iterations, or stop here",
+            ),
+            "all at once": (
+                nfe < 1.5,
+                f"the policy opens all at once ({nfe:.1f} forwards); lower reward.alpha",
+            ),
+            "fallen": (
+                reward < best - max(_FALL, 0.2 * best),
+                f"the reward has fallen from {best:.2f} @ {then:.1f} forwards to {reward:.2f} @ "
+                f"{nfe:.1f}; lower the learning rate or rounds.num_iterations",
+            ),
+        }
+        new = [name for name, (holds, _) in found.items() if holds and name not in self._said]
+        self._said.update(new)
+        return [found[name][1] for name in new]
+
+
+def _kept(trainer: Trainer) -> str:
+    """Say where the best policy is."""
+    for callback in trainer.checkpoint_callbacks:
+        path = getattr(callback, "best_model_path", "")
+        if getattr(callback, "monitor", None) and path:
+            return f"the best checkpoint so far is {path}"
+    return "no checkpoint is kept by a validation's reward (ModelCheckpoint.monitor)"
