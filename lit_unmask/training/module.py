@@ -28,7 +28,7 @@ from lit_unmask.training.grpo import GRPO
 from lit_unmask.training.imitation import behaviour_cloning_loss, in_view
 from lit_unmask.training.objective import Counts, Update, update
 from lit_unmask.training.rewards import MultiplicativeSpeed, SpeedReward
-from lit_unmask.training.schedule import Schedule, Stages, WarmupCosine
+from lit_unmask.training.schedule import Schedule, WarmupCosine
 from lit_unmask.training.settings import OptimizerFactory, Rounds, reference_optimizer
 from lit_unmask.types import Experience, Problem, Steps
 
@@ -110,9 +110,8 @@ class LitUnmask(LitEvaluate):
 
     def _move(self, device: torch.device | str) -> None:
         """Move what is used and not trained."""
-        experts = [expert.policy for expert in self.experts.values()]
-        experts += [self.teaching.expert.policy] if self.teaching else []
-        for held in (self.denoiser, self.reference, *experts):
+        experts = [*self.experts.values(), *([self.teaching.expert] if self.teaching else [])]
+        for held in (self.denoiser, self.reference, *(expert.policy for expert in experts)):
             if held is not None:
                 held.to(device).eval()
 
@@ -153,10 +152,7 @@ class LitUnmask(LitEvaluate):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, stepped once a round."""
         optimizer = self.make_optimizer(self.policy.parameters())
-        stages = self.schedule
-        if self.teaching is not None:
-            first, rounds = self.teaching.schedule, self.teaching.rounds
-            stages = Stages(first, rounds, self.schedule, self.teaching.rate)
+        stages = self.teaching.stages(self.schedule) if self.teaching else self.schedule
         schedule = stages.build(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -177,8 +173,7 @@ class LitUnmask(LitEvaluate):
 
     def collect(self, problems: Sequence[Problem]) -> Experience:
         """Roll out, grade and score one round of problems of this rank."""
-        seed = self.rounds.seed * 2**32 + self.global_step
-        collector = self.collector
+        seed, collector = self.rounds.seed * 2**32 + self.global_step, self.collector
         if not self.rounds.dynamic_sampling:
             return collector.play(problems, seed, self.notify)
 
@@ -274,6 +269,7 @@ class LitUnmask(LitEvaluate):
         checkpoint["denoiser"] = self.denoiser.identity
         checkpoint["condition"] = self.condition.state_dict() if self.condition else {}
         checkpoint["policy"] = checkpoints.checkpoint_entry(self.policy, *trained_with)
+        checkpoint["teaching"] = self._teacher.value and str(self._teacher.value.folder)
         if self._start is not None:
             checkpoint["reference"] = self._start
         checkpoints.note_objective(checkpoint, self._objective)
@@ -295,6 +291,8 @@ class LitUnmask(LitEvaluate):
         if fits:
             optimizer = self.make_optimizer(self.policy.parameters())
             checkpoints.check_optimizer(checkpoint, optimizer)
+            if self._teacher.value is not None:
+                self._teacher.value.go_on(checkpoint)
         self._start = checkpoint.get("reference")
         if self.condition is not None:
             self.condition.load_state_dict(checkpoint.get("condition", {}))

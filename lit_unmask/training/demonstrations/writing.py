@@ -38,10 +38,10 @@ class DemonstrationWriter:
         distinct = {problem.uid: problem for problem in problems}
         return [problem for uid, problem in distinct.items() if uid not in self.tried]
 
-    def add(self, shown: Demonstrated, prefix: str = "") -> None:
-        """Add what was demonstrated, as a file whose name begins with ``prefix``."""
+    def add(self, shown: Demonstrated) -> None:
+        """Add what was demonstrated."""
         recipe = self.recipe
-        file = write_shard(self.folder, shown, recipe.keep_wrong, recipe.signals, prefix)
+        file = write_shard(self.folder, shown, recipe.keep_wrong, recipe.signals)
         shard = read_shard(file)
         self.tried |= shard.tried
         self.trajectories += len(shard.uids)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from lit_unmask.policies import Conditioned, Thresholded
 from lit_unmask.policies.actions import Bernoulli
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Listener
-from lit_unmask.training.demonstrations import DemonstrationWriter, Demonstrator, Keep, Recipe
-from lit_unmask.training.demonstrations.shards import Shard, read_shard, shard_path
+from lit_unmask.training.demonstrations import Demonstrator, Keep, Recipe
+from lit_unmask.training.demonstrations.shards import Shard, read_shard, shard_path, write_shard
 from lit_unmask.training.experts import Expert, probe
 from lit_unmask.training.finished_answers.labelling import Labeller
-from lit_unmask.training.schedule import Schedule, WarmupStableDecay
+from lit_unmask.training.schedule import Schedule, Stages, WarmupStableDecay
 from lit_unmask.types import SPEED, Problem, Steps
 
 
@@ -76,6 +77,10 @@ class FinishedAnswers:
             raise ValueError(
                 f"caution={self.caution} and rate={self.rate} must be positive; 1 changes nothing"
             )
+
+    def stages(self, then: Schedule) -> Stages:
+        """Return the schedule of a run that goes on with another one."""
+        return Stages(self.schedule, self.rounds, then, self.rate)
 
     def check(self, policy: Policy, decoding: Decoding, denoiser: Denoiser) -> None:
         """Check that a policy can be taught.
@@ -171,23 +176,37 @@ class Teacher:
         self.settings, self.labeller, self.folder, self.rank = settings, labeller, folder, rank
         self._shards: dict[Path, Shard] = {}
 
-    def _writer(self) -> DemonstrationWriter:
-        """Return what adds to the store.
-
-        Raises:
-            ConfigurationError: If it is there and is of other settings.
-        """
+    @cached_property
+    def recipe(self) -> Recipe:
+        """What the states follow from, but for problems and policy."""
         who, settings = self.labeller, self.settings
         expert = Demonstrator(
             who.denoiser, who.expert.policy, who.decoding, who.seed, who.grader, who.signals
         )
         recipe = Recipe.of(expert, Keep(who.signals))
-        names = ("rounds", "oracle_rounds", "thresholds")
-        own = {name: value for name, value in asdict(settings).items() if name in names}
-        own["thresholds"] = list(settings.thresholds)
-        own["block_length"] = who.expert.block_length
-        further = {**recipe.further, "finished_answers": own}
-        return DemonstrationWriter(self.folder, replace(recipe, further=further))
+        own = {
+            "rounds": settings.rounds,
+            "oracle_rounds": settings.oracle_rounds,
+            "thresholds": list(settings.thresholds),
+            "block_length": who.expert.block_length,
+        }
+        return replace(recipe, further={**recipe.further, "finished_answers": own})
+
+    def go_on(self, checkpoint: Mapping[str, Any]) -> None:
+        """Go on with the store of the run that wrote a checkpoint, if its teaching was not over.
+
+        Raises:
+            ConfigurationError: If the store is not there any more.
+        """
+        if not 0 < checkpoint["global_step"] < self.settings.rounds:
+            return
+        folder = Path(checkpoint.get("teaching") or self.folder)
+        if not folder.is_dir():
+            raise ConfigurationError(
+                f"the labelled states of the checkpoint's first {checkpoint['global_step']} rounds "
+                f"were in {folder}, which is not there; put it back, or begin anew"
+            )
+        self.folder = folder
 
     def lesson(
         self, problems: Sequence[Problem], number: int, listener: Listener | None = None
@@ -198,6 +217,9 @@ class Teacher:
             problems: Of this rank.
             number: The round, from 0.
             listener: Told about the progress of rollouts.
+
+        Raises:
+            ConfigurationError: If the store is of other settings.
         """
         prefix = f"{self.rank:03d}-{number:05d}-"
         file = shard_path(self.folder, [problem.uid for problem in problems], prefix)
@@ -209,7 +231,8 @@ class Teacher:
                 turn = (number - self.settings.oracle_rounds) % len(self.settings.thresholds)
                 threshold = self.settings.thresholds[turn]
                 found = self.labeller.of_policy(problems, threshold, listener)
-            self._writer().add(found.shown, prefix)
+            self.recipe.write(self.folder)
+            write_shard(self.folder, found.shown, False, self.recipe.signals, prefix)
             readings = {**found.readings, "row_forwards": float(found.shown.ledger.computed)}
         for path in sorted(self.folder.glob(f"{self.rank:03d}-*.safetensors")):
             # Later ones are of a run that went further.

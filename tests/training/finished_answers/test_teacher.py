@@ -125,8 +125,14 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(
     halfway = tmp_path / "parts/saved/step=3.ckpt"
     resumed, trainer = run(tiny_llada, tmp_path / "parts", 6, halfway)
     assert trainer.global_step == 6
+    elsewhere, _ = run(tiny_llada, tmp_path / "elsewhere", 6, halfway)
+    assert not (tmp_path / "elsewhere/finished_answers").exists()
     for name, weight in whole.policy.state_dict().items():
-        assert torch.equal(weight, resumed.policy.state_dict()[name]), name
+        for other in (resumed, elsewhere):
+            assert torch.equal(weight, other.policy.state_dict()[name]), name
+    (tmp_path / "parts/finished_answers").rename(tmp_path / "away")
+    with pytest.raises(ConfigurationError, match=r"first 3 rounds were in .*put it back"):
+        run(tiny_llada, tmp_path / "late", 6, halfway)
 
 
 def test_rewards_begin_without_the_moments_of_the_teaching(
