@@ -98,7 +98,8 @@ def behaviour_cloning_loss(
 
     Args:
         policy: The imitating policy.
-        steps: What was demonstrated, as the policy sees it.
+        steps: What was demonstrated, as the policy sees it; without any the loss is 0, and other
+            ranks have their backward pass.
         total: Steps of all ranks.
         world: Ranks; Lightning averages their gradients where the mean needs their sum.
         caution: As in :func:`cautious_log_prob`.
@@ -106,10 +107,10 @@ def behaviour_cloning_loss(
     distribution = policy(steps.observation)
     log_prob = cautious_log_prob(distribution, steps.chosen, caution)
     possible = log_prob.isfinite()
-    loss = -log_prob.where(possible, 0.0).sum() * world / total
+    loss = -log_prob.where(possible, 0.0).sum() * world / max(total, 1)
     readings = {
         "imitation/agreement": agreement(distribution, steps.chosen),
-        "imitation/impossible": 1 - possible.float().mean(),
+        "imitation/impossible": (~possible).sum() / max(len(steps), 1),
     }
     return loss, readings
 
@@ -122,4 +123,4 @@ def agreement(distribution: UnmaskDistribution, positions: Tensor) -> Tensor:
         positions: ``[N, L]`` bool, what the expert opened.
     """
     opened = distribution.positions(distribution.mode())
-    return (opened == positions).all(1).float().mean()
+    return (opened == positions).all(1).sum() / max(len(positions), 1)

@@ -138,19 +138,11 @@ class Lessons:
     readings: dict[str, float]
 
     def draw(self, update: int) -> Steps:
-        """Return the states of an update, drawn with replacement.
-
-        Raises:
-            ConfigurationError: If there are none.
-        """
+        """Return the states of an update, drawn with replacement; none if there are none yet."""
         counts = torch.tensor([len(shard.tensors["masked"]) for shard in self.shards])
         total = int(counts.sum())
         if not total:
-            tried = sum(len(shard.tried) for shard in self.shards)
-            raise ConfigurationError(
-                f"model.teaching.expert solved none of the {tried} problems so far, and only right "
-                "answers teach; choose a better expert, smaller blocks for it, or easier problems"
-            )
+            return self.shards[0].at(torch.zeros(0, dtype=torch.int64))
         generator = torch.Generator().manual_seed(self.seed * 1009 + update)
         drawn = torch.randint(total, (self.batch_size,), generator=generator)
         ends = counts.cumsum(0)
@@ -219,7 +211,8 @@ class Teacher:
             listener: Told about the progress of rollouts.
 
         Raises:
-            ConfigurationError: If the store is of other settings.
+            ConfigurationError: If the store is of other settings, or the oracle's rounds are over
+                and no problem was solved.
         """
         prefix = f"{self.rank:03d}-{number:05d}-"
         file = shard_path(self.folder, [problem.uid for problem in problems], prefix)
@@ -240,6 +233,12 @@ class Teacher:
                 self._shards[path] = read_shard(path)
         shards = list(self._shards.values())
         states = sum(len(shard.tensors["masked"]) for shard in shards)
+        if not states and number >= self.settings.oracle_rounds:
+            tried = sum(len(shard.tried) for shard in shards)
+            raise ConfigurationError(
+                f"model.teaching.expert solved none of the {tried} problems so far, and only right "
+                "answers teach; choose a better expert, smaller blocks for it, or easier problems"
+            )
         readings["states"] = float(states)
         seed = (self.labeller.seed * 2**20 + number) * 4096 + self.rank
         named = {f"teaching/{name}": value for name, value in readings.items()}

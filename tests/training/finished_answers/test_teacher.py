@@ -230,8 +230,13 @@ def test_a_policy_behind_a_threshold_is_taught(tiny_llada: LLaDA, tmp_path: Path
 def test_an_expert_that_solves_nothing_is_named(tiny_llada: LLaDA, tmp_path: Path) -> None:
     module = make_module(tiny_llada, decoding=PLAIN, teaching=TEACHING)
     data = make_data(train=Hopeless("train", size=10))
-    with pytest.raises(ConfigurationError, match="solved none of the 2 problems so far"):
-        make_trainer(tmp_path).fit(module, data)
+    before = {name: weight.clone() for name, weight in module.policy.state_dict().items()}
+    make_trainer(tmp_path / "oracle", max_steps=2).fit(module, data)
+    # AdamW decays weights where there is no gradient.
+    after = module.policy.state_dict().items()
+    assert all(torch.allclose(before[name], weight, rtol=1e-2) for name, weight in after)
+    with pytest.raises(ConfigurationError, match="solved none of the 6 problems so far"):
+        make_trainer(tmp_path / "policy", max_steps=3).fit(module, data)
 
 
 @pytest.mark.parametrize(("settings", "message"), [
