@@ -17,7 +17,7 @@ from lit_unmask.policies import Conditioned, Thresholded
 from lit_unmask.policies.actions import Bernoulli
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Listener
-from lit_unmask.training.demonstrations import Demonstrator, Keep, Recipe
+from lit_unmask.training.demonstrations import Demonstrator, ImitationData, Keep, Recipe
 from lit_unmask.training.demonstrations.shards import Shard, read_shard, shard_path, write_shard
 from lit_unmask.training.experts import Expert, probe
 from lit_unmask.training.finished_answers.labelling import Labeller
@@ -257,7 +257,15 @@ def hired(settings: FinishedAnswers, module: Any) -> Teacher:
     Args:
         settings: What is taught.
         module: The :class:`~lit_unmask.training.LitUnmask` whose policy it is, with its trainer.
+
+    Raises:
+        ConfigurationError: If the data are recorded steps, which are imitated as they are.
     """
+    if isinstance(getattr(module.trainer, "datamodule", None), ImitationData):
+        raise ConfigurationError(
+            "model.teaching labels states of problems, and data is ImitationData, which has "
+            "recorded steps; leave model.teaching out, or give data.train problems"
+        )
     labeller = Labeller(
         module.denoiser, taught(module.policy), settings.expert, module.decoding,
         module.rounds.seed, module.grader,

@@ -199,6 +199,9 @@ def test_another_policy_can_learn_from_the_store(tiny_llada: LLaDA, tmp_path: Pa
     data = ImitationData(str(tmp_path / "finished_answers"), batch_size=8)
     module = make_module(tiny_llada, small_policy(seed=1), decoding=PLAIN)
     make_trainer(tmp_path).fit(module, data)
+    both = make_module(tiny_llada, small_policy(seed=1), decoding=PLAIN, teaching=TEACHING)
+    with pytest.raises(ConfigurationError, match=r"leave model\.teaching out"):
+        make_trainer(tmp_path).fit(both, data)
 
 
 @pytest.mark.parametrize(("settings", "message"), [
