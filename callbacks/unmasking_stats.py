@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lit_unmask.callbacks.figures import tensorboard
 
-from lit_unmask.training.finished_answers import taught
+from lit_unmask.policies.learned import behind_threshold
 from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Experience
 
@@ -62,7 +62,7 @@ class UnmaskingStats(Callback):
             return
         own = (~batch.expert[batch.steps.rollout]).nonzero().squeeze(1)
         steps = batch.steps.select(own[:: max(len(own) // self.max_steps, 1)])
-        distribution = taught(pl_module.policy)(steps.observation)
+        distribution = behind_threshold(pl_module.policy)(steps.observation)
         probability, eligible = distribution.probability(), steps.observation.eligible
         count = eligible.sum(1).clamp(min=1)
         values = {

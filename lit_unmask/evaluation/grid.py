@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from lit_unmask.evaluation.fingerprints import plain_settings
 from lit_unmask.evaluation.points import Point, cheapest_within_interval, pareto_front
-from lit_unmask.policies import Thresholded
 from lit_unmask.policies.base import Policy
+from lit_unmask.policies.learned import Thresholded, behind_threshold
 from lit_unmask.rollout import Decoding
 
 
@@ -161,10 +161,10 @@ def at_thresholds(
     """
     if thresholds is None:
         return [(policy, {})]
-    found: list[tuple[Policy, dict[str, Any]]] = []
-    for value in thresholds:
-        inner, there = policy, False
-        if isinstance(policy, Thresholded):
-            inner, there = policy.policy, policy.threshold == value
-        found.append((policy if there else Thresholded(value, inner), {"threshold": value}))
-    return found
+    own = policy.threshold if isinstance(policy, Thresholded) else None
+    return [
+        # The policy itself, where it is there: what is known of it need not be decoded again.
+        (policy if value == own else Thresholded(value, behind_threshold(policy)),
+         {"threshold": value})
+        for value in thresholds
+    ]  # fmt: skip

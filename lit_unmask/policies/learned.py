@@ -191,6 +191,11 @@ class Tempered(_Setting):
         super().__init__(policy, "temperature", temperature)
 
 
+def behind_threshold(policy: Policy) -> Policy:
+    """Return the policy that a threshold is laid on, which is what learns and draws, or itself."""
+    return policy.policy if isinstance(policy, Thresholded) else policy
+
+
 class Thresholded(Policy):
     """A policy that opens the positions that another one is likely to open; it draws nothing.
 

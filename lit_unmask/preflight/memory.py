@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers.network import MAX_LOGITS_ACCELERATOR, MAX_LOGITS_CPU
+from lit_unmask.policies.learned import behind_threshold
 from lit_unmask.preflight.devices import GIB
 from lit_unmask.preflight.dry_run import Request
 from lit_unmask.preflight.spec import Sizes, Spec
-from lit_unmask.training.finished_answers import taught
 from lit_unmask.types import ENTROPY, HIDDEN, SIGNALS, Observation, Signals
 
 # CUDA's context with the kernels of torch, and what its allocator cannot use.
@@ -200,7 +200,10 @@ def memory_of(request: Request, shape: Shape, rollouts: int, on_cpu: bool) -> Me
     replay = (4.0 if trains else 1.0) * _FLOAT * request.policy_size
     if trains and request.policy_size:
         at_once = min(model.rounds.replay_chunk, steps) if model.rounds.recompute else steps
-        replay += saved_bytes(taught(model.policy), signals, shape.length, sizes.width) * at_once
+        replay += (
+            saved_bytes(behind_threshold(model.policy), signals, shape.length, sizes.width)
+            * at_once
+        )
     return Memory(
         weights=sum(stays) + max(moves, default=0.0),
         row=row,

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from lit_unmask.denoisers.running.reduction import reduce_logits
+from lit_unmask.policies.learned import behind_threshold
 from lit_unmask.preflight.devices import Devices
 from lit_unmask.preflight.dry_run import Request
 from lit_unmask.preflight.memory import Shape, logits_limit, observed
 from lit_unmask.preflight.spec import Spec
-from lit_unmask.training.finished_answers import taught
 
 # Of what is timed: weights of all its layers, and operations of a call. A CPU that takes a minute
 # for a row of a large denoiser is told apart from a GPU by a few of its tokens as well.
@@ -140,7 +140,10 @@ def _time_head(request: Request, shape: Shape, device: torch.device) -> float:
 
 def _time_policy(request: Request, shape: Shape, device: torch.device) -> tuple[float, float]:
     """Return the seconds that a step takes in a rollout, and in the update."""
-    policy, width = copy.deepcopy(taught(request.model.policy)).to(device), request.spec.sizes.width
+    policy, width = (
+        copy.deepcopy(behind_threshold(request.model.policy)).to(device),
+        request.spec.sizes.width,
+    )
     rows = min(shape.rows, _STEPS)
     seen = observed(policy.signals, replace(shape, rows=rows), width, device)
 

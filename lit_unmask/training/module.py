@@ -15,6 +15,7 @@ from torch import Tensor
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.evaluation.grading import Grader, InProcess
 from lit_unmask.policies.base import Policy
+from lit_unmask.policies.learned import behind_threshold
 from lit_unmask.rollout import Decoding
 from lit_unmask.training import checkpoints
 from lit_unmask.training.collection import Collector
@@ -23,7 +24,7 @@ from lit_unmask.training.demonstrations import ImitationData
 from lit_unmask.training.dynamic_sampling import Processes, sample_dynamically
 from lit_unmask.training.evaluating import LitEvaluate, Unregistered
 from lit_unmask.training.experts import Expert
-from lit_unmask.training.finished_answers import FinishedAnswers, Lessons, Teacher, hired, taught
+from lit_unmask.training.finished_answers import FinishedAnswers, Lessons, Teacher, hired
 from lit_unmask.training.grpo import GRPO
 from lit_unmask.training.imitation import behaviour_cloning_loss, in_view
 from lit_unmask.training.objective import Counts, Update, update
@@ -188,7 +189,7 @@ class LitUnmask(LitEvaluate):
         """What plays this rank's training rounds."""
         reference = self.reference if self.rounds.kl_weight else None
         return Collector(
-            self.denoiser, taught(self.policy), self.decoding, self.reward, self.rounds,
+            self.denoiser, behind_threshold(self.policy), self.decoding, self.reward, self.rounds,
             self.grader, self.experts, self.condition, reference,
         )  # fmt: skip
 
@@ -200,7 +201,7 @@ class LitUnmask(LitEvaluate):
             return self._imitate(batch.draw(self._iteration).to(self.device), batch)
         own = len(batch.decisions) - int(batch.expert.sum())
         counts = Counts(self._total(batch.rollouts), self._total(own), self.trainer.world_size)
-        result = update(taught(self.policy), batch, self.grpo, self.rounds, counts)
+        result = update(behind_threshold(self.policy), batch, self.grpo, self.rounds, counts)
         self._moved = result.surrogate.kl
         self._log_update(result, batch)
         return result.loss
@@ -208,7 +209,7 @@ class LitUnmask(LitEvaluate):
     def _imitate(self, steps: Steps, lessons: Lessons | None = None) -> Tensor:
         """Return the loss of doing what was demonstrated."""
         world, total = self.trainer.world_size, self._total(len(steps))
-        policy, caution = taught(self.policy), 1.0 if lessons is None else lessons.caution
+        policy, caution = behind_threshold(self.policy), 1.0 if lessons is None else lessons.caution
         seen = in_view(steps, policy.signals, self.decoding.block_length)
         loss, readings = behaviour_cloning_loss(policy, seen, total, world, caution)
         readings["loss"] = loss.detach()

@@ -13,9 +13,10 @@ import torch
 
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.policies import Conditioned, Thresholded
+from lit_unmask.policies import Conditioned
 from lit_unmask.policies.actions import Bernoulli
 from lit_unmask.policies.base import Policy
+from lit_unmask.policies.learned import behind_threshold
 from lit_unmask.rollout import Decoding, Listener
 from lit_unmask.training.demonstrations import Demonstrator, ImitationData, Keep, Recipe
 from lit_unmask.training.demonstrations.shards import Shard, read_shard, shard_path, write_shard
@@ -99,7 +100,7 @@ class FinishedAnswers:
                 "labels are the same at all of them; teach one that is not, and use "
                 "lit_unmask.policies.Thresholded for its speed"
             )
-        kind = type(probe(taught(policy), denoiser))
+        kind = type(probe(behind_threshold(policy), denoiser))
         if not issubclass(kind, Bernoulli):
             raise ConfigurationError(
                 f"model.teaching: policy {type(policy).__name__} acts by {kind.__name__}, and a "
@@ -246,11 +247,6 @@ class Teacher:
         return Lessons(shards, seed, settings.batch_size, settings.caution, named)
 
 
-def taught(policy: Policy) -> Policy:
-    """Return the policy whose probabilities are taught, behind a threshold that uses them."""
-    return policy.policy if isinstance(policy, Thresholded) else policy
-
-
 def hired(settings: FinishedAnswers, module: Any) -> Teacher:
     """Return the teacher of a run.
 
@@ -267,7 +263,7 @@ def hired(settings: FinishedAnswers, module: Any) -> Teacher:
             "recorded steps; leave model.teaching out, or give data.train problems"
         )
     labeller = Labeller(
-        module.denoiser, taught(module.policy), settings.expert, module.decoding,
+        module.denoiser, behind_threshold(module.policy), settings.expert, module.decoding,
         module.rounds.seed, module.grader,
     )  # fmt: skip
     return Teacher(settings, labeller, _store(settings, module.trainer), module.global_rank)
