@@ -113,11 +113,6 @@ from lit_unmask.rollout.correctors import Corrector, Edit
 
 @dataclass(frozen=True)
 class Mine(Corrector):
-    every: int = 2
-
-    def due(self, rows):
-        return (rows.step + 1) % self.every == 0
-
     def correct(self, rows, said, ask):
         read = ask(torch.arange(len(rows.response)), rows.response)
         return Edit(~rows.masked, read.proposal), read
@@ -134,7 +129,7 @@ class Mine(Resampler):
 
     def ancestors(self, log_weight, uniform):
         count = log_weight.shape[1]
-        places = (torch.arange(count) + uniform[:, None]) / count
+        places = (torch.arange(count) + uniform[:, :1]) / count
         return torch.searchsorted(log_weight.softmax(1).cumsum(1), places).clamp(max=count - 1)
 
     def answer(self, likelihood):

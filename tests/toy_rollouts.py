@@ -34,12 +34,15 @@ class ToyDenoiser(nn.Module):
         if prompt.tokens.shape[1] + gen_length > 64:
             raise ValueError("max_length=64")
 
-    def forward(self, prompt, response, signals, uniform_numbers=None, temperature=0.0):
+    def logits(self, prompt, response):
         tokens = torch.cat([prompt.tokens.where(prompt.attention, -1), response], 1)
         places = torch.arange(tokens.shape[1]).flip(0) + 1
         key = ((tokens + 1) * places**3 * 1_000_003).sum(1)
         numbers = uniform(0, key, torch.zeros_like(key), LENGTH * VOCABULARY, 0)
-        logits = 5 * numbers.view(-1, LENGTH, VOCABULARY)
+        return 5 * numbers.view(-1, LENGTH, VOCABULARY)
+
+    def forward(self, prompt, response, signals, uniform_numbers=None, temperature=0.0):
+        logits = self.logits(prompt, response)
         logits[..., MASK] = -torch.inf
         probability = logits.softmax(-1)
         proposal = logits.argmax(-1)
@@ -47,15 +50,14 @@ class ToyDenoiser(nn.Module):
             below = (logits / temperature).softmax(-1).cumsum(-1)
             proposal = (below <= uniform_numbers[..., None]).sum(-1).clamp(max=VOCABULARY - 1)
         entropy = -torch.special.xlogy(probability, probability).sum(-1)
-        return Reading(
-            proposal,
-            probability.topk(signals.top_k).values,
-            {
-                name: value
-                for name, value in {"entropy": entropy, "hidden": logits[..., 1:]}.items()
-                if name in signals.names
-            },
-        )
+        found = {
+            "entropy": entropy,
+            "hidden": logits[..., 1:],
+            "likelihood": probability.gather(2, proposal[..., None])[..., 0].log(),
+            "standing": probability.gather(2, response[..., None])[..., 0],
+        }
+        asked = {name: value for name, value in found.items() if name in signals.names}
+        return Reading(proposal, probability.topk(signals.top_k).values, asked)
 
 
 def learned(output_bias=-2.0):

@@ -36,7 +36,7 @@ class Nothing(Corrector):
 
     every: int = 1
 
-    def due(self, rows: View) -> Tensor:
+    def due(self, rows: View, said: Reading) -> Tensor:
         return (rows.step + 1) % self.every == 0
 
     def correct(self, rows: View, said: Reading, ask: Ask) -> tuple[Edit, Reading]:
@@ -52,7 +52,7 @@ class Restore(Corrector):
 
     token: int = 3
 
-    def due(self, rows: View) -> Tensor:
+    def due(self, rows: View, said: Reading) -> Tensor:
         return rows.step >= 0
 
     def correct(self, rows: View, said: Reading, ask: Ask) -> tuple[Edit, Reading]:
@@ -68,7 +68,7 @@ class Doubt(Corrector):
     def signals(self) -> Signals:
         return Signals(1, {"entropy"})
 
-    def due(self, rows: View) -> Tensor:
+    def due(self, rows: View, said: Reading) -> Tensor:
         return (rows.step % 2 == 1) & (rows.in_block & ~rows.masked).any(1)
 
     def correct(self, rows: View, said: Reading, ask: Ask) -> tuple[Edit, Reading]:
@@ -83,7 +83,7 @@ class Doubt(Corrector):
 class Everywhere(Corrector):
     """Takes back all tokens and writes to all masks, both of which are not its to do."""
 
-    def due(self, rows: View) -> Tensor:
+    def due(self, rows: View, said: Reading) -> Tensor:
         return rows.step > 0
 
     def correct(self, rows: View, said: Reading, ask: Ask) -> tuple[Edit, Reading]:
@@ -100,7 +100,7 @@ class Even(Resampler):
 
     def ancestors(self, log_weight: Tensor, uniform: Tensor) -> Tensor:
         count = log_weight.shape[1]
-        places = (torch.arange(count) + uniform[:, None]) / count
+        places = (torch.arange(count) + uniform[:, :1]) / count
         return torch.searchsorted(log_weight.softmax(1).cumsum(1), places).clamp(max=count - 1)
 
     def answer(self, likelihood: Tensor) -> Tensor:
@@ -135,26 +135,21 @@ class First(Takeover):
 
 
 class Toy(ToyDenoiser):
-    """The toy with the likelihood of its proposals, and a token that ends a response."""
+    """The toy with a token that ends a response."""
 
     end_ids = (2,)
 
-    def forward(self, prompt, response, signals, numbers=None, temperature=0.0):  # type: ignore
-        most = super().forward(prompt, response, replace(signals, top_k=6), numbers, temperature)
-        # Proposals of positive temperature are among the six tokens; any monotone stand-in does.
-        found = {"likelihood": most.confidence[..., 0].log() - most.proposal / 10}
-        kept = {name: value for name, value in most.signals.items() if name in signals.names}
-        return replace(most, confidence=most.confidence[..., : signals.top_k], signals=kept | found)
 
-
-def decode(policy: Policy, rows: Tensor | None = None, **settings: Any) -> Rollout:
-    """Return rollouts of the toy, of some rows or of all."""
+def decode(
+    policy: Policy, rows: Tensor | None = None, denoiser: ToyDenoiser | None = None, **settings: Any
+) -> Rollout:
+    """Return rollouts of the toy or of another denoiser, of some rows or of all."""
     prompt, numbers = make_prompts(), NUMBERS
     if rows is not None:
         prompt, numbers = prompt.select(rows).trim(), numbers[rows]
     settings = {"gen_length": LENGTH, "block_length": 4} | settings
-    # The toy and the policies need no gradient.
-    return rollout(Toy(), policy, prompt, Decoding(**settings), Noise(SEED, numbers), record=True)
+    ways, noise = Decoding(**settings), Noise(SEED, numbers)
+    return rollout(denoiser or Toy(), policy, prompt, ways, noise, record=True)
 
 
 def assert_same(found: Rollout, wanted: Rollout) -> None:

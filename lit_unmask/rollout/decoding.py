@@ -116,6 +116,18 @@ class Decoding:
                 f"max_block_steps={self.max_block_steps} must be at least 1, or null for as many "
                 "as the block has tokens"
             )
+        if self.corrector is not None and self.corrector.takes_back and not self.max_block_steps:
+            raise ValueError(
+                f"corrector={type(self.corrector).__name__} takes tokens back again and again, and "
+                "max_block_steps=None is no bound for that; set decoding.max_block_steps to the "
+                f"most steps of a block, more than its block_length={self.block_length} tokens"
+            )
+        if self.resampler is not None and self.resampler.needs_draws and not self.temperature:
+            raise ValueError(
+                f"resampler={type(self.resampler).__name__} weighs tokens that are drawn, and "
+                "temperature=0 proposes the same ones to all particles; set decoding.temperature "
+                "above 0, as 1.0"
+            )
         changes = self.corrector or self.resampler
         if changes is not None and self.approximate.cache != "none":
             raise ValueError(

@@ -22,7 +22,7 @@ from torch import Tensor
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.policies.base import Policy
 from lit_unmask.randomness import ACTION, Noise, uniform
-from lit_unmask.rollout.correctors.base import Edit
+from lit_unmask.rollout.correctors.base import Corrector, Edit
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.forwards import Forwards
 from lit_unmask.rollout.history import Start
@@ -95,22 +95,38 @@ class Loop:
                 done = action.action, action.chosen, action.log_prob, action.commit
                 steps = Steps(asked.row, asked.index, seen, *done)
                 self.record.steps.append(steps.select(asked.taken(self.state)))
+        self.finish(rows)
         self.record.note_generations()
 
     def correct(self, rows: Indices, said: Reading) -> Reading:
         """Return the readings of all rows, after a corrector rewrote those of rows ``[R]``."""
+        corrector = self.state.decoding.corrector
+        if corrector is not None and not corrector.placement.end:
+            at = upload(rows, self.state.device)
+            self._correct(corrector, at, said.select(at))
+        return said
+
+    def finish(self, rows: Indices) -> None:
+        """Correct those of rows ``[R]`` that took their last step, if a corrector acts there."""
         state, corrector = self.state, self.state.decoding.corrector
-        if corrector is None:
-            return said
-        at = upload(rows, state.device)
-        at = at[corrector.due(state.view(at))]
+        rows = rows[state.host.finished[rows]]
+        if corrector is not None and corrector.placement.end and len(rows):
+            at = upload(rows, state.device)
+            self._correct(corrector, at, self.forwards.ask(at, state.response[at]))
+            state.tell(rows, at, torch.zeros_like(at, dtype=torch.bool))
+
+    def _correct(self, corrector: Corrector, at: Tensor, said: Reading) -> None:
+        """Correct those of rows ``[R]`` that are due, of which the denoiser said something."""
+        state = self.state
+        view = state.view(at)
+        due = corrector.due(view, said).nonzero()[:, 0]
+        at = at[due]
         if len(at):
 
             def ask(mine: Tensor, buffers: Tensor) -> Reading:
                 return self.forwards.ask(at[mine], buffers)
 
-            state.rewrite(at, *corrector.correct(state.view(at), said.select(at), ask))
-        return said
+            state.rewrite(at, *corrector.correct(view.select(due), said.select(due), ask))
 
     def write(self, revealed: tuple[Edit, Tensor], asked: Asked, said: Reading) -> None:
         """Write what the policy reveals, and how many steps that took it."""

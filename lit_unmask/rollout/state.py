@@ -35,6 +35,7 @@ class RowState:
     Attributes:
         response: ``[B, L]`` int64, the buffers.
         committed_at: ``[B, L]`` int64, step at which a position was committed, or -1.
+        sure: ``[B, L]`` float32, confidence with which the policy committed it.
         step: ``[B]`` int64, steps taken.
         begun: ``[B]`` int64, those of them that were taken before.
         price: ``[B]`` int64 forwards charged, by kind.
@@ -60,6 +61,7 @@ class RowState:
         count, length, device = len(prompt), decoding.gen_length, prompt.tokens.device
         self.response = torch.full((count, length), self.mask_id, device=device)
         self.committed_at = torch.full_like(self.response, -1)
+        self.sure = torch.zeros(count, length, device=device)
         self.step = torch.zeros(count, dtype=torch.int64, device=device)
         self.begun = torch.zeros_like(self.step)
         self.price = {PREDICTOR: torch.zeros_like(self.step)}
@@ -143,17 +145,26 @@ class RowState:
 
     def view(self, at: Tensor) -> View:
         """Return what a corrector sees of rows ``[R]``."""
-        response, counts = self.response[at], (self.step[at], self.block_steps[at])
-        masked = response == self.mask_id
-        return View(response, masked, self.in_block(at), self.committed_at[at], *counts)
+        response = self.response[at]
+        return View(
+            response=response,
+            masked=response == self.mask_id,
+            in_block=self.in_block(at),
+            committed_at=self.committed_at[at],
+            sure=self.sure[at],
+            step=self.step[at],
+            block_steps=self.block_steps[at],
+            mask_id=self.mask_id,
+        )
 
     def rewrite(self, at: Tensor, edit: Edit, reading: Reading) -> None:
         """Correct the buffers of rows ``[R]``, with the reading that holds for this step.
 
         Masked positions are left to the policy, and masks are put back in the current block alone.
+        What stands there already is not written again.
         """
         opened = (edit.tokens != self.mask_id) | self.in_block(at)
-        where = edit.where & ~self.masked(at) & opened
+        where = edit.where & ~self.masked(at) & opened & (edit.tokens != self.response[at])
         self._put(at, Edit(where, edit.tokens), self.step[at], corrected=True)
         # The draws of the next reading are new ones.
         self.changed_at[at] = torch.where(where.any(1), self.step[at] + 1, self.changed_at[at])
@@ -174,6 +185,9 @@ class RowState:
         """
         self._charge(at, steps)
         self._put(at, edit, self.step[at] - 1)
+        assert self.said is not None
+        sure = self.said.confidence[at, :, 0].float()
+        self.sure[at] = torch.where(edit.where, sure, self.sure[at])
         stale = edit.where.any(1)
         self.changed_at[at] = torch.where(stale, self.step[at], self.changed_at[at])
         stale |= self.corrected[at]
@@ -181,6 +195,10 @@ class RowState:
         done = self._move_on(at)
         if self.base is not None:
             stale |= self._enter(at, done)
+        self.tell(rows, at, stale)
+
+    def tell(self, rows: Indices, at: Tensor, stale: Tensor) -> None:
+        """Tell the host of rows ``[R]``, and of which the readings got out of date."""
         nfe = total({kind: price[at] for kind, price in self.price.items()})
         counts = self.step[at], nfe, self.block_steps[at]
         self.host.fetch(rows, self.response[at], *counts, self.finished[at], stale)
@@ -216,7 +234,7 @@ class RowState:
 
     def replace(self, at: Tensor, others: Tensor) -> None:
         """Let rows ``[R]`` take over the states of others ``[R]``; what they cost stays theirs."""
-        own = self.response, self.committed_at, self.step, self.block, self.block_steps
+        own = self.response, self.committed_at, self.sure, self.step, self.block, self.block_steps
         for value in (*own, self.changed_at, self.corrected, self.asked, self.finished):
             value[at] = value[others]
         self.host.replace(at.cpu().numpy(), others.cpu().numpy())

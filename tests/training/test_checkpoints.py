@@ -240,7 +240,7 @@ def test_a_checkpoint_names_all_that_its_rollouts_followed_from(tiny_llada, tmp_
         assert entry["trained_with"]["block_length"] == 4
     assert found[None] is None
     assert [list(found[name]) for name in list(kinds)[1:]] == [[name] for name in list(kinds)[1:]]
-    assert found["corrector"]["corrector"]["init_args"] == {"every": 2}
+    assert found["corrector"]["corrector"]["init_args"]["every"] == 2
 
 
 def test_particles_are_not_trained_on(tiny_llada):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -19,12 +20,14 @@ class Resampler(ABC):
     of small weight, and all go on with numbers of their own. Groups know nothing of each other.
 
     Attributes:
+        needs_draws: Whether it makes no sense of tokens at temperature 0.
         particles: Rows **N** of a group.
 
     Raises:
         ValueError: If there is no particle.
     """
 
+    needs_draws: ClassVar[bool] = False
     particles: int = 4
 
     def __post_init__(self) -> None:
@@ -47,7 +50,7 @@ class Resampler(ABC):
 
         Args:
             log_weight: ``[G, N]`` float32.
-            uniform: ``[G]`` float32 in ``[0, 1)``.
+            uniform: ``[G, N]`` float32 in ``[0, 1)``.
 
         Returns:
             ``[G, N]`` int64, the particle whose state each takes over. A group with -1 in it is

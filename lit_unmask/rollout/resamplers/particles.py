@@ -70,8 +70,9 @@ class Particles:
         size = self.resampler.particles
         own = groups[:, None] * size + torch.arange(size, device=groups.device)
         first = own[:, 0]
-        draws = uniform(self.noise.seed, self._groups[first], self.generation[first], 1, RESAMPLE)
-        parents = self.resampler.ancestors(self.log_weight[own], draws[:, 0])
+        keys = self._groups[first], self.generation[first]
+        draws = uniform(self.noise.seed, *keys, size, RESAMPLE)
+        parents = self.resampler.ancestors(self.log_weight[own], draws)
         kept = (parents < 0).any(1, keepdim=True)
         origin = torch.where(kept, own, own[:, :1] + parents)
         self.log_weight[own] = self.log_weight[own].where(kept, 0.0)
