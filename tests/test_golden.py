@@ -35,6 +35,8 @@ from lit_unmask.policies import (
 )
 from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.rollout import Approximate, Decoding, Noise, Rollout, Scheduling, rollout
+from lit_unmask.rollout.correctors import GIDD, WINO, BlockProSeCo, Placement, ProSeCo, Remask
+from lit_unmask.rollout.resamplers import BestOfN, SelfRewarding
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.training.conditioning import AlphaList
 from lit_unmask.training.experts import Expert
@@ -124,6 +126,7 @@ class Case:
         temperature: Of the tokens.
         scheduling: What differs from its defaults.
         approximate: The same.
+        system: Further settings of the decoding: what a policy cannot do.
     """
 
     policy: str
@@ -133,6 +136,7 @@ class Case:
     temperature: float = 0.0
     scheduling: dict[str, Any] = field(default_factory=dict)
     approximate: dict[str, Any] = field(default_factory=dict)
+    system: dict[str, Any] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -147,6 +151,18 @@ SCHEDULES: list[dict[str, Any]] = [
     {"max_tokens": 150}, {"call_tokens": None}, {"call_tokens": 0},
     {"deterministic": True, "static_rows": 4, "static_tokens": 16}, {},
     {"skip": False, "share": False, "lookahead": 1, "max_rows": 1},
+]  # fmt: skip
+DUE = Placement(every=2)
+SYSTEMS: list[tuple[str, float, dict[str, Any]]] = [
+    ("ConfidenceThreshold", 0.0, {"corrector": Remask(1, placement=DUE), "max_block_steps": 24}),
+    ("bernoulli", 0.7, {"corrector": Remask(placement=Placement(below=0.6)), "max_block_steps": 9}),
+    ("ConfidenceThreshold", 0.0, {"corrector": WINO(0.9)}),
+    ("Random", 0.7, {"corrector": WINO(0.8)}),
+    ("LowConfidence", 0.0, {"corrector": ProSeCo(3, placement=DUE)}),
+    ("LowConfidence", 0.7, {"corrector": BlockProSeCo(2)}),
+    ("Random", 0.7, {"corrector": GIDD(5)}),
+    ("Random", 0.7, {"resampler": SelfRewarding(3, 0.9)}),
+    ("bernoulli", 0.0, {"resampler": BestOfN(2)}),
 ]  # fmt: skip
 CACHED = ("LowConfidence", "ConfidenceThreshold", "bernoulli", "gain", "ThresholdHead", "Random")
 
@@ -173,6 +189,11 @@ def _cases() -> dict[str, Case]:
             for block in BLOCKS:
                 made.append(Case("bernoulli", denoiser, block, empty))
         made.append(Case("LeftToRight", denoiser, 8, approximate={"early_stop": True}))
+    for place, (policy, heat, system) in enumerate(SYSTEMS):
+        for turn, denoiser in enumerate(DENOISERS):
+            schedule = SCHEDULES[(3 * place + turn) % 6]
+            empty = "wait" if place % 3 == 1 else "force"
+            made.append(Case(policy, denoiser, BLOCKS[turn], empty, heat, schedule, {}, system))
     return {f"{number:02d} {case.policy} {case.denoiser}": case for number, case in enumerate(made)}
 
 
@@ -198,7 +219,7 @@ def decode(case: Case) -> Rollout:
         prompt = Prompt(prompt.tokens, prompt.attention, torch.tensor([0.5, 1.0, 2.0, 0.5, 3.0]))
     decoding = Decoding(
         LENGTH, case.block, case.temperature, case.on_empty,  # type: ignore[arg-type]
-        Scheduling(**case.scheduling), Approximate(**case.approximate),
+        Scheduling(**case.scheduling), Approximate(**case.approximate), **case.system,
     )  # fmt: skip
     noise = Noise(SEED, 1000 * torch.arange(ROWS) + 17)
     sizes = [denoiser.width] if case.policy == "hidden" else []
