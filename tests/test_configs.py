@@ -16,6 +16,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 APART = ("llada_", "dream_", "demonstrations", "imitation")
 RUNS = sorted(c for c in CONFIGS.glob("*.yaml") if not c.stem.startswith(APART))
 POLICIES = sorted((CONFIGS / "policies").glob("*.yaml"))
+SYSTEMS = sorted((CONFIGS / "systems").glob("*.yaml"))
 PRETRAIN = sorted((CONFIGS / "pretrain").glob("*.yaml"))
 
 
@@ -44,6 +45,15 @@ def test_a_run_goes_through_a_fast_dev_run(config, tmp_path, monkeypatch) -> Non
 @pytest.mark.parametrize("config", RUNS, ids=lambda path: path.stem)
 def test_a_run_says_how_to_start_it(config) -> None:
     assert f"--config configs/{config.name}" in config.read_text()
+
+
+@pytest.mark.parametrize("config", SYSTEMS, ids=lambda path: path.stem)
+def test_a_system_is_decoded_beside_a_run(config, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    quiet = ["--trainer.logger=false", "--trainer.callbacks=[]", "--trainer.limit_val_batches=1"]
+    small = ["--data.init_args.val.math.init_args.size=2"]
+    main(["validate", f"--config={CONFIGS / 'demo.yaml'}", f"--config={config}", *quiet, *small])
+    assert f"--config configs/systems/{config.name}" in config.read_text()
 
 
 @pytest.mark.parametrize("config", PRETRAIN, ids=lambda path: path.stem)

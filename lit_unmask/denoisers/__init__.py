@@ -12,6 +12,7 @@ from lit_unmask.denoisers.loading.placement import Placement
 from lit_unmask.denoisers.network import NetworkDenoiser
 from lit_unmask.denoisers.running.compilation import Compile
 from lit_unmask.denoisers.wrappers.base import Wrapper
+from lit_unmask.denoisers.wrappers.reward_weighted import RewardWeighted
 
 __all__ = [
     "Adapter",
@@ -25,6 +26,7 @@ __all__ = [
     "Placement",
     "Qwen3Diffusion",
     "RemoteCode",
+    "RewardWeighted",
     "ShiftedQwen3Diffusion",
     "StockDenoiser",
     "Wrapper",

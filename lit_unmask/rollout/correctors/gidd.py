@@ -24,7 +24,7 @@ class GIDD(Corrector):
     Deviations: the release draws proposals at temperature 0.1 and scores them by that distribution;
     here they are the denoiser's at the token temperature (0 is the limit of 0.1), scored by their
     probability at temperature 1. Masks that are left stay. The denoiser should have been trained on
-    replaced tokens: one of masks alone copies the text.
+    replaced tokens.
 
     Attributes:
         changes: Most tokens that are changed.
