@@ -95,7 +95,8 @@ class Signal:
         name: Its name in mappings and settings.
         axes: Letters of its shape.
         about: What it is, with its type and unit.
-        condition: Whether it comes with the prompt; the others come from the denoiser.
+        condition: Whether it comes with the prompt or from the loop; the others come from the
+            denoiser.
     """
 
     name: str
@@ -125,8 +126,14 @@ STANDING = Signal(
     "probability of the token that stands there, float32; 0 at masks",
 )
 SPEED = Signal("speed", "B", "speed that the policy is conditioned on, float32", condition=True)
+REMOVABLE = Signal(
+    "removable",
+    "BL",
+    "tokens of the current block that may be taken back, bool",
+    condition=True,
+)
 SIGNALS: Mapping[str, Signal] = {
-    one.name: one for one in (ENTROPY, HIDDEN, LIKELIHOOD, STANDING, SPEED)
+    one.name: one for one in (ENTROPY, HIDDEN, LIKELIHOOD, STANDING, SPEED, REMOVABLE)
 }
 
 

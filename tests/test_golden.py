@@ -74,7 +74,10 @@ class Double(Policy):
         self.inner, self.signals = policy.double(), policy.signals
 
     def forward(self, observation: Observation) -> UnmaskDistribution:
-        signals = {name: value.double() for name, value in observation.signals.items()}
+        signals = {
+            name: value.double() if value.is_floating_point() else value
+            for name, value in observation.signals.items()
+        }
         confidence = observation.confidence.double()
         return self.inner(replace(observation, confidence=confidence, signals=signals))
 
@@ -100,7 +103,7 @@ POLICIES: dict[str, Any] = {
     "EntropyBound": partial(policies.EntropyBound, 0.8),
     "bernoulli": learned,
     **{name: partial(learned, name) for name in policies.__all__
-       if name.endswith("Head") and name != "Head"},
+       if name.endswith("Head") and name not in ("Head", "RemaskingHead")},
     "gain": partial(learned, temperature=0.5, confidence_gain=4.0, round_time=False),
     "top_k": partial(learned, top_p=3, layers=2),
     "entropy": partial(learned, entropy=True),
@@ -112,6 +115,8 @@ POLICIES: dict[str, Any] = {
     "Paced": lambda: Conditioned(2.0, learned(speed=True)),
     "told": partial(learned, speed=True),
 }  # fmt: skip
+
+SPECIAL = {"remasking": partial(learned, "RemaskingHead")}
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,7 @@ SYSTEMS: list[tuple[str, float, dict[str, Any]]] = [
     ("Random", 0.7, {"corrector": GIDD(5)}),
     ("Random", 0.7, {"resampler": SelfRewarding(3, 0.9)}),
     ("bernoulli", 0.0, {"resampler": BestOfN(2)}),
+    ("remasking", 0.0, {"max_block_steps": 20}),
 ]  # fmt: skip
 CACHED = ("LowConfidence", "ConfidenceThreshold", "bernoulli", "gain", "ThresholdHead", "Random")
 
@@ -223,7 +229,7 @@ def decode(case: Case) -> Rollout:
     )  # fmt: skip
     noise = Noise(SEED, 1000 * torch.arange(ROWS) + 17)
     sizes = [denoiser.width] if case.policy == "hidden" else []
-    policy = Double(POLICIES[case.policy](*sizes)).eval()
+    policy = Double((POLICIES | SPECIAL)[case.policy](*sizes)).eval()
     return rollout(denoiser, policy, prompt, decoding, noise, record=True)
 
 
@@ -320,7 +326,7 @@ def test_every_value_of_every_axis_is_in_a_case() -> None:
             met.setdefault(axis, set()).add(value)
     both = {False, True}
     wanted = {
-        "policy": set(POLICIES), "denoiser": set(DENOISERS), "block": set(BLOCKS),
+        "policy": {*POLICIES, *SPECIAL}, "denoiser": set(DENOISERS), "block": set(BLOCKS),
         "on_empty": {"force", "wait"}, "temperature": {0.0, 0.7},
         "cache": {"none", "prefix", "dual"},
         **dict.fromkeys(("skip", "share", "deterministic", "early_stop"), both),
@@ -328,7 +334,7 @@ def test_every_value_of_every_axis_is_in_a_case() -> None:
         "call_tokens": {None, 0, 512}, "static_rows": {4, 8}, "static_tokens": {16, 32},
     }  # fmt: skip
     assert met == wanted
-    heads = {name for name in policies.__all__ if name.endswith("Head")} - {"Head"}
+    heads = {name for name in policies.__all__ if name.endswith("Head")} - {"Head", "RemaskingHead"}
     assert heads <= set(POLICIES)
 
 

@@ -9,6 +9,7 @@ from lit_unmask.policies.actions.block_threshold import BlockThresholdHead
 from lit_unmask.policies.actions.count import CountHead, LogitCountHead
 from lit_unmask.policies.actions.head import Head
 from lit_unmask.policies.actions.plackett_luce import PlackettLuceHead
+from lit_unmask.policies.actions.remasking import RemaskingHead
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.choice import Choice
 from lit_unmask.policies.conditioned import Conditioned
@@ -45,6 +46,7 @@ __all__ = [
     "PlackettLuceHead",
     "Policy",
     "Random",
+    "RemaskingHead",
     "Scaled",
     "Tempered",
     "ThresholdHead",

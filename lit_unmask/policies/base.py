@@ -34,6 +34,11 @@ class Policy(nn.Module, ABC):
         """Return the distribution over actions, within ``observation.eligible``."""
 
     @property
+    def takes_back(self) -> bool:
+        """Whether actions may take tokens back; the loop then shows which they may."""
+        return any(part.takes_back for part in self.children() if isinstance(part, Policy))
+
+    @property
     def has_parameters(self) -> bool:
         """Whether there is anything to train or to store."""
         return any(True for _ in self.parameters())

@@ -61,12 +61,17 @@ class LearnedPolicy(Policy):
         self.temperature = temperature
         self.head = head
         self.scale = scale
-        self.signals = cast(Signals, network.signals)
+        self.signals = cast(Signals, network.signals) | self._acting.signals
         self._acting.attach(network)
 
     @property
     def _acting(self) -> Head:
         return _BERNOULLI if self.head is None else self.head
+
+    @property
+    def takes_back(self) -> bool:
+        """Whether the head may take tokens back."""
+        return self._acting.takes_back
 
     @property
     def knobs(self) -> Knobs:
@@ -226,5 +231,6 @@ class Thresholded(Policy):
         """Return the one action."""
         distribution = self.policy(observation)
         likely = distribution.probability() > self.threshold
-        eligible = observation.eligible
-        return Deterministic(likely & eligible, eligible, distribution.ranking())
+        eligible, back = observation.eligible, distribution.removal_probability()
+        back = None if back is None else back > self.threshold
+        return Deterministic(likely & eligible, eligible, distribution.ranking(), back)

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.files import check_folder
-from lit_unmask.rollout.loop import check_shapes
+from lit_unmask.rollout.loop import check_remasking, check_shapes
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.conditioning import check_conditioned
@@ -90,6 +90,7 @@ def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataMod
     check_conditioned(model.policy)
     for decoding in (model.decoding, model.eval_decoding):
         model.policy.check_decoding(decoding.on_empty)
+        check_remasking(model.policy, decoding)
     if stage == "fit":
         _check_fit(trainer, model)
         if not isinstance(data, ImitationData):  # which has a store in the place of problems

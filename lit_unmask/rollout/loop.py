@@ -34,6 +34,7 @@ from lit_unmask.rollout.state import RowState
 from lit_unmask.rows import Rows
 from lit_unmask.types import (
     HIDDEN,
+    REMOVABLE,
     SPEED,
     Observation,
     Prompt,
@@ -51,12 +52,14 @@ class Action(Rows):
         action: ``[M, ...]``, in the form of its distribution.
         chosen: ``[M, L]`` bool, eligible positions that it opens.
         commit: ``[M, L]`` bool, the same with forced positions.
+        back: ``[M, L]`` bool, tokens that it takes back.
         log_prob: ``[M]`` float32 of the action, or None if nothing is recorded.
     """
 
     action: Tensor
     chosen: Tensor
     commit: Tensor
+    back: Tensor
     log_prob: Tensor | None
 
 
@@ -88,9 +91,9 @@ class Loop:
         """Let rows ``[R]`` take a step, or as many as pass until something is written."""
         said = self.correct(rows, self.forwards.of(rows))
         for asked in lookahead(self.state, rows, self.ahead):
-            seen = observe(self.state, said, asked)
+            seen = observe(self.state, said, asked, self.policy.takes_back)
             action = self.act(seen, asked)
-            self.write(reveal(action, said, asked), asked, said)
+            self.write(reveal(action, said, asked, self.state.mask_id), asked, said)
             if action.log_prob is not None:
                 done = action.action, action.chosen, action.log_prob, action.commit
                 steps = Steps(asked.row, asked.index, seen, *done)
@@ -167,32 +170,39 @@ class Loop:
         if self.state.decoding.on_empty == "force":
             commit = distribution.forced(chosen) & seen.eligible
         log_prob = distribution.log_prob(action) if self.record.keeps else None
-        return Action(action, chosen, commit, log_prob)
+        back = distribution.taken_back(action)
+        if back is None:
+            back = torch.zeros_like(chosen)
+        return Action(action, chosen, commit, back, log_prob)
 
 
-def observe(state: RowState, said: Reading, asked: Asked) -> Observation:
+def observe(state: RowState, said: Reading, asked: Asked, takes_back: bool = False) -> Observation:
     """Return what the policy sees of each row at the steps that it is asked about."""
     row, speed = asked.row, state.prompt.speed
-    masked = state.masked(row)
+    masked, in_block = state.masked(row), state.in_block(row)
     condition = {} if speed is None else {SPEED.name: speed[row]}
+    if takes_back:
+        condition[REMOVABLE.name] = ~masked & in_block
     return Observation(
         masked=masked,
-        eligible=masked & state.in_block(row),
+        eligible=masked & in_block,
         confidence=said.confidence[row],
         time=asked.index.float() / masked.shape[1],
         signals={name: value[row] for name, value in said.signals.items()} | condition,
     )
 
 
-def reveal(action: Action, said: Reading, asked: Asked) -> tuple[Edit, Tensor]:
-    """Return the write of each row's first action that commits anything, or of its last one.
+def reveal(action: Action, said: Reading, asked: Asked, mask_id: int) -> tuple[Edit, Tensor]:
+    """Return the write of each row's first action that writes anything, or of its last one.
 
     Returns:
         The write to rows ``[R]``, and ``[R]`` int64, how many steps it took.
     """
-    stop = asked.stop(action.commit.any(1))
-    where = action.commit[asked.first + stop]
-    return Edit(where, said.proposal[asked.at]), stop + 1
+    writes = action.commit | action.back
+    stop = asked.stop(writes.any(1))
+    taken = asked.first + stop
+    tokens = said.proposal[asked.at].masked_fill(action.back[taken], mask_id)
+    return Edit(writes[taken], tokens), stop + 1
 
 
 @torch.no_grad()
@@ -226,11 +236,12 @@ def rollout(
 
     Raises:
         ValueError: If the prompt and the response do not fit into the denoiser, the noise does
-            not have one number a row, a conditioned policy has no speed, or a compiled
-            denoiser would be called with any shapes.
+            not have one number a row, a conditioned policy has no speed, one that takes tokens
+            back no bound, or a compiled denoiser would be called with any shapes.
     """
     since, signals = time.perf_counter(), policy.signals | signals | decoding.signals
     check(policy, prompt, noise, signals)
+    check_remasking(policy, decoding)
     check_shapes(denoiser, decoding)
     denoiser.check_length(prompt, decoding.gen_length)
     particles, resampler = None, decoding.resampler
@@ -272,6 +283,20 @@ def check(policy: Policy, prompt: Prompt, noise: Noise, signals: Signals) -> Non
         raise ValueError(
             f"policy {type(policy).__name__} is conditioned on a speed and prompt.speed is None; "
             "wrap it in lit_unmask.policies.Conditioned"
+        )
+
+
+def check_remasking(policy: Policy, decoding: Decoding) -> None:
+    """Refuse a policy that may go on for ever, or whose groups cannot be weighed.
+
+    Raises:
+        ValueError: If it takes tokens back and there is no bound on steps, or a resampler.
+    """
+    if policy.takes_back and (decoding.max_block_steps is None or decoding.resampler is not None):
+        raise ValueError(
+            f"a policy that takes tokens back needs a bound on its steps and no resampler, not "
+            f"max_block_steps={decoding.max_block_steps} and resampler={decoding.resampler}; set "
+            f"decoding.max_block_steps, as {2 * decoding.block_length}"
         )
 
 

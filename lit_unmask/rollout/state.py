@@ -207,9 +207,7 @@ class RowState:
         """Write tokens to rows ``[R]`` at steps ``[R]``; nothing else changes a buffer."""
         where = edit.where
         self.response[at] = torch.where(where, edit.tokens, self.response[at])
-        when = step[:, None].expand_as(where)
-        if corrected:
-            when = when.masked_fill(edit.tokens == self.mask_id, -1)
+        when = step[:, None].expand_as(where).masked_fill(edit.tokens == self.mask_id, -1)
         self.committed_at[at] = torch.where(where, when, self.committed_at[at])
         if self.log is not None:
             marks = torch.full_like(step, corrected, dtype=torch.bool)

@@ -29,7 +29,8 @@ def read(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_file_makes_a_policy_that_decodes_and_learns(file, tiny_llada, tmp_path):
     policy = read(file)
-    module = make_module(tiny_llada, policy, decoding=Decoding(8, 8, temperature=1.0))
+    decoding = Decoding(8, 8, temperature=1.0, max_block_steps=16)
+    module = make_module(tiny_llada, policy, decoding=decoding)
     trainer = make_trainer(tmp_path, max_steps=1)
     if not isinstance(policy, LearnedPolicy):
         assert module.evaluate(list(make_data().val["coins"])).nfe.min() > 0

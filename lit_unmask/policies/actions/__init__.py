@@ -10,6 +10,7 @@ from lit_unmask.policies.actions.block_threshold import BlockThreshold
 from lit_unmask.policies.actions.count import TopKCount
 from lit_unmask.policies.actions.deterministic import Deterministic, UniformSubset
 from lit_unmask.policies.actions.plackett_luce import DynamicPlackettLuce
+from lit_unmask.policies.actions.remasking import Remasking
 
 __all__ = [
     "Bernoulli",
@@ -19,6 +20,7 @@ __all__ = [
     "BlockThreshold",
     "Deterministic",
     "DynamicPlackettLuce",
+    "Remasking",
     "Spread",
     "TopKCount",
     "UniformSubset",

@@ -92,6 +92,14 @@ class UnmaskDistribution(ABC):
         """Return what an action opens, ``[B, L]`` bool, within ``eligible``."""
         return action & self.eligible
 
+    def taken_back(self, action: Tensor) -> Tensor | None:
+        """Return the tokens that an action takes back, ``[B, L]`` bool; None if none ever do."""
+        return None
+
+    def removal_probability(self) -> Tensor | None:
+        """Return the marginal probability of each token to be taken back, ``[B, L]``, or None."""
+        return None
+
     def action_of(self, positions: Tensor) -> Tensor:
         """Return an action that opens given positions, as an imitator needs it.
 

@@ -15,15 +15,18 @@ class Deterministic(UnmaskDistribution):
         action: ``[B, L]`` bool, within ``eligible``.
         eligible: ``[B, L]`` bool.
         ranking: ``[B, L]`` float, preference of positions.
+        back: ``[B, L]`` bool, tokens to take back; None takes none.
 
     Raises:
         ValueError: If the shapes differ.
     """
 
-    def __init__(self, action: Tensor, eligible: Tensor, ranking: Tensor) -> None:
+    def __init__(
+        self, action: Tensor, eligible: Tensor, ranking: Tensor, back: Tensor | None = None
+    ) -> None:
         check_shapes(eligible, action=action, ranking=ranking)
         super().__init__(eligible)
-        self.action = action
+        self.action, self.back = action, back
         self._ranking = ranking
 
     def sample(self, uniform: Tensor) -> Tensor:
@@ -38,6 +41,10 @@ class Deterministic(UnmaskDistribution):
         """Return 0 for the action itself and -inf for any other, ``[B]`` float32."""
         other = (action != self.action).any(-1)
         return torch.zeros(other.shape, device=other.device).masked_fill(other, -torch.inf)
+
+    def taken_back(self, action: Tensor) -> Tensor | None:
+        """Return the tokens to take back, whatever the action."""
+        return self.back
 
     def entropy(self) -> Tensor:
         """Return zeros, ``[B]`` float32."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lit_unmask.policies.actions.base import UnmaskDistribution
 from lit_unmask.policies.networks.confidence import ConfidenceTransformer
-from lit_unmask.types import Observation
+from lit_unmask.types import Observation, Signals
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,13 @@ class Head(nn.Module, ABC):
 
     Attributes:
         never_empty: Whether every action opens something where anything is eligible.
+        takes_back: Whether actions may take tokens back.
+        signals: What it needs of readings beside what the network needs.
     """
 
     never_empty: bool = False
+    takes_back: bool = False
+    signals: Signals = Signals()
 
     def __init__(self) -> None:
         super().__init__()
