@@ -83,6 +83,17 @@ class Regretful(ToyDenoiser):
         return torch.where(torch.arange(VOCABULARY) == 4, likely, rest).log()
 
 
+class Hesitant(ToyDenoiser):
+    """Is sure of the first half once a token stands, then of the second, and regrets them all."""
+
+    def logits(self, prompt: Prompt, response: Tensor) -> Tensor:
+        places, stands = torch.arange(LENGTH), response != MASK
+        sure = stands.any(1, keepdim=True) & ((places < 4) | stands[:, 3:4])
+        likely = torch.where(sure, 0.95, 0.5 - 0.01 * places)
+        likely = torch.where(stands, 0.2, likely)[..., None]
+        return torch.where(torch.arange(VOCABULARY) == 4, likely, (1 - likely) / 5).log()
+
+
 def corrupted(masked: list[int]) -> Start:
     """Return texts of wrong tokens with some masks."""
     response = torch.full((len(NUMBERS), LENGTH), 5)
@@ -180,6 +191,11 @@ def test_drafting_and_verifying_by_one_threshold_is_the_threshold_rule(
     plain = decode(policy, temperature=temperature)
     found = decode(policy, temperature=temperature, corrector=WINO(threshold))
     assert_same(found, plain)
+    forced = decode(ConfidenceThreshold(0.6), denoiser=Hesitant(), block_length=LENGTH)
+    kept = decode(ConfidenceThreshold(0.6), denoiser=Hesitant(), block_length=LENGTH,
+                  corrector=WINO(0.6))  # fmt: skip
+    assert_same(kept, forced)
+    assert forced.decisions.tolist() == [3] * 6
     stricter = decode(policy, temperature=temperature, corrector=WINO(0.9))
     assert stricter.log is not None and stricter.log.corrected.any()
 

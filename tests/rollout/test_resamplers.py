@@ -167,7 +167,7 @@ class FirstRewarded(SelfRewarding):
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
 def test_particles_are_distributed_by_the_reweighted_language(threshold: float) -> None:
-    groups, size = 800, 6
+    groups, size = 4000, 6
     prompt = make_prompts().select(torch.zeros(groups, dtype=torch.int64))
     ways = Decoding(2, 1, 1.0, resampler=FirstRewarded(size, threshold))
     noise = Noise(SEED, torch.arange(groups))
