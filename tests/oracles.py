@@ -43,11 +43,20 @@ def confidence_threshold(confidence: list, eligible: list, threshold: float) -> 
     return above if any(above) else top_k(confidence, eligible, 1)
 
 
-def entropy_bound(entropy: list, eligible: list, gamma: float) -> list[bool]:
-    """Try every prefix of one row, longest first."""
-    order = sorted((value, place) for place, value in enumerate(entropy) if eligible[place])
+def factor(confidence: list, eligible: list, limit: float) -> list[bool]:
+    """Try every number of best positions of one row, largest first."""
+    order = sorted((-value, place) for place, value in enumerate(confidence) if eligible[place])
     for count in range(len(order), 0, -1):
-        values = [value for value, _ in order[:count]]
+        if count == 1 or (count + 1) * (1 + order[count - 1][0]) < limit:
+            return top_k(confidence, eligible, count)
+    return [False] * len(confidence)
+
+
+def entropy_bound(entropy: list, errors: list, eligible: list, gamma: float) -> list[bool]:
+    """Try every prefix of one row, in the order of its errors, longest first."""
+    order = sorted((value, place) for place, value in enumerate(errors) if eligible[place])
+    for count in range(len(order), 0, -1):
+        values = [entropy[place] for _, place in order[:count]]
         if count == 1 or sum(values) - max(values) <= gamma:
             chosen = {place for _, place in order[:count]}
             return [place in chosen for place in range(len(entropy))]

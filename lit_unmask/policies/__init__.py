@@ -13,10 +13,16 @@ from lit_unmask.policies.base import Policy
 from lit_unmask.policies.choice import Choice
 from lit_unmask.policies.conditioned import Conditioned
 from lit_unmask.policies.heuristics import (
+    KLASS,
+    Ancestral,
     ConfidenceThreshold,
+    Dilated,
+    EarlyExit,
     EntropyBound,
+    Factor,
     LeftToRight,
     LowConfidence,
+    LowEntropy,
     Margin,
     Random,
 )
@@ -25,6 +31,8 @@ from lit_unmask.policies.networks.confidence import ConfidenceTransformer
 from lit_unmask.policies.networks.hidden import HiddenTransformer
 
 __all__ = [
+    "KLASS",
+    "Ancestral",
     "BernoulliArgmaxHead",
     "BernoulliHead",
     "BlockThresholdHead",
@@ -33,7 +41,10 @@ __all__ = [
     "ConfidenceThreshold",
     "ConfidenceTransformer",
     "CountHead",
+    "Dilated",
+    "EarlyExit",
     "EntropyBound",
+    "Factor",
     "Head",
     "HiddenTransformer",
     "IntensityHead",
@@ -41,6 +52,7 @@ __all__ = [
     "LeftToRight",
     "LogitCountHead",
     "LowConfidence",
+    "LowEntropy",
     "Margin",
     "PlackettLuceHead",
     "Policy",

@@ -15,7 +15,8 @@ class Start(Rows):
 
     A row goes on in the first block that has masks, with all of its steps. What is decoded from a
     state of a rollout with its number is what came after that state, as noise is keyed by the step;
-    at a positive token temperature, if the state is one just after a write.
+    at a positive token temperature, if the state is one just after a write. Not for policies that
+    look at changes: what was said before the state is not known.
 
     Attributes:
         response: ``[B, L]`` int64, the buffers.

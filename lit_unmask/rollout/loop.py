@@ -13,7 +13,7 @@ finished rows leave the batch and waiting ones take their place.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.policies.base import Policy
 from lit_unmask.randomness import ACTION, Noise, uniform
+from lit_unmask.rollout.changes import Changes
 from lit_unmask.rollout.correctors.base import Edit
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.forwards import Forwards
@@ -33,6 +34,7 @@ from lit_unmask.rollout.result import Listener, Record, Rollout, progress
 from lit_unmask.rollout.state import RowState
 from lit_unmask.rows import Rows
 from lit_unmask.types import (
+    CHANGE,
     HIDDEN,
     SPEED,
     Observation,
@@ -86,7 +88,7 @@ class Loop:
 
     def step(self, rows: Indices) -> None:
         """Let rows ``[R]`` take a step, or as many as pass until something is written."""
-        said = self.correct(rows, self.forwards.of(rows))
+        said = wanted(self.correct(rows, self.forwards.of(rows)), self.forwards.signals)
         for asked in lookahead(self.state, rows, self.ahead):
             seen = observe(self.state, said, asked)
             action = self.act(seen, asked)
@@ -154,6 +156,12 @@ class Loop:
         return Action(action, chosen, commit, log_prob)
 
 
+def wanted(said: Reading, signals: Signals) -> Reading:
+    """Return what is asked for of readings; hidden states may be there for another purpose."""
+    kept = {name: value for name, value in said.signals.items() if name in signals.names}
+    return replace(said, signals=kept)
+
+
 def observe(state: RowState, said: Reading, asked: Asked) -> Observation:
     """Return what the policy sees of each row at the steps that it is asked about."""
     row, speed = asked.row, state.prompt.speed
@@ -210,8 +218,9 @@ def rollout(
 
     Raises:
         ValueError: If the prompt and the response do not fit into the denoiser, the noise does
-            not have one number a row, a conditioned policy has no speed, or a compiled
-            denoiser would be called with any shapes.
+            not have one number a row, a conditioned policy has no speed, a compiled
+            denoiser would be called with any shapes, or changes are asked of a denoiser that
+            cannot say them.
     """
     since, signals = time.perf_counter(), policy.signals | signals | decoding.signals
     check(policy, prompt, noise, signals)
@@ -221,7 +230,8 @@ def rollout(
     if resampler is not None:
         prompt, noise = Particles.spread(prompt, noise, resampler.particles)
         start = start and start.repeat(resampler.particles)
-    state = RowState(denoiser, prompt, decoding, record)
+    changes = Changes(denoiser, len(prompt), decoding.gen_length) if CHANGE in signals else None
+    state = RowState(denoiser, prompt, decoding, record, changes)
     if start is not None:
         state.begin(start)
     if resampler is not None:

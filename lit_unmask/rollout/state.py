@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.denoisers.running.cache import Span
+from lit_unmask.rollout.changes import Changes
 from lit_unmask.rollout.correctors.base import Edit, View
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.history import Start, Writes
@@ -31,6 +32,7 @@ class RowState:
         prompt: All prompts.
         decoding: Lengths and savings.
         record: Whether to keep a log of writes.
+        changes: What keeps how far proposal distributions move, where that is wanted.
 
     Attributes:
         response: ``[B, L]`` int64, the buffers.
@@ -54,7 +56,12 @@ class RowState:
     """
 
     def __init__(
-        self, denoiser: Denoiser, prompt: Prompt, decoding: Decoding, record: bool = False
+        self,
+        denoiser: Denoiser,
+        prompt: Prompt,
+        decoding: Decoding,
+        record: bool = False,
+        changes: Changes | None = None,
     ) -> None:
         self.prompt, self.decoding, self.mask_id = prompt, decoding, denoiser.mask_id
         count, length, device = len(prompt), decoding.gen_length, prompt.tokens.device
@@ -71,6 +78,7 @@ class RowState:
         self.base = self.response.clone() if decoding.approximate.cache != "none" else None
         self.slot = torch.full_like(self.step, -1)
         self.said: Reading | None = None
+        self.changes = changes
         self.host = HostRows.start(count, length, self.mask_id)
         self.lengths: Indices = prompt.attention.sum(1).cpu().numpy()
         self._block_of = torch.arange(length, device=device) // decoding.block_length
@@ -219,6 +227,8 @@ class RowState:
         own = self.response, self.committed_at, self.step, self.block, self.block_steps
         for value in (*own, self.changed_at, self.corrected, self.asked, self.finished):
             value[at] = value[others]
+        if self.changes is not None:
+            self.changes.replace(at, others)
         self.host.replace(at.cpu().numpy(), others.cpu().numpy())
 
     def _move_on(self, at: Tensor) -> Tensor:
