@@ -29,6 +29,7 @@ from lit_unmask.policies.heuristics import (
 from lit_unmask.policies.learned import LearnedPolicy, Scaled, Tempered, Thresholded
 from lit_unmask.policies.networks.confidence import ConfidenceTransformer
 from lit_unmask.policies.networks.hidden import HiddenTransformer
+from lit_unmask.policies.plain import Plain
 
 __all__ = [
     "KLASS",
@@ -55,6 +56,7 @@ __all__ = [
     "LowEntropy",
     "Margin",
     "PlackettLuceHead",
+    "Plain",
     "Policy",
     "Random",
     "Scaled",

@@ -6,9 +6,26 @@ from dataclasses import replace
 import oracles
 import pytest
 import torch
+from torch.export import Dim, export
 from toy_observations import LENGTH, ROWS, learned, noise, observe
+from toy_rollouts import decode
 
-from lit_unmask.policies import Dilated, EarlyExit, LowConfidence
+from lit_unmask.policies import (
+    BernoulliArgmaxHead,
+    BernoulliHead,
+    BlockThresholdHead,
+    ConfidenceTransformer,
+    CountHead,
+    Dilated,
+    EarlyExit,
+    IntensityHead,
+    LearnedPolicy,
+    LowConfidence,
+    PlackettLuceHead,
+    Plain,
+    ThresholdHead,
+)
+from lit_unmask.rollout import Decoding
 from lit_unmask.types import Observation
 
 
@@ -102,3 +119,51 @@ def test_likelihoods_of_who_leaves_early_are_those_of_the_others():
         (distribution.entropy(), expected.entropy()),
     ]:
         assert torch.equal(found[~leaves], wanted[~leaves]) and (found[leaves] == 0).all()
+
+
+HEADS = {
+    "bernoulli": BernoulliHead,
+    "argmax": BernoulliArgmaxHead,
+    "dpls": PlackettLuceHead,
+    "intensity": IntensityHead,
+    "threshold": lambda: ThresholdHead(initial=0.4),
+    "count": lambda: CountHead([1, 2, 4]),
+    "block": lambda: BlockThresholdHead([2, 8], [0.2, 0.5]),
+}
+
+
+@pytest.mark.parametrize("around", [
+    lambda inner: Dilated(inner, block_length=4),
+    lambda inner: EarlyExit(inner, (1.0, 0.5, 0.2)),
+    lambda inner: EarlyExit(Dilated(inner, 8), (1.0, 0.5, 0.2)),
+], ids=["dilated", "early-exit", "both"])  # fmt: skip
+@pytest.mark.parametrize("head", HEADS)
+def test_actions_of_any_head_replay_with_their_likelihoods(head, around):
+    torch.manual_seed(0)
+    network = ConfidenceTransformer(16, 2, 16, output_bias=-1.0)
+    policy = around(LearnedPolicy(network, head=HEADS[head]())).eval()
+    steps = decode(policy, Decoding(8, 8), record=True).steps
+    distribution = policy(steps.observation)
+    log_prob = distribution.log_prob(steps.action)
+    torch.testing.assert_close(log_prob, steps.log_prob)
+    assert torch.equal(distribution.positions(steps.action), steps.chosen)
+    assert (steps.log_prob != 0).any()
+    log_prob.sum().backward()
+    trained = [weight for weight in policy.parameters() if weight.requires_grad]
+    assert any(weight.grad is not None and weight.grad.any() for weight in trained)
+
+
+@pytest.mark.parametrize("head", ["dpls", "count"])
+def test_a_policy_is_exported_for_any_number_of_rows(head):
+    torch.manual_seed(0)
+    inner = LearnedPolicy(ConfidenceTransformer(16, 2, 16), head=HEADS[head]())
+    policy, rows = Plain(EarlyExit(Dilated(inner, 4), (0.3, 0.2, 0.1))).eval(), {0: Dim("rows")}
+
+    def inputs(observation):
+        seen = observation.confidence, observation.masked, observation.eligible, observation.time
+        return (*seen, noise()) if head == "dpls" else seen
+
+    first = inputs(observe(1))
+    graph = export(policy, first, dynamic_shapes=tuple(rows for _ in first)).module()
+    seen = tuple(value[:5] for value in inputs(observe(2)))
+    assert torch.equal(graph(*seen), policy(*seen))
