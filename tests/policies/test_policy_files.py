@@ -1,5 +1,6 @@
 """Every file of configs/policies takes the place of a policy, and those with weights learn."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ def test_a_file_makes_a_policy_that_decodes_and_learns(file, tiny_llada, tmp_pat
     moved = {n for n, w in policy.named_parameters() if not torch.equal(w, before[n])}
     assert moved and moved <= {n for n, w in policy.named_parameters() if w.requires_grad}
     assert all(weight.isfinite().all() for weight in policy.parameters())
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("published/*")), ids=lambda file: file.stem)
+def test_a_published_setting_names_its_source(file):
+    assert re.match(r"# .*\(arXiv \d{4}\.\d{5}\)", file.read_text())
 
 
 def test_waiting_with_dpls_costs_one_sentence_and_no_work(tiny_checkpoint, capsys, tmp_path):
