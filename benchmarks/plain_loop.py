@@ -54,9 +54,7 @@ class _LockStep:
     ) -> None:
         for signal in (HIDDEN, CHANGE):
             if signal in policy.signals:
-                raise ValueError(
-                    f"the plain loop reads logits once; the policy asks for {signal.name}"
-                )
+                raise ValueError(f"the plain loop reads logits alone; {signal.name} is wanted")
         self.denoiser, self.policy, self.prompt = denoiser, policy, prompt
         self.decoding, self.noise = decoding, noise
         shape, device = (len(prompt), decoding.gen_length), prompt.tokens.device
