@@ -21,7 +21,7 @@ from lit_unmask.policies import Policy
 from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.randomness import ACTION, TOKEN, uniform
 from lit_unmask.rollout import Decoding, Noise
-from lit_unmask.types import ENTROPY, HIDDEN, Observation, Prompt, Reading, Signals
+from lit_unmask.types import CHANGE, ENTROPY, HIDDEN, Observation, Prompt, Reading, Signals
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ class _LockStep:
         decoding: Decoding,
         noise: Noise,
     ) -> None:
-        if HIDDEN in policy.signals:
-            raise ValueError("the plain loop reads logits alone; the policy asks for hidden states")
+        for signal in (HIDDEN, CHANGE):
+            if signal in policy.signals:
+                raise ValueError(f"the plain loop reads logits alone; {signal.name} is wanted")
         self.denoiser, self.policy, self.prompt = denoiser, policy, prompt
         self.decoding, self.noise = decoding, noise
         shape, device = (len(prompt), decoding.gen_length), prompt.tokens.device
@@ -81,8 +82,9 @@ class _LockStep:
         distribution = self.policy(
             Observation(masked, eligible, said.confidence, time, said.signals)
         )
-        action = distribution.sample(self._uniform(self.nfe, ACTION)) & eligible
-        commit = self._forced(action, distribution) & eligible
+        action = distribution.sample(self._uniform(self.nfe, ACTION))
+        opened = distribution.positions(action) & eligible
+        commit = self._forced(opened, distribution) & eligible
         self.response = torch.where(commit, said.proposal, self.response)
         self.committed_at = torch.where(commit, self.nfe[:, None], self.committed_at)
         self.nfe += active

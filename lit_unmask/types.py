@@ -115,16 +115,13 @@ HIDDEN = Signal(
     "BLD",
     "state that predicts the position, after the final norm, in its own dtype",
 )
-LIKELIHOOD = Signal(
-    "likelihood",
-    "BL",
-    "log-probability of the proposal at temperature 1, float32 in nats",
-)
+LIKELIHOOD = Signal("likelihood", "BL", "log-probability of the proposal at temperature 1, in nats")
 STANDING = Signal(
     "standing",
     "BL",
     "probability of the token that stands there, float32; 0 at masks",
 )
+CHANGE = Signal("change", "BL", "largest KL of the last two readings from those before, in nats")
 SPEED = Signal("speed", "B", "speed that the policy is conditioned on, float32", condition=True)
 REMOVABLE = Signal(
     "removable",
@@ -133,7 +130,7 @@ REMOVABLE = Signal(
     condition=True,
 )
 SIGNALS: Mapping[str, Signal] = {
-    one.name: one for one in (ENTROPY, HIDDEN, LIKELIHOOD, STANDING, SPEED, REMOVABLE)
+    one.name: one for one in (ENTROPY, HIDDEN, LIKELIHOOD, STANDING, CHANGE, SPEED, REMOVABLE)
 }
 
 

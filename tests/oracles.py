@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from lit_unmask.types import Observation
+from lit_unmask.types import CHANGE, Observation, Signals
 
 _WORD = 1 << 64
 
@@ -43,11 +43,20 @@ def confidence_threshold(confidence: list, eligible: list, threshold: float) -> 
     return above if any(above) else top_k(confidence, eligible, 1)
 
 
-def entropy_bound(entropy: list, eligible: list, gamma: float) -> list[bool]:
-    """Try every prefix of one row, longest first."""
-    order = sorted((value, place) for place, value in enumerate(entropy) if eligible[place])
+def factor(confidence: list, eligible: list, limit: float) -> list[bool]:
+    """Try every number of best positions of one row, largest first."""
+    order = sorted((-value, place) for place, value in enumerate(confidence) if eligible[place])
     for count in range(len(order), 0, -1):
-        values = [value for value, _ in order[:count]]
+        if count == 1 or (count + 1) * (1 + order[count - 1][0]) < limit:
+            return top_k(confidence, eligible, count)
+    return [False] * len(confidence)
+
+
+def entropy_bound(entropy: list, errors: list, eligible: list, gamma: float) -> list[bool]:
+    """Try every prefix of one row, in the order of its errors, longest first."""
+    order = sorted((value, place) for place, value in enumerate(errors) if eligible[place])
+    for count in range(len(order), 0, -1):
+        values = [entropy[place] for _, place in order[:count]]
         if count == 1 or sum(values) - max(values) <= gamma:
             chosen = {place for _, place in order[:count]}
             return [place in chosen for place in range(len(entropy))]
@@ -126,6 +135,14 @@ def confidence_transformer_row(
     return _linear(_norm(x, weights, "final_norm"), weights, "output_proj")[:, 0]
 
 
+def _change(past: list[Tensor]) -> Tensor:
+    """The larger divergence of the last two distributions from those before; infinite at first."""
+    moved = [(now * (now / before).log()).sum(-1) for before, now in itertools.pairwise(past[-3:])]
+    return (
+        torch.stack(moved).amax(0) if len(moved) == 2 else torch.full(past[0].shape[:2], math.inf)
+    )
+
+
 def decode_row(denoiser, policy, prompt, decoding, seed: int, rollout: int) -> dict[str, list]:
     """One row of the decoding loop: each step one forward, nothing skipped, shared or batched.
 
@@ -136,7 +153,9 @@ def decode_row(denoiser, policy, prompt, decoding, seed: int, rollout: int) -> d
     """
     length, width = decoding.gen_length, decoding.block_length
     response, committed_at, actions, step = [denoiser.mask_id] * length, [-1] * length, [], 0
-    changed_at = 0
+    changed_at, asked, past = 0, policy.signals, []
+    if "change" in asked.names:
+        asked = asked.without(CHANGE) | Signals(names={"hidden"})
     for start in range(0, length, width):
         for _ in range(width):
             masked = [token == denoiser.mask_id for token in response]
@@ -150,21 +169,25 @@ def decode_row(denoiser, policy, prompt, decoding, seed: int, rollout: int) -> d
             seen = denoiser(
                 prompt,
                 torch.tensor([response]),
-                policy.signals,
+                asked,
                 token if decoding.temperature > 0 else None,
                 decoding.temperature,
             )
+            signals = dict(seen.signals)
+            if "change" in policy.signals.names:  # the toy's hidden states are its logits
+                if not past or past[-1][0] != response:
+                    past.append((list(response), signals["hidden"].softmax(-1)))
+                signals = {"change": _change([distribution for _, distribution in past])}
             observation = Observation(
                 torch.tensor([masked]),
                 torch.tensor([eligible]),
                 seen.confidence,
                 torch.tensor([step / length]),
-                seen.signals,
+                signals,
             )
             distribution = policy(observation)
-            chosen = [
-                c and e for c, e in zip(distribution.sample(action)[0], eligible, strict=True)
-            ]
+            opened = distribution.positions(distribution.sample(action))[0]
+            chosen = [c and e for c, e in zip(opened, eligible, strict=True)]
             actions.append([bool(c) for c in chosen])
             if decoding.on_empty == "force" and not any(chosen):
                 ranking = distribution.ranking()[0].tolist()

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 from toys import make_data, make_module, make_trainer
 
@@ -37,6 +38,7 @@ from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.rollout import Approximate, Decoding, Noise, Rollout, Scheduling, rollout
 from lit_unmask.rollout.correctors import GIDD, WINO, BlockProSeCo, Placement, ProSeCo, Remask
 from lit_unmask.rollout.resamplers import BestOfN, SelfRewarding
+from lit_unmask.sharing.description import build
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.training.conditioning import AlphaList
 from lit_unmask.training.experts import Expert
@@ -94,6 +96,11 @@ def hidden(width: int) -> LearnedPolicy:
     return seeded(LearnedPolicy(HiddenTransformer(width, width=16, heads=2, feed_forward=16)))
 
 
+def read_policy(file: Path) -> Policy:
+    """Return the policy of a file."""
+    return build(yaml.safe_load(file.read_text()))  # type: ignore[return-value]
+
+
 POLICIES: dict[str, Any] = {
     "Random": partial(policies.Random, 3),
     "LowConfidence": partial(policies.LowConfidence, 2),
@@ -117,6 +124,24 @@ POLICIES: dict[str, Any] = {
 }  # fmt: skip
 
 SPECIAL = {"remasking": partial(learned, "RemaskingHead")}
+
+
+PUBLISHED = Path(__file__).parents[1] / "configs" / "policies" / "published"
+# Cases of these stand behind all others, which keep their numbers.
+LATER: dict[str, Any] = {
+    "EntropyBound confidence": partial(policies.EntropyBound, 2.0, "confidence"),
+    "EntropyBound margin": partial(policies.EntropyBound, 2.0, "margin"),
+    "LowEntropy": partial(policies.LowEntropy, 2),
+    "Factor": partial(policies.Factor, 2.0),
+    "Ancestral": partial(policies.Ancestral, 9),
+    "KLASS": partial(policies.KLASS, 0.2, 3.0),
+    "Dilated": partial(policies.Dilated, block_length=8),
+    "Dilated bernoulli": lambda: policies.Dilated(learned(), block_length=8),
+    "EarlyExit": lambda: policies.EarlyExit(policies.LowConfidence(), (0.05, 0.02, 0.01)),
+    "EarlyExit bernoulli": lambda: policies.EarlyExit(learned(), (0.05, 0.02, 0.01)),
+    **{f"published {file.stem}": partial(read_policy, file)
+       for file in sorted(PUBLISHED.glob("*.yaml"))},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -200,6 +225,19 @@ def _cases() -> dict[str, Case]:
             schedule = SCHEDULES[(3 * place + turn) % 6]
             empty = "wait" if place % 3 == 1 else "force"
             made.append(Case(policy, denoiser, BLOCKS[turn], empty, heat, schedule, {}, system))
+    for place, policy in enumerate(LATER):
+        for turn, denoiser in enumerate(DENOISERS):
+            if policy.startswith("published") and turn != place % 2:
+                continue
+            number = 2 * place + turn
+            empty = "wait" if "bernoulli" in policy or number % 3 else "force"
+            saving = {"cache": ("prefix", "dual")[turn]} if policy == "KLASS" else {}
+            block = (8, LENGTH, 2)[number % 3] if not saving else 8
+            heat = 0.7 if number % 5 == 4 else 0.0
+            schedule = SCHEDULES[number % len(SCHEDULES)] if not saving else {}
+            made.append(Case(policy, denoiser, block, empty, heat, schedule, saving))
+        if policy == "KLASS":
+            made += [Case(policy, "tiny-llada", 8, "force", 0.0, one) for one in SCHEDULES[:5]]
     return {f"{number:02d} {case.policy} {case.denoiser}": case for number, case in enumerate(made)}
 
 
@@ -229,7 +267,7 @@ def decode(case: Case) -> Rollout:
     )  # fmt: skip
     noise = Noise(SEED, 1000 * torch.arange(ROWS) + 17)
     sizes = [denoiser.width] if case.policy == "hidden" else []
-    policy = Double((POLICIES | SPECIAL)[case.policy](*sizes)).eval()
+    policy = Double((POLICIES | SPECIAL | LATER)[case.policy](*sizes)).eval()
     return rollout(denoiser, policy, prompt, decoding, noise, record=True)
 
 
@@ -326,7 +364,8 @@ def test_every_value_of_every_axis_is_in_a_case() -> None:
             met.setdefault(axis, set()).add(value)
     both = {False, True}
     wanted = {
-        "policy": {*POLICIES, *SPECIAL}, "denoiser": set(DENOISERS), "block": set(BLOCKS),
+        "policy": {*POLICIES, *SPECIAL, *LATER}, "denoiser": set(DENOISERS),
+        "block": set(BLOCKS),
         "on_empty": {"force", "wait"}, "temperature": {0.0, 0.7},
         "cache": {"none", "prefix", "dual"},
         **dict.fromkeys(("skip", "share", "deterministic", "early_stop"), both),
@@ -336,6 +375,12 @@ def test_every_value_of_every_axis_is_in_a_case() -> None:
     assert met == wanted
     heads = {name for name in policies.__all__ if name.endswith("Head")} - {"Head", "RemaskingHead"}
     assert heads <= set(POLICIES)
+    klass = {
+        stored()["cases"][name]["steps"]
+        for name, case in CASES.items()
+        if case == replace(case, policy="KLASS", denoiser="tiny-llada", approximate={})
+    }
+    assert len(klass) == 1, "scheduling changed what a policy sees of the past"
 
 
 @pytest.mark.parametrize("empty", ["force", "wait"])

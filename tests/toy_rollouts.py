@@ -5,13 +5,19 @@ from torch import nn
 
 from lit_unmask.denoisers.running.memory import RowLimit
 from lit_unmask.policies import (
+    KLASS,
+    Ancestral,
     Conditioned,
     ConfidenceThreshold,
     ConfidenceTransformer,
+    Dilated,
+    EarlyExit,
     EntropyBound,
+    Factor,
     LearnedPolicy,
     LeftToRight,
     LowConfidence,
+    LowEntropy,
     Margin,
     Random,
 )
@@ -29,6 +35,12 @@ class ToyDenoiser(nn.Module):
 
     mask_id = MASK
     row_limit = RowLimit()
+    device = torch.device("cpu")
+    compares = True
+
+    def divergence(self, states, before):
+        now, then = states.log_softmax(-1), before.log_softmax(-1)
+        return (now.exp() * (now - then)).sum(-1)
 
     def check_length(self, prompt, gen_length):
         if prompt.tokens.shape[1] + gen_length > 64:
@@ -84,6 +96,12 @@ POLICIES = {
     "left-to-right": lambda: LeftToRight(2),
     "threshold": lambda: ConfidenceThreshold(0.5),
     "entropy-bound": lambda: EntropyBound(0.8),
+    "low-entropy": lambda: LowEntropy(2),
+    "factor": lambda: Factor(1.5),
+    "ancestral": lambda: Ancestral(5),
+    "dilated": lambda: Dilated(block_length=4),
+    "klass": lambda: KLASS(0.3, 2.0),
+    "early-exit-learned": lambda: EarlyExit(Dilated(learned(), 4), (1.5, 1.0, 0.5)),
     "learned": learned,
     "conditioned": conditioned,
 }

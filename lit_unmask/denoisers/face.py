@@ -112,6 +112,24 @@ class Denoiser(ChatText, nn.Module, ABC):
             ValueError: If an argument does not fit, or asks for what the network cannot do.
         """
 
+    @property
+    def compares(self) -> bool:
+        """Whether :meth:`divergence` says how far proposal distributions moved."""
+        return False
+
+    def divergence(self, states: Tensor, before: Tensor) -> Tensor:
+        """Return how far the proposal distributions of a row's states are from those of others.
+
+        Args:
+            states: ``[L, D]``, the signal ``hidden`` of a reading.
+            before: ``[L, D]``, that of another one.
+
+        Returns:
+            ``[L]`` float32, the Kullback-Leibler divergence of the distribution of each state
+            from that of the one before, at temperature 1, in nats.
+        """
+        raise NotImplementedError
+
     def check_length(self, prompt: Prompt, gen_length: int) -> None:
         """Refuse a sequence with more positions than the model has.
 

@@ -16,7 +16,13 @@ from lit_unmask.denoisers.loading.placement import named_weights
 from lit_unmask.denoisers.loading.probes import Probed, run_probes
 from lit_unmask.denoisers.running.cache import Kept
 from lit_unmask.denoisers.running.memory import RowLimit
-from lit_unmask.denoisers.running.reduction import Draw, Reduced, even_chunk, reduce_logits
+from lit_unmask.denoisers.running.reduction import (
+    Draw,
+    Reduced,
+    divergence,
+    even_chunk,
+    reduce_logits,
+)
 from lit_unmask.denoisers.running.sequences import Sequences
 from lit_unmask.types import HIDDEN, Prompt, Reading, Signals
 
@@ -186,6 +192,19 @@ class NetworkDenoiser(Denoiser):
             return self.head(self.states(prompt, response)).to(self.device)
 
         return ask() if self.shards is None else self.shards.run(ask)
+
+    @property
+    def compares(self) -> bool:
+        """Whether :meth:`divergence` works: ranks that share weights make whole forwards alone."""
+        return self.shards is None
+
+    @torch.no_grad()
+    def divergence(self, states: Tensor, before: Tensor) -> Tensor:
+        """Return how far distributions moved; see :meth:`Denoiser.divergence`."""
+        chunk = even_chunk(len(states), max(self._most_positions() // 2, 1))
+        pairs = zip(states.split(chunk), before.split(chunk), strict=True)
+        parts = [divergence(self.head(now), self.head(then)) for now, then in pairs]
+        return torch.cat(parts).to(self.device)
 
     def _most_positions(self) -> int:
         """Return the number of positions whose logits may exist at once."""

@@ -14,18 +14,27 @@ from lit_unmask.policies.base import Policy
 from lit_unmask.policies.choice import Choice
 from lit_unmask.policies.conditioned import Conditioned
 from lit_unmask.policies.heuristics import (
+    KLASS,
+    Ancestral,
     ConfidenceThreshold,
+    Dilated,
+    EarlyExit,
     EntropyBound,
+    Factor,
     LeftToRight,
     LowConfidence,
+    LowEntropy,
     Margin,
     Random,
 )
 from lit_unmask.policies.learned import LearnedPolicy, Scaled, Tempered, Thresholded
 from lit_unmask.policies.networks.confidence import ConfidenceTransformer
 from lit_unmask.policies.networks.hidden import HiddenTransformer
+from lit_unmask.policies.plain import Plain
 
 __all__ = [
+    "KLASS",
+    "Ancestral",
     "BernoulliArgmaxHead",
     "BernoulliHead",
     "BlockThresholdHead",
@@ -34,7 +43,10 @@ __all__ = [
     "ConfidenceThreshold",
     "ConfidenceTransformer",
     "CountHead",
+    "Dilated",
+    "EarlyExit",
     "EntropyBound",
+    "Factor",
     "Head",
     "HiddenTransformer",
     "IntensityHead",
@@ -42,8 +54,10 @@ __all__ = [
     "LeftToRight",
     "LogitCountHead",
     "LowConfidence",
+    "LowEntropy",
     "Margin",
     "PlackettLuceHead",
+    "Plain",
     "Policy",
     "Random",
     "RemaskingHead",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ class Policy(nn.Module, ABC):
     """
 
     signals: Signals = Signals()
-    draws: ClassVar[bool] = True
+    draws: bool = True
 
     @abstractmethod
     def forward(self, observation: Observation) -> UnmaskDistribution:

@@ -218,7 +218,7 @@ class Thresholded(Policy):
         ValueError: If the threshold is out of range.
     """
 
-    draws: ClassVar[bool] = False
+    draws = False
 
     def __init__(self, threshold: float, policy: Policy) -> None:
         super().__init__()

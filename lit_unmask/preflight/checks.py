@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.files import check_folder
-from lit_unmask.rollout.loop import check_remasking, check_shapes
+from lit_unmask.rollout.checks import check_remasking, check_shapes
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.conditioning import check_conditioned

@@ -18,7 +18,7 @@ from lit_unmask.rollout.host import Indices, upload
 from lit_unmask.rollout.ledger import Ledger
 from lit_unmask.rollout.state import RowState
 from lit_unmask.rows import Rows
-from lit_unmask.types import Prompt, Reading, Signals
+from lit_unmask.types import CHANGE, HIDDEN, Prompt, Reading, Signals
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,9 @@ class Forwards:
     def __init__(self, denoiser: Denoiser, state: RowState, noise: Noise, signals: Signals) -> None:
         self.denoiser, self.state, self.noise, self.signals = denoiser, state, noise, signals
         self.decoding, self.ledger = state.decoding, Ledger()
+        self._asked = signals
+        if state.changes is not None:
+            self._asked = signals.without(CHANGE) | Signals(names={HIDDEN.name})
         self.cache = None if state.base is None else BlockCache(state)
         # A padding token may also stand in a prompt as a real one: the mask is part of the prompt.
         # The column of lengths is there for prompts of no tokens, which have no other.
@@ -66,7 +69,10 @@ class Forwards:
         self._group = torch.unique(prompts, dim=0, return_inverse=True)[1].cpu().numpy()
 
     def of(self, rows: Indices) -> Reading:
-        """Return the readings of all rows, with those of ``rows`` ``[R]`` up to date."""
+        """Return the readings of all rows, with those of ``rows`` ``[R]`` up to date.
+
+        They may hold more than what is asked for.
+        """
         scheduling, state = self.decoding.scheduling, self.state
         stale = rows[state.host.stale[rows]] if scheduling.skip else rows
         if len(stale):
@@ -78,9 +84,12 @@ class Forwards:
             self._compute(first)
             if source is not None:
                 self._share(stale, source)
+            if state.changes is not None and state.said is not None:
+                # A reading of a buffer that did not change says nothing new, skipped or not.
+                state.changes.note(stale[state.host.stale[stale]], state.said)
             state.settle(stale)
         assert state.said is not None
-        return state.said
+        return state.said if state.changes is None else state.changes.added(state.said)
 
     def _share(self, rows: Indices, source: Indices) -> None:
         """Give rows ``[R]`` the readings of others ``[R]`` in the same state."""
@@ -243,7 +252,7 @@ class Forwards:
     def _ask(self, query: Query, prompt: Prompt, **options: Any) -> Reading:
         """Call the denoiser."""
         noise = query.draws, self.decoding.temperature
-        return self.denoiser(prompt, query.response, self.signals, *noise, **options)
+        return self.denoiser(prompt, query.response, self._asked, *noise, **options)
 
     def _count(self, rows: int, tokens: int) -> None:
         """Count a call of the denoiser on the ledger."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lit_unmask.rows import Rows
@@ -15,7 +16,8 @@ class Start(Rows):
 
     A row goes on in the first block that has masks, with all of its steps. What is decoded from a
     state of a rollout with its number is what came after that state, as noise is keyed by the step;
-    at a positive token temperature, if the state is one just after a write.
+    at a positive token temperature, if the state is one just after a write. Not for policies that
+    look at changes: what was said before the state is not known.
 
     Attributes:
         response: ``[B, L]`` int64, the buffers.
@@ -45,3 +47,22 @@ class Writes(Rows):
     where: Tensor
     tokens: Tensor
     corrected: Tensor
+
+
+def ended(response: Tensor, mask_id: int, end_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the rows that have an end token and nothing left to commit before it.
+
+    Args:
+        response: ``[B, L]`` int64.
+        mask_id: Token id of the mask.
+        end_ids: ``[E]`` int64 token ids that end a response.
+
+    Returns:
+        ``[B]`` bool, whether there is such an end token, and ``[B]`` int64, the first end token
+        (any token where there is none).
+    """
+    ends = torch.isin(response, end_ids)
+    masks_before = (response == mask_id).cumsum(1)
+    first = ends.int().argmax(1, keepdim=True)
+    whole = ends.any(1) & (masks_before.gather(1, first)[:, 0] == 0)
+    return whole, response.gather(1, first)[:, 0]

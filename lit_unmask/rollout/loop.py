@@ -13,7 +13,7 @@ finished rows leave the batch and waiting ones take their place.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from torch import Tensor
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.policies.base import Policy
 from lit_unmask.randomness import ACTION, Noise, uniform
+from lit_unmask.rollout.changes import Changes
+from lit_unmask.rollout.checks import check, check_remasking, check_shapes
 from lit_unmask.rollout.correctors.base import Corrector, Edit
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.forwards import Forwards
@@ -33,6 +35,7 @@ from lit_unmask.rollout.result import Listener, Record, Rollout, progress
 from lit_unmask.rollout.state import RowState
 from lit_unmask.rows import Rows
 from lit_unmask.types import (
+    CHANGE,
     HIDDEN,
     REMOVABLE,
     SPEED,
@@ -89,7 +92,7 @@ class Loop:
 
     def step(self, rows: Indices) -> None:
         """Let rows ``[R]`` take a step, or as many as pass until something is written."""
-        said = self.correct(rows, self.forwards.of(rows))
+        said = wanted(self.correct(rows, self.forwards.of(rows)), self.forwards.signals)
         for asked in lookahead(self.state, rows, self.ahead):
             seen = observe(self.state, said, asked, self.policy.takes_back)
             action = self.act(seen, asked)
@@ -176,6 +179,12 @@ class Loop:
         return Action(action, chosen, commit, back, log_prob)
 
 
+def wanted(said: Reading, signals: Signals) -> Reading:
+    """Return what is asked for of readings; hidden states may be there for another purpose."""
+    kept = {name: value for name, value in said.signals.items() if name in signals.names}
+    return replace(said, signals=kept)
+
+
 def observe(state: RowState, said: Reading, asked: Asked, takes_back: bool = False) -> Observation:
     """Return what the policy sees of each row at the steps that it is asked about."""
     row, speed = asked.row, state.prompt.speed
@@ -237,7 +246,8 @@ def rollout(
     Raises:
         ValueError: If the prompt and the response do not fit into the denoiser, the noise does
             not have one number a row, a conditioned policy has no speed, one that takes tokens
-            back no bound, or a compiled denoiser would be called with any shapes.
+            back no bound, a compiled denoiser would be called with any shapes, or changes are asked
+            of a denoiser that cannot say them.
     """
     since, signals = time.perf_counter(), policy.signals | signals | decoding.signals
     check(policy, prompt, noise, signals)
@@ -248,7 +258,8 @@ def rollout(
     if resampler is not None:
         prompt, noise = Particles.spread(prompt, noise, resampler.particles)
         start = start and start.repeat(resampler.particles)
-    state = RowState(denoiser, prompt, decoding, record)
+    changes = Changes(denoiser, len(prompt), decoding.gen_length) if CHANGE in signals else None
+    state = RowState(denoiser, prompt, decoding, record, changes)
     if start is not None:
         state.begin(start)
     if resampler is not None:
@@ -267,53 +278,3 @@ def rollout(
             listener(progress(state, particles, forwards.ledger, rows))
     forwards.ledger.seconds = time.perf_counter() - since
     return kept.result(forwards.ledger)
-
-
-def check(policy: Policy, prompt: Prompt, noise: Noise, signals: Signals) -> None:
-    """Refuse rows without noise of their own, and a policy without the speed it is conditioned on.
-
-    Raises:
-        ValueError: If there is not one rollout number a row, or no speed.
-    """
-    if noise.rollout.shape != (len(prompt),):
-        raise ValueError(
-            f"noise.rollout has shape {tuple(noise.rollout.shape)}, not ({len(prompt)},)"
-        )
-    if SPEED in signals and prompt.speed is None:
-        raise ValueError(
-            f"policy {type(policy).__name__} is conditioned on a speed and prompt.speed is None; "
-            "wrap it in lit_unmask.policies.Conditioned"
-        )
-
-
-def check_remasking(policy: Policy, decoding: Decoding) -> None:
-    """Refuse a policy that may go on for ever, or whose groups cannot be weighed.
-
-    Raises:
-        ValueError: If it takes tokens back and there is no bound on steps, or a resampler.
-    """
-    if policy.takes_back and (decoding.max_block_steps is None or decoding.resampler is not None):
-        raise ValueError(
-            f"a policy that takes tokens back needs a bound on its steps and no resampler, not "
-            f"max_block_steps={decoding.max_block_steps} and resampler={decoding.resampler}; set "
-            f"decoding.max_block_steps, as {2 * decoding.block_length}"
-        )
-
-
-def check_shapes(denoiser: Denoiser, decoding: Decoding) -> None:
-    """Refuse calls for each of which a compiled denoiser would be compiled anew.
-
-    Args:
-        denoiser: The denoiser.
-        decoding: How it is to be called.
-
-    Raises:
-        ValueError: If it is compiled for fixed shapes and the calls have any.
-    """
-    how = getattr(denoiser, "compilation", None)
-    if how is not None and how.fixed_shapes and not decoding.scheduling.deterministic:
-        raise ValueError(
-            f"the denoiser is compiled for fixed shapes ({how}), and calls of this decoding have "
-            "any; set decoding.scheduling.deterministic: true, or compile: {mode: default, "
-            "dynamic: true}"
-        )

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.denoisers.running.cache import Span
+from lit_unmask.rollout.changes import Changes
 from lit_unmask.rollout.correctors.base import Edit, View
 from lit_unmask.rollout.decoding import Decoding
-from lit_unmask.rollout.history import Start, Writes
+from lit_unmask.rollout.history import Start, Writes, ended
 from lit_unmask.rollout.host import HostRows, Indices
 from lit_unmask.types import CORRECTOR, PREDICTOR, Prompt, Reading
 
@@ -31,6 +32,7 @@ class RowState:
         prompt: All prompts.
         decoding: Lengths and savings.
         record: Whether to keep a log of writes.
+        changes: What keeps how far proposal distributions move, where that is wanted.
 
     Attributes:
         response: ``[B, L]`` int64, the buffers.
@@ -55,7 +57,12 @@ class RowState:
     """
 
     def __init__(
-        self, denoiser: Denoiser, prompt: Prompt, decoding: Decoding, record: bool = False
+        self,
+        denoiser: Denoiser,
+        prompt: Prompt,
+        decoding: Decoding,
+        record: bool = False,
+        changes: Changes | None = None,
     ) -> None:
         self.prompt, self.decoding, self.mask_id = prompt, decoding, denoiser.mask_id
         count, length, device = len(prompt), decoding.gen_length, prompt.tokens.device
@@ -73,6 +80,7 @@ class RowState:
         self.base = self.response.clone() if decoding.approximate.cache != "none" else None
         self.slot = torch.full_like(self.step, -1)
         self.said: Reading | None = None
+        self.changes = changes
         self.host = HostRows.start(count, length, self.mask_id)
         self.lengths: Indices = prompt.attention.sum(1).cpu().numpy()
         self._block_of = torch.arange(length, device=device) // decoding.block_length
@@ -235,6 +243,8 @@ class RowState:
         own = self.response, self.committed_at, self.sure, self.step, self.block, self.block_steps
         for value in (*own, self.changed_at, self.corrected, self.asked, self.finished):
             value[at] = value[others]
+        if self.changes is not None:
+            self.changes.replace(at, others)
         self.host.replace(at.cpu().numpy(), others.cpu().numpy())
 
     def _move_on(self, at: Tensor) -> Tensor:
@@ -271,22 +281,3 @@ class RowState:
         tokens = end[:, None].expand_as(fill)
         self._put(at, Edit(fill, tokens), torch.full_like(self.step[at], -1))
         self.finished[at] |= stop
-
-
-def ended(response: Tensor, mask_id: int, end_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the rows that have an end token and nothing left to commit before it.
-
-    Args:
-        response: ``[B, L]`` int64.
-        mask_id: Token id of the mask.
-        end_ids: ``[E]`` int64 token ids that end a response.
-
-    Returns:
-        ``[B]`` bool, whether there is such an end token, and ``[B]`` int64, the first end token
-        (any token where there is none).
-    """
-    ends = torch.isin(response, end_ids)
-    masks_before = (response == mask_id).cumsum(1)
-    first = ends.int().argmax(1, keepdim=True)
-    whole = ends.any(1) & (masks_before.gather(1, first)[:, 0] == 0)
-    return whole, response.gather(1, first)[:, 0]

@@ -49,7 +49,7 @@ class ToyLogits(ToyDenoiser):
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 @pytest.mark.parametrize("on_empty", ["force", "wait"])
 @pytest.mark.parametrize("block_length", [2, LENGTH])
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", sorted(POLICIES.keys() - {"klass"}))
 @torch.no_grad()
 def test_the_plain_loop_decodes_as_the_engine(name, block_length, on_empty, temperature):
     decoding = Decoding(LENGTH, block_length, temperature, on_empty, Scheduling(max_rows=4))
@@ -76,7 +76,7 @@ def test_the_plain_loop_decodes_as_the_engine_with_a_real_network(tiny_llada, na
 def test_the_plain_loop_refuses_a_policy_of_hidden_states():
     policy = ConfidenceThreshold()
     policy.signals = Signals(names={"hidden"})
-    with pytest.raises(ValueError, match="hidden states"):
+    with pytest.raises(ValueError, match="hidden is wanted"):
         plain_loop.plain_rollout(
             ToyLogits(), policy, make_prompts(), Decoding(LENGTH, LENGTH), Noise(SEED, NUMBERS)
         )

@@ -51,7 +51,8 @@ def own_loop(denoiser, policy, prompt, decoding, numbers):
     Decoding(LENGTH, 4),
     Decoding(LENGTH, LENGTH, on_empty="wait"),
 ], ids=["full", "blocks", "wait"])  # fmt: skip
-@pytest.mark.parametrize("name", POLICIES)
+# One reading alone does not say how far distributions moved.
+@pytest.mark.parametrize("name", sorted(POLICIES.keys() - {"klass"}))
 def test_a_plain_loop_with_the_same_noise_goes_where_the_rollout_goes(name, decoding, tiny_llada):
     policy, problems = POLICIES[name](), list(ShoppingSums("test", size=5))
     prompt, numbers = tiny_llada.encode(problems), rollout_numbers(problems)

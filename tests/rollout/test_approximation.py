@@ -13,7 +13,7 @@ from toy_rollouts import LENGTH, POLICIES, SEED, VOCABULARY, ToyDenoiser, decode
 from lit_unmask.denoisers.running.cache import KeyValues
 from lit_unmask.policies import ConfidenceThreshold, LeftToRight, LowConfidence
 from lit_unmask.rollout import Approximate, Decoding, Ledger, Noise, Scheduling, rollout
-from lit_unmask.rollout.state import ended
+from lit_unmask.rollout.history import ended
 from lit_unmask.types import Prompt
 
 NO_REMEDY = Scheduling(skip=False, share=False, lookahead=1, call_tokens=None)

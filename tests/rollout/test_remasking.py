@@ -14,7 +14,7 @@ from lit_unmask.policies import (
 )
 from lit_unmask.policies.actions import Bernoulli, Remasking
 from lit_unmask.rollout import Decoding, Noise, rollout
-from lit_unmask.rollout.loop import check_remasking
+from lit_unmask.rollout.checks import check_remasking
 from tests.toy_rollouts import LENGTH, MASK, NUMBERS, SEED, ToyDenoiser, make_prompts
 from tests.toy_systems import SCHEDULES, Even, assert_same, decode
 

@@ -14,7 +14,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies import LearnedPolicy, LowConfidence, Policy
 from lit_unmask.sharing.description import build, describe
 
-YAMLS = sorted((Path(__file__).parents[2] / "configs" / "policies").glob("*.yaml"))
+YAMLS = sorted((Path(__file__).parents[2] / "configs" / "policies").rglob("*.yaml"))
 
 
 def test_the_policies_below_are_all_there_are():

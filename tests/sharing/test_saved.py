@@ -23,7 +23,8 @@ def observed(policy):
     generator = torch.Generator().manual_seed(1)
     confidence = torch.rand(9, LENGTH, 4, generator=generator).sort(-1, descending=True).values
     masked = torch.rand(9, LENGTH, generator=generator) < 0.7
-    choice = Choice(seed=2, signals={"entropy": torch.rand(9, LENGTH, generator=generator)})
+    signals = {name: torch.rand(9, LENGTH, generator=generator) for name in ("entropy", "change")}
+    choice = Choice(seed=2, signals=signals)
     return policy.select(confidence, masked, masked, torch.arange(9) % LENGTH, LENGTH, choice)
 
 

@@ -130,6 +130,20 @@ def _draw(relative: Tensor, best: Tensor, draw: Draw, mask_id: int) -> Tensor:
     return torch.where(drawn == mask_id, best, drawn)
 
 
+def divergence(logits: Tensor, before: Tensor) -> Tensor:
+    """Return ``KL(softmax(logits) || softmax(before))``, ``[M]`` in nats.
+
+    Args:
+        logits: ``[M, V]`` float32, ``-inf`` at the mask token.
+        before: The same of the distributions that are compared with.
+    """
+    now, then = logits.log_softmax(-1), before.log_softmax(-1)
+    # The mask has probability 0 in both, and 0 * (inf - inf) is no number.
+    moved = (now - then).masked_fill_(now == -torch.inf, 0.0)
+    # Rounding may carry the sum below 0, where no divergence is.
+    return (now.exp_().mul_(moved)).sum(-1).clamp_(min=0)
+
+
 # Some processors' matrix products treat the rows beyond whole blocks by other code, which rounds
 # differently; blocks of all that are known divide this number.
 _BLOCK = 32

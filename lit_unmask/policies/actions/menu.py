@@ -29,7 +29,7 @@ class Menu(UnmaskDistribution):
 
     def __init__(self, logits: Tensor, offered: Tensor, eligible: Tensor) -> None:
         check_shapes(eligible)
-        if logits.shape != offered.shape or len(logits) != len(eligible):
+        if logits.shape != offered.shape or logits.shape[0] != eligible.shape[0]:
             raise ValueError(
                 f"logits {tuple(logits.shape)} must be [B, C] like the sets on offer "
                 f"{tuple(offered.shape)}, B={len(eligible)}"

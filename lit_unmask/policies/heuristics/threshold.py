@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from lit_unmask.policies.actions import Deterministic
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.heuristics.top_k import top_positions
@@ -23,7 +21,7 @@ class ConfidenceThreshold(Policy):
         ValueError: If ``threshold`` is outside ``[0, 1]``.
     """
 
-    draws: ClassVar[bool] = False
+    draws = False
 
     def __init__(self, threshold: float = 0.9) -> None:
         super().__init__()

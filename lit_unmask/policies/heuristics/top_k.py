@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,10 +12,10 @@ from lit_unmask.policies.base import Policy
 from lit_unmask.types import Observation
 
 
-def check_count(k: int) -> int:
+def check_count(k: int, name: str = "k") -> int:
     """Return ``k``; raise ValueError unless it is at least 1."""
     if k < 1:
-        raise ValueError(f"k={k} must be at least 1, or decoding would never end")
+        raise ValueError(f"{name}={k} must be at least 1, or decoding would never end")
     return k
 
 
@@ -45,7 +44,7 @@ class TopK(Policy):
         k: Positions a step.
     """
 
-    draws: ClassVar[bool] = False
+    draws = False
 
     def __init__(self, k: int = 1) -> None:
         super().__init__()
