@@ -26,7 +26,7 @@ from lit_unmask.rollout.correctors.base import Edit
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.forwards import Forwards
 from lit_unmask.rollout.history import Start
-from lit_unmask.rollout.host import Indices, upload
+from lit_unmask.rollout.host import POLICY, Indices, upload
 from lit_unmask.rollout.lookahead import Asked, lookahead
 from lit_unmask.rollout.resamplers.particles import Particles
 from lit_unmask.rollout.result import Listener, Record, Rollout, progress
@@ -51,12 +51,14 @@ class Action(Rows):
         action: ``[M, ...]``, in the form of its distribution.
         chosen: ``[M, L]`` bool, eligible positions that it opens.
         commit: ``[M, L]`` bool, the same with forced positions.
+        broken: ``[M]`` bool, where the policy's numbers are not finite.
         log_prob: ``[M]`` float32 of the action, or None if nothing is recorded.
     """
 
     action: Tensor
     chosen: Tensor
     commit: Tensor
+    broken: Tensor
     log_prob: Tensor | None
 
 
@@ -90,6 +92,7 @@ class Loop:
         for asked in lookahead(self.state, rows, self.ahead):
             seen = observe(self.state, said, asked)
             action = self.act(seen, asked)
+            self.state.mark(asked.row, action.broken, POLICY)
             self.write(reveal(action, said, asked), asked, said)
             if action.log_prob is not None:
                 done = action.action, action.chosen, action.log_prob, action.commit
@@ -151,7 +154,7 @@ class Loop:
         if self.state.decoding.on_empty == "force":
             commit = distribution.forced(chosen) & seen.eligible
         log_prob = distribution.log_prob(action) if self.record.keeps else None
-        return Action(action, chosen, commit, log_prob)
+        return Action(action, chosen, commit, distribution.broken(), log_prob)
 
 
 def observe(state: RowState, said: Reading, asked: Asked) -> Observation:
@@ -212,6 +215,7 @@ def rollout(
         ValueError: If the prompt and the response do not fit into the denoiser, the noise does
             not have one number a row, a conditioned policy has no speed, or a compiled
             denoiser would be called with any shapes.
+        NotFinite: If the denoiser or the policy says NaN or infinity.
     """
     since, signals = time.perf_counter(), policy.signals | signals | decoding.signals
     check(policy, prompt, noise, signals)
