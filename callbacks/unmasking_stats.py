@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lit_unmask.callbacks.figures import tensorboard
 
 from lit_unmask.policies.learned import behind_threshold
@@ -38,10 +38,12 @@ class UnmaskingStats(Callback):
     Args:
         every_n_rounds: Rounds between two readings.
         max_steps: Most steps that are looked at.
+        stop: Whether the first of these signs, on any rank, ends the training, as
+            ``EarlyStopping`` would.
     """
 
-    def __init__(self, every_n_rounds: int = 10, max_steps: int = 512) -> None:
-        self.every_n_rounds, self.max_steps = every_n_rounds, max_steps
+    def __init__(self, every_n_rounds: int = 10, max_steps: int = 512, stop: bool = False) -> None:
+        self.every_n_rounds, self.max_steps, self.stop = every_n_rounds, max_steps, stop
         self._watch = _Watch()
 
     @torch.no_grad()
@@ -72,8 +74,12 @@ class UnmaskingStats(Callback):
             "still_masked": steps.observation.masked.float().mean(),
             "entropy": distribution.entropy().mean(),
         }
-        for sign in self._watch.signs({name: float(value) for name, value in values.items()}):
+        signs = self._watch.signs({name: float(value) for name, value in values.items()})
+        for sign in signs:
             rank_zero_warn(f"round {trainer.global_step}: {sign}; {_kept(trainer)}")
+        if self.stop and trainer.strategy.reduce_boolean_decision(bool(signs), all=False):
+            trainer.should_stop = True
+            rank_zero_info("UnmaskingStats.stop ends the training")
         named = {f"unmasking/{name}": float(value) for name, value in values.items()}
         for logger in trainer.loggers:
             logger.log_metrics(named, trainer.global_step)

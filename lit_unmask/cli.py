@@ -18,8 +18,14 @@ from rich import get_console
 
 from lit_unmask.callbacks import Trajectories
 from lit_unmask.callbacks.save_config import SaveConfig
-from lit_unmask.errors import ConfigurationError
-from lit_unmask.preflight.checks import check, check_problems, check_settings, check_word
+from lit_unmask.errors import ConfigurationError, check_numbers
+from lit_unmask.preflight.checks import (
+    check,
+    check_problems,
+    check_settings,
+    check_word,
+    may_be_infinite,
+)
 from lit_unmask.preflight.dry_run import DryRun, Request
 from lit_unmask.preflight.extends import with_bases
 from lit_unmask.tasks.datamodule import TaskDataModule
@@ -110,6 +116,8 @@ class UnmaskCLI(LightningCLI):
         for kind in self.dry_run.kinds:
             self.parser.add_instantiator(self.dry_run, kind)
         try:
+            settings = self.config if self.subcommand is None else self.config[self.subcommand]
+            check_numbers(settings, may_be_infinite)
             self._make()
         except (
             ValueError, OSError, RuntimeError, ImportError, MisconfigurationException,

@@ -54,6 +54,17 @@ class Unread(LLaDA):
         raise RuntimeError("the weights were read")
 
 
+class Breaks(LLaDA):
+    """A denoiser whose logits become NaN on the second rank, some calls after the probes."""
+
+    calls = 0
+
+    def head(self, states: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        broken = os.environ.get("LOCAL_RANK") == "1" and self.calls > 4
+        return super().head(states) * (torch.nan if broken else 1.0)
+
+
 class LooksAtDenoiser(Callback):
     """A callback that needs a loaded denoiser when it is made."""
 

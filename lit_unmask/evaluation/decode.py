@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers.face import Denoiser
+from lit_unmask.errors import NotFinite
 from lit_unmask.evaluation.grading import Grader, InProcess, Verdicts
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Ledger, Listener, Noise, Rollout, rollout
@@ -107,10 +108,17 @@ def attempt(
 
     Returns:
         The rollouts and their verdicts, ``[B]`` float32 on the same device.
+
+    Raises:
+        NotFinite: If the denoiser or the policy says NaN or infinity; names the problem.
     """
-    result = rollout(
-        verdicts.denoiser, policy, prompt, decoding, noise, listener=verdicts, **recording
-    )
+    try:
+        result = rollout(
+            verdicts.denoiser, policy, prompt, decoding, noise, listener=verdicts, **recording
+        )
+    except NotFinite as error:
+        error.name([problem.uid for problem in verdicts.problems])
+        raise
     return result, verdicts.wait().to(result.nfe.device)
 
 

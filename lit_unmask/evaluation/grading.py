@@ -200,6 +200,7 @@ class Verdicts:
 
     Attributes:
         denoiser: Turns responses into text.
+        problems: The problem of each row.
         unfinished: Verdicts that are 0 because grading ran into a deadline or a memory limit; known
             after :meth:`wait`, which warns of them.
 
@@ -217,7 +218,7 @@ class Verdicts:
         problems: Sequence[Problem],
         listener: Listener | None = None,
     ) -> None:
-        self._grader, self.denoiser, self._problems = grader, denoiser, problems
+        self._grader, self.denoiser, self.problems = grader, denoiser, problems
         self._listener = listener
         self._texts = [""] * len(problems)
         self._futures: dict[int, Future[float]] = {}
@@ -229,7 +230,7 @@ class Verdicts:
         texts = self.denoiser.decode(progress.response[progress.finished])
         for row, text in zip(rows, texts, strict=True):
             self._texts[row] = text
-            self._futures[row] = self._grader.submit(self._problems[row], text)
+            self._futures[row] = self._grader.submit(self.problems[row], text)
         if self._listener is not None:
             self._listener(progress)
 
@@ -246,7 +247,7 @@ class Verdicts:
             ConfigurationError: If a verifier hangs, ends the process, or returns no verdict.
             Exception: What a verifier raised.
         """
-        rows = enumerate(self._problems)
+        rows = enumerate(self.problems)
         verdicts = [self._grader.wait(self._futures[row], problem) for row, problem in rows]
         self.unfinished = sum(isinstance(value, Unfinished) for value in verdicts)
         if self.unfinished:

@@ -169,6 +169,13 @@ def check_word(word: str | Path | None, stage: str, trainer: Trainer) -> None:
     )
 
 
+def may_be_infinite(name: str) -> bool:
+    """Return whether a setting, by its dotted name, may be infinite, which is no limit."""
+    # What ``trainer`` holds is other people's.
+    limits = ("clip_high", "entropy_cap", "gamma", "target_kl", "values")
+    return name.startswith("trainer.") or name.rpartition(".")[2] in limits
+
+
 def check_problems(sets: Mapping[str, ProblemSet]) -> None:
     """Check that problems can be had, and answers graded; needs no model.
 

@@ -14,7 +14,7 @@ from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.denoisers.running.cache import Kept
 from lit_unmask.randomness import CORRECTION, TOKEN, Noise, uniform
 from lit_unmask.rollout.block_cache import BlockCache
-from lit_unmask.rollout.host import Indices, upload
+from lit_unmask.rollout.host import DENOISER, Indices, upload
 from lit_unmask.rollout.ledger import Ledger
 from lit_unmask.rollout.state import RowState
 from lit_unmask.rows import Rows
@@ -250,9 +250,13 @@ class Forwards:
         )
 
     def _ask(self, query: Query, prompt: Prompt, **options: Any) -> Reading:
-        """Call the denoiser."""
+        """Call the denoiser, and look whether its numbers are finite."""
         noise = query.draws, self.decoding.temperature
-        return self.denoiser(prompt, query.response, self._asked, *noise, **options)
+        reading = self.denoiser(prompt, query.response, self._asked, *noise, **options)
+        # One NaN or infinite logit makes all probabilities of its position NaN.
+        total = reading.confidence.sum((1, 2))
+        self.state.mark(query.at, (total - total) != 0, DENOISER)
+        return reading
 
     def _count(self, rows: int, tokens: int) -> None:
         """Count a call of the denoiser on the ledger."""

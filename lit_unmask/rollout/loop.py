@@ -28,7 +28,7 @@ from lit_unmask.rollout.correctors.base import Corrector, Edit
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.forwards import Forwards
 from lit_unmask.rollout.history import Start
-from lit_unmask.rollout.host import Indices, upload
+from lit_unmask.rollout.host import POLICY, Indices, upload
 from lit_unmask.rollout.lookahead import Asked, lookahead
 from lit_unmask.rollout.resamplers.particles import Particles
 from lit_unmask.rollout.result import Listener, Record, Rollout, progress
@@ -56,6 +56,7 @@ class Action(Rows):
         chosen: ``[M, L]`` bool, eligible positions that it opens.
         commit: ``[M, L]`` bool, the same with forced positions.
         back: ``[M, L]`` bool, tokens that it takes back.
+        broken: ``[M]`` bool, where the policy's numbers are not finite.
         log_prob: ``[M]`` float32 of the action, or None if nothing is recorded.
     """
 
@@ -63,6 +64,7 @@ class Action(Rows):
     chosen: Tensor
     commit: Tensor
     back: Tensor
+    broken: Tensor
     log_prob: Tensor | None
 
 
@@ -96,6 +98,7 @@ class Loop:
         for asked in lookahead(self.state, rows, self.ahead):
             seen = observe(self.state, said, asked, self.policy.takes_back)
             action = self.act(seen, asked)
+            self.state.mark(asked.row, action.broken, POLICY)
             self.write(reveal(action, said, asked, self.state.mask_id), asked, said)
             if action.log_prob is not None:
                 done = action.action, action.chosen, action.log_prob, action.commit
@@ -176,7 +179,7 @@ class Loop:
         back = distribution.taken_back(action)
         if back is None:
             back = torch.zeros_like(chosen)
-        return Action(action, chosen, commit, back, log_prob)
+        return Action(action, chosen, commit, back, distribution.broken(), log_prob)
 
 
 def wanted(said: Reading, signals: Signals) -> Reading:
@@ -248,6 +251,7 @@ def rollout(
             not have one number a row, a conditioned policy has no speed, one that takes tokens
             back no bound, a compiled denoiser would be called with any shapes, or changes are asked
             of a denoiser that cannot say them.
+        NotFinite: If the denoiser or the policy says NaN or infinity.
     """
     since, signals = time.perf_counter(), policy.signals | signals | decoding.signals
     check(policy, prompt, noise, signals)

@@ -47,6 +47,7 @@ class RowState:
         corrected: ``[B]`` bool, rows whose reading is a corrector's, and good for one step.
         asked: ``[B]`` int64, how often a corrector asked about the row.
         finished: ``[B]`` bool.
+        broken: ``[B]`` int64, not 0 where the denoiser or the policy said NaN or infinity.
         base: ``[B, L]`` int64, the buffers as they were when their blocks began; None without a
             cache of keys and values.
         slot: ``[B]`` int64, where the keys and values of each row are, or -1.
@@ -76,6 +77,7 @@ class RowState:
         self.changed_at = torch.zeros_like(self.step)
         self.asked = torch.zeros_like(self.step)
         self.finished, self.corrected = torch.zeros(2, count, dtype=torch.bool, device=device)
+        self.broken = torch.zeros_like(self.step)
         self.log: list[Writes] | None = [] if record else None
         self.base = self.response.clone() if decoding.approximate.cache != "none" else None
         self.slot = torch.full_like(self.step, -1)
@@ -143,6 +145,16 @@ class RowState:
         for kind, price in self.said.price.items():
             price[at] = reading.price[kind]
 
+    def mark(self, at: Tensor, broken: Tensor, whose: int) -> None:
+        """Note where what the denoiser or the policy said is not finite; the next write tells.
+
+        Args:
+            at: ``[M]`` int64, rows, also more than once.
+            broken: ``[M]`` bool.
+            whose: ``DENOISER`` or ``POLICY``.
+        """
+        self.broken.index_add_(0, at, broken.long(), alpha=whose)
+
     def settle(self, rows: Indices) -> None:
         """Note that the readings of rows ``[R]`` are up to date."""
         self.host.stale[rows] = False
@@ -190,6 +202,9 @@ class RowState:
             at: The same on the device.
             edit: What the policy reveals.
             steps: ``[R]`` int64, steps that it took the policy, for which the row is charged.
+
+        Raises:
+            NotFinite: If what was said of a row so far is not.
         """
         self._charge(at, steps)
         self._put(at, edit, self.step[at] - 1)
@@ -209,7 +224,11 @@ class RowState:
         """Tell the host of rows ``[R]``, and of which the readings got out of date."""
         nfe = total({kind: price[at] for kind, price in self.price.items()})
         counts = self.step[at], nfe, self.block_steps[at]
-        self.host.fetch(rows, self.response[at], *counts, self.finished[at], stale)
+        told = *counts, self.finished[at], stale, self.broken[at]
+        broken = self.host.fetch(rows, self.response[at], *told)
+        if broken.any():
+            resampler = self.decoding.resampler
+            self.host.refuse(rows, broken, 1 if resampler is None else resampler.particles)
 
     def _put(self, at: Tensor, edit: Edit, step: Tensor, corrected: bool = False) -> None:
         """Write tokens to rows ``[R]`` at steps ``[R]``; nothing else changes a buffer."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.policies import LearnedPolicy, Policy
-from lit_unmask.policies.networks.reference import misfits
+from lit_unmask.policies.networks.reference import check_finite, misfits
 from lit_unmask.sharing.description import (
     FORMAT_VERSION,
     Classes,
@@ -57,7 +57,8 @@ class SavedPolicy:
             classes: Classes of the caller's that the description may name.
 
         Raises:
-            ConfigurationError: If it names another class, or the weights do not fit.
+            ConfigurationError: If it names another class, or the weights do not fit or are not
+                finite.
         """
         try:
             policy = build(self.description, classes)
@@ -73,6 +74,7 @@ class SavedPolicy:
                 f"{self.source}: the weights do not fit {self.description['class_path']} "
                 f"({differences}); use the config.json that was saved with them"
             )
+        check_finite(policy, self.weights, str(self.source))
         policy.load_state_dict(self.weights)
         if isinstance(policy, LearnedPolicy):
             policy.origin = self.trained_with, _weights_hash(policy)
@@ -186,10 +188,12 @@ def save_policy(
         The folder.
 
     Raises:
-        ConfigurationError: If the folder is in use, or the policy cannot be described.
+        ConfigurationError: If the folder is in use, the policy cannot be described, or a weight
+            is not finite.
     """
     folder = Path(folder)
     check_free(folder)
+    check_finite(policy, policy.state_dict(), str(folder))
     description = describe(policy)
     kinds = [type(module) for module in policy.modules()]
     again = describe(build(description, kinds))

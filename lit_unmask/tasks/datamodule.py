@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +78,7 @@ class ResumableLoader(DataLoader):
     epoch = 0
     served = 0
     _restored = False
+    _before = (0, 0)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Iterate over the batches that this epoch has left."""
@@ -90,13 +92,20 @@ class ResumableLoader(DataLoader):
             if number <= skip:
                 continue
             # Lightning stops asking after the last batch, so the epoch has to end before it.
-            ends = number == total
+            ends, self._before = number == total, (self.epoch, number - 1)
             self.epoch, self.served = (self.epoch + 1, 0) if ends else (self.epoch, number)
             yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Return epoch and batches served."""
         return {"epoch": self.epoch, "served": self.served}
+
+    @contextmanager
+    def put_back(self) -> Iterator[None]:
+        """Count the last batch as not served, in a checkpoint from which it is to come again."""
+        now, (self.epoch, self.served) = (self.epoch, self.served), self._before
+        yield
+        self.epoch, self.served = now
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from a stored state with the next iteration."""

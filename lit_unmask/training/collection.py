@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_unmask.denoisers.face import Denoiser
-from lit_unmask.errors import ConfigurationError
+from lit_unmask.errors import ConfigurationError, NotFinite
 from lit_unmask.evaluation.decode import attempt, encode_groups, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, Verdicts
 from lit_unmask.policies.base import Policy
@@ -144,6 +144,9 @@ class Collector:
             listener: Told about the progress of the rollouts.
             reserve: Whether the problems were added by dynamic sampling. The wanted
                 speeds then learn nothing from them, as they are a selection.
+
+        Raises:
+            NotFinite: If a reward is not, or the denoiser or the policy says NaN or infinity.
         """
         first = self.rounds.group_size
         batch = _Round(problems, seed, listener)
@@ -155,7 +158,11 @@ class Collector:
             cloned.append(self._as_own(self._roll_out(spec, batch)))
             first += expert.count
         parts = [own, *cloned]
-        advantages = self._advantages([part.rewards for part in parts], len(problems))
+        try:
+            advantages = self._advantages([part.rewards for part in parts], len(problems))
+        except NotFinite as error:
+            error.name([problem.uid for problem in problems])
+            raise
         steps = _joined(parts)
         diagnostics = round_diagnostics(
             own.result, own.rewards, own.correct, self.rounds.group_size
@@ -248,6 +255,14 @@ class Collector:
         advantage = group_advantages(
             table.flatten(), table.shape[1], self.rounds.scale_by_std, self.rounds.std_floor
         )
+        if bool((~advantage.isfinite()).any()):
+            broken = (~table.isfinite()).any(1).nonzero()[:, 0].tolist()
+            raise NotFinite(
+                "rewards" if broken else "advantages",
+                "let model.reward or model.condition return finite numbers, or raise "
+                "rounds.std_floor",
+                broken,
+            )
         widths = [len(part) // groups for part in rewards]
         return [part.flatten() for part in advantage.view_as(table).split(widths, dim=1)]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from lit_unmask.errors import ConfigurationError
+from lit_unmask.errors import ConfigurationError, NotFinite
 from lit_unmask.types import Experience, Problem, Steps
 
 # Rolls out some problems; the second argument says whether they are of the reserve.
@@ -22,12 +24,13 @@ class Processes:
     Attributes:
         rank: This one.
         world: Number of them.
-        total: Sums a number over all of them; each calls it equally often.
+        total: Sums a number over all of them; each calls it equally often. NaN says that the
+            round is broken, and raises in all of them.
     """
 
     rank: int = 0
     world: int = 1
-    total: Callable[[int], int] = int
+    total: Callable[[float], int] = int
 
 
 def sample_dynamically(
@@ -52,6 +55,7 @@ def sample_dynamically(
 
     Raises:
         ConfigurationError: If the reserve does not divide among the ranks, or leaves none.
+        NotFinite: If numbers break, on any rank.
     """
     size = len(problems) * ranks.world
     check_dynamic_sampling(reserve, size, ranks.world)
@@ -60,16 +64,26 @@ def sample_dynamically(
         return [problems[p // ranks.world] for p in places if p % ranks.world == ranks.rank]
 
     start = size - reserve
-    waves = [play(mine(range(start)), False)]
+    waves = [_played(play, mine(range(start)), False, ranks)]
     missing = ranks.total(int((~waves[0].signal).sum()))
     while missing and start < size:
         places = range(start, min(start + missing, size))
         share, start, silent = mine(places), places.stop, 0
         if share:
-            waves.append(play(share, True))
+            waves.append(_played(play, share, True, ranks))
             silent = int((~waves[-1].signal).sum())
         missing = ranks.total(silent)
     return _merged(waves, start - (size - reserve))
+
+
+def _played(play: Play, problems: Sequence[Problem], extra: bool, ranks: Processes) -> Experience:
+    """Play some problems; where their numbers break, all ranks hear of it with the next count."""
+    try:
+        return play(problems, extra)
+    except NotFinite:
+        with suppress(NotFinite):
+            ranks.total(math.nan)
+        raise
 
 
 def check_dynamic_sampling(reserve: int, batch_size: int, world: int) -> None:

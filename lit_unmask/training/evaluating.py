@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from lit_unmask.evaluation.metrics import RolloutMetrics
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Listener
 from lit_unmask.tasks.datamodule import attached_data
+from lit_unmask.training.broken import elsewhere
 from lit_unmask.training.rewards import SpeedReward
 from lit_unmask.types import Observation, Problem
 
@@ -87,6 +89,33 @@ class LitEvaluate(LightningModule):
         """Pass the progress of a rollout on to everyone who listens."""
         for listener in self.listeners:
             listener(progress)
+
+    def total(self, count: float) -> int:
+        """Return the sum of a count over the ranks.
+
+        Raises:
+            NotFinite: If one of them says NaN, which it does in the place of a count when its round
+                is broken; all ranks then stop at the same place.
+        """
+        counts = torch.tensor(float(count), device=self.device)
+        found = float(self.trainer.strategy.reduce(counts, reduce_op="sum"))
+        if math.isnan(found):
+            raise elsewhere()
+        return int(found)
+
+    def log_once(self, values: Mapping[str, Any]) -> None:
+        """Log ``train/<name>``, means over the ranks, for this round alone.
+
+        What is logged by ``log`` is repeated until the epoch ends.
+        """
+        means = {
+            f"train/{name}": float(
+                self.trainer.strategy.reduce(torch.as_tensor(value, device=self.device).float())
+            )
+            for name, value in values.items()
+        }
+        for logger in self.loggers:
+            logger.log_metrics(means, self.global_step)
 
     def evaluate(
         self,

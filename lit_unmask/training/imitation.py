@@ -106,7 +106,7 @@ def behaviour_cloning_loss(
     """
     distribution = policy(steps.observation)
     log_prob = cautious_log_prob(distribution, steps.chosen, caution)
-    possible = log_prob.isfinite()
+    possible = ~log_prob.isneginf()
     loss = -log_prob.where(possible, 0.0).sum() * world / max(total, 1)
     readings = {
         "imitation/agreement": agreement(distribution, steps.chosen),

@@ -16,8 +16,10 @@ from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.evaluation.grading import Grader, InProcess
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.learned import behind_threshold
+from lit_unmask.policies.networks.reference import check_finite
 from lit_unmask.rollout import Decoding
 from lit_unmask.training import checkpoints
+from lit_unmask.training.broken import BrokenRounds
 from lit_unmask.training.collection import Collector
 from lit_unmask.training.conditioning import Condition
 from lit_unmask.training.demonstrations import ImitationData
@@ -87,7 +89,8 @@ class LitUnmask(LitEvaluate):
         self.experts, self.condition, self.teaching = experts or {}, condition, teaching
         self._reference, self._teacher = Unregistered(reference), Unregistered[Teacher | None](None)
         self._start: dict[str, Tensor] | None = None
-        self._iteration, self._moved = 0, torch.zeros(())
+        self._broken, self._iteration = Unregistered(BrokenRounds()), 0
+        self._told = torch.zeros(()), torch.zeros(())  # how far the policy has moved, and the loss
 
     @property
     def reference(self) -> Policy | None:
@@ -165,7 +168,12 @@ class LitUnmask(LitEvaluate):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn training problems into experience, or lessons; leave other batches as they are."""
-        if not self.trainer.training or isinstance(batch, Steps):
+        if not self.trainer.training:
+            return batch
+        return self._broken.value.play(self, batch, self._play)
+
+    def _play(self, batch: Any) -> Any:
+        if isinstance(batch, Steps):
             return batch
         if self._teaches:
             assert self._teacher.value is not None
@@ -174,14 +182,14 @@ class LitUnmask(LitEvaluate):
 
     def collect(self, problems: Sequence[Problem]) -> Experience:
         """Roll out, grade and score one round of problems of this rank."""
-        seed, collector = self.rounds.seed * 2**32 + self.global_step, self.collector
+        seed, collector = self.rounds.of_round(self.global_step), self.collector
         if not self.rounds.dynamic_sampling:
             return collector.play(problems, seed, self.notify)
 
         def play(some: Sequence[Problem], reserve: bool) -> Experience:
             return collector.play(some, seed, self.notify, reserve)
 
-        ranks = Processes(self.global_rank, self.trainer.world_size, self._total)
+        ranks = Processes(self.global_rank, self.trainer.world_size, self.total)
         return sample_dynamically(play, problems, self.rounds.dynamic_sampling, ranks)
 
     @property
@@ -193,46 +201,36 @@ class LitUnmask(LitEvaluate):
             self.grader, self.experts, self.condition, reference,
         )  # fmt: skip
 
-    def training_step(self, batch: Experience | Lessons | Steps, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of recorded steps under the current policy."""
+        return self._broken.value.loss(self, batch, self._loss_of)
+
+    def _loss_of(self, batch: Experience | Lessons | Steps) -> Tensor:
         if isinstance(batch, Steps):
             return self._imitate(batch)
         if isinstance(batch, Lessons):
             return self._imitate(batch.draw(self._iteration).to(self.device), batch)
         own = len(batch.decisions) - int(batch.expert.sum())
-        counts = Counts(self._total(batch.rollouts), self._total(own), self.trainer.world_size)
+        counts = Counts(self.total(batch.rollouts), self.total(own), self.trainer.world_size)
         result = update(behind_threshold(self.policy), batch, self.grpo, self.rounds, counts)
-        self._moved = result.surrogate.kl
+        self._told = result.surrogate.kl, result.loss.detach()
         self._log_update(result, batch)
         return result.loss
 
     def _imitate(self, steps: Steps, lessons: Lessons | None = None) -> Tensor:
         """Return the loss of doing what was demonstrated."""
-        world, total = self.trainer.world_size, self._total(len(steps))
+        world, total = self.trainer.world_size, self.total(len(steps))
         policy, caution = behind_threshold(self.policy), 1.0 if lessons is None else lessons.caution
         seen = in_view(steps, policy.signals, self.decoding.block_length)
         loss, readings = behaviour_cloning_loss(policy, seen, total, world, caution)
-        readings["loss"] = loss.detach()
+        readings["loss"], self._told = loss.detach(), (loss.new_zeros(()), loss.detach())
         self.log("loss", readings["loss"], prog_bar=True, logger=False, batch_size=1)
         if lessons is None:
             named = {f"train/{name}": value for name, value in readings.items()}
             self.log_dict(named, batch_size=1, sync_dist=world > 1)
         elif self._iteration == 0:
-            # What is logged by ``log`` is repeated until the epoch ends, also after the teaching.
-            means = {
-                f"train/{name}": float(
-                    self.trainer.strategy.reduce(torch.as_tensor(value, device=self.device).float())
-                )
-                for name, value in (readings | lessons.readings).items()
-            }
-            for logger in self.loggers:
-                logger.log_metrics(means, self.global_step)
+            self.log_once(readings | lessons.readings)
         return loss
-
-    def _total(self, count: int) -> int:
-        """Return the sum of a count over the ranks."""
-        counts = torch.tensor(float(count), device=self.device)
-        return int(self.trainer.strategy.reduce(counts, reduce_op="sum"))
 
     def _log_update(self, result: Update, batch: Experience) -> None:
         sync = self.trainer.world_size > 1
@@ -255,17 +253,15 @@ class LitUnmask(LitEvaluate):
         for iteration in range(lessons if imitates else self.rounds.num_iterations):
             self._iteration = iteration
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-            if imitates:
-                continue
-            # The mean over ranks, so that all of them stop together.
-            moved = self.trainer.strategy.reduce(self._moved, reduce_op="mean")
-            if self.rounds.is_far(float(moved)):
+            moved = self._broken.value.update(self, optimizer, self._told, iteration + 1)
+            if self._broken.value.left_out or (not imitates and self.rounds.is_far(moved)):
                 break
-        if not imitates:
-            self.rounds.adapt_rates(self.lr_schedulers(), optimizer, float(moved))
+        if not imitates and not self._broken.value.left_out:
+            self.rounds.adapt_rates(self.lr_schedulers(), optimizer, moved)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note what the policy is, and which denoiser and settings it was trained with."""
+        check_finite(self, checkpoint["state_dict"], "what is to be saved")
         trained_with = self.denoiser.identity, self.decoding, self.reward, self.rounds.seed
         checkpoint["denoiser"] = self.denoiser.identity
         checkpoint["condition"] = self.condition.state_dict() if self.condition else {}
@@ -284,8 +280,9 @@ class LitUnmask(LitEvaluate):
             ConfigurationError: If its weights have other names or shapes, its condition others,
                 or the optimizer is another.
         """
-        policy = type(self.policy).__name__
-        checkpoints.check_weights(checkpoint["state_dict"], self.state_dict(), policy)
+        policy, stored = type(self.policy).__name__, checkpoint["state_dict"]
+        checkpoints.check_weights(stored, self.state_dict(), policy)
+        check_finite(self, stored, "the checkpoint")
         fits = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
         if fits and checkpoints.start_afresh(checkpoint, self._objective):
             rank_zero_info("the checkpoint is of a run with another objective: weights alone used")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lit_unmask.denoisers.face import Denoiser
-from lit_unmask.errors import ConfigurationError
+from lit_unmask.errors import ConfigurationError, check_numbers
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Rollout
 from lit_unmask.training.experts import probe
@@ -61,6 +61,8 @@ class Rounds:
             dynamic sampling (arXiv 2503.14476, with a bound). They are rolled out only where other
             groups of the round have equal rewards and teach nothing, one for each such group, and
             for each of their own number that has none either. Those not needed are passed over.
+        skip_broken: How many rounds in a row may be left out when NaN or infinity is found in
+            their numbers, before the run stops. 0 stops at the first.
         seed: Seed of the rollouts' noise.
         replay_chunk: Most steps that are replayed at once; small chunks stay in a CPU's caches.
         recompute: Whether chunks are recomputed in the backward pass, which bounds memory at the
@@ -80,12 +82,14 @@ class Rounds:
     entropy_cap: float | None = None
     kl_weight: float = 0.0
     dynamic_sampling: int = 0
+    skip_broken: int = 0
     seed: int = 0
     replay_chunk: int = 512
     recompute: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
+        check_numbers(vars(self), {"target_kl", "entropy_cap"}.__contains__)
         if self.group_size < 2:
             raise ValueError(
                 f"group_size={self.group_size} must be at least 2; advantages are relative"
@@ -120,10 +124,10 @@ class Rounds:
                 f"entropy_cap={self.entropy_cap} must be positive, or null, and entropy_weight="
                 f"{self.entropy_weight} too; without that term there is nothing to cap"
             )
-        if self.kl_weight < 0 or self.dynamic_sampling < 0:
+        if min(self.kl_weight, self.dynamic_sampling, self.skip_broken) < 0:
             raise ValueError(
-                f"kl_weight={self.kl_weight} and dynamic_sampling={self.dynamic_sampling} must be "
-                "at least 0"
+                f"kl_weight={self.kl_weight}, dynamic_sampling={self.dynamic_sampling} and "
+                f"skip_broken={self.skip_broken} must be at least 0"
             )
 
     def check(
@@ -167,6 +171,10 @@ class Rounds:
                     f"model.reference acts by {other.__name__} and the policy by {own.__name__}; "
                     "the divergence needs a reference with the same kind of actions"
                 )
+
+    def of_round(self, number: int) -> int:
+        """Return the seed of a round's noise, by its number from 0."""
+        return self.seed * 2**32 + number
 
     def is_far(self, moved: float) -> bool:
         """Return whether a policy that has moved so far, in nats a step, takes no more updates."""

@@ -93,6 +93,18 @@ def test_a_warning_names_the_best_checkpoint(tiny_llada: LLaDA, tmp_path: Path) 
     assert _kept(trainer) == f"the best checkpoint so far is {saves.best_model_path}"
 
 
+@pytest.mark.parametrize(("stop", "rounds"), [(True, 1), (False, 3)])
+def test_a_collapse_may_end_the_training(
+    stop: bool, rounds: int, tiny_llada: LLaDA, tmp_path: Path
+) -> None:
+    certain = small_policy()
+    torch.nn.init.constant_(certain.network.output_proj.bias, 60.0)
+    trainer = make_trainer(tmp_path, UnmaskingStats(every_n_rounds=1, stop=stop))
+    with pytest.warns(UserWarning, match="nearly certain of all it does"):
+        trainer.fit(make_module(tiny_llada, certain), datamodule=make_data())
+    assert trainer.global_step == rounds
+
+
 def test_what_is_behind_a_threshold_is_looked_at(tiny_llada: LLaDA, tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     trainer = make_trainer(tmp_path, UnmaskingStats(every_n_rounds=1), logger=logger)

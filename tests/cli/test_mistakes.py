@@ -22,6 +22,14 @@ MISTAKES = {
     "block length": (["--model.decoding.block_length", "3"], ["=3 must divide gen_length=8"]),
     "reward": (["--model.reward.alpha=-1"], ["alpha=-1.0 must be at least 0"]),
     "size of a task": (["--data.train.size", "0"], ["error: size=0 must be at least 1"]),
+    "a weight that is no number": (
+        ["--model.rounds.kl_weight=.nan"],
+        ["error: model.rounds.kl_weight=nan must be a finite number"],
+    ),
+    "a rate without bounds": (
+        ["--model.optimizer.lr=.inf"],
+        ["error: model.optimizer.init_args.lr=inf must be a finite number"],
+    ),
     "group size": (["--model.rounds.group_size", "1"], ["group_size=1"]),
     "no such denoiser": (["--model.denoiser.path", "/nowhere/llada"], ["/nowhere/llada"]),
     "prompt too long": (["--model.decoding.gen_length", "124"], ["124", "max_length=128"]),

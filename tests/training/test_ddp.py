@@ -70,20 +70,12 @@ def write_config(file: Path, checkpoint: Path, folder: Path) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")
-def runs(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same configuration run by one rank and by two ranks with half the prompts each."""
-    home = tmp_path_factory.mktemp("ddp")
-    folders = {"one": home / "one", "two": home / "two"}
-    one, two = (
-        write_config(home / f"{name}.yaml", tiny_checkpoint, folder)
-        for name, folder in folders.items()
-    )
-    main(["fit", "--config", str(one)])
+def on_two_ranks(file: Path) -> tuple[int, str]:
+    """Return the exit code and the output of a run of two processes."""
     flags = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(
-        [sys.executable, "-m", "lit_unmask", "fit", "--config", str(two), *flags],
+        [sys.executable, "-m", "lit_unmask", "fit", "--config", str(file), *flags],
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -95,7 +87,21 @@ def runs(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # the second rank too
         raise
-    assert process.returncode == 0, output[-3000:]
+    return process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same configuration run by one rank and by two ranks with half the prompts each."""
+    home = tmp_path_factory.mktemp("ddp")
+    folders = {"one": home / "one", "two": home / "two"}
+    one, two = (
+        write_config(home / f"{name}.yaml", tiny_checkpoint, folder)
+        for name, folder in folders.items()
+    )
+    main(["fit", "--config", str(one)])
+    code, output = on_two_ranks(two)
+    assert code == 0, output[-3000:]
     return folders
 
 
@@ -142,3 +148,19 @@ def test_two_ranks_compare_once(runs: dict[str, Path]) -> None:
     for row in [*one, *two]:
         del row["seconds"]
     assert one == two
+
+
+def test_what_breaks_on_one_rank_stops_both_at_the_same_place(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    settings = config(tiny_checkpoint, tmp_path)
+    settings["model"]["denoiser"]["class_path"] = "toys.Breaks"
+    settings["model"]["rounds"]["group_size"] = 2
+    settings["trainer"] |= {"val_check_interval": None, "callbacks": None}
+    (tmp_path / "broken.yaml").write_text(yaml.safe_dump(settings))
+    code, output = on_two_ranks(tmp_path / "broken.yaml")
+    assert code == 1, output[-3000:]
+    assert "error: the denoiser's probabilities of problem" in output
+    assert "error: numbers of this round on another rank" in output
+    folder = tmp_path / "run" / "version_0" / "broken"
+    assert {file.name for file in folder.iterdir()} == {"round-0.ckpt", "round-0-rank-1.json"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 
 import pytest
 import torch
 
-from lit_unmask.errors import ConfigurationError
+from lit_unmask.errors import ConfigurationError, NotFinite
 from lit_unmask.training.dynamic_sampling import Processes, sample_dynamically
 from lit_unmask.types import Experience, Observation, Problem, Steps
 
@@ -103,3 +104,22 @@ def test_reserves_that_do_not_fit_are_named(reserve: int, world: int) -> None:
     ranks = Processes(0, world)
     with pytest.raises(ConfigurationError, match=rf"dynamic_sampling={reserve}.*{world} ranks"):
         sample_dynamically(play, make_problems("." * (12 // world)), reserve, ranks)
+
+
+def test_a_rank_whose_numbers_break_says_so_in_the_place_of_its_count() -> None:
+    counts: list[float] = []
+
+    def broken(problems: Sequence[Problem], reserve: bool) -> Experience:
+        if reserve:
+            raise NotFinite("numbers", "mend them")
+        return play(problems, reserve)
+
+    def total(count: float) -> int:
+        counts.append(count)
+        if math.isnan(count):
+            raise NotFinite("numbers elsewhere", "look there")
+        return int(count)
+
+    with pytest.raises(NotFinite, match="numbers are NaN or infinite; mend them"):
+        sample_dynamically(broken, make_problems("xaaa"), 2, Processes(total=total))
+    assert counts[0] == 1 and math.isnan(counts[1]) and len(counts) == 2

@@ -125,7 +125,8 @@ def _draw(relative: Tensor, best: Tensor, draw: Draw, mask_id: int) -> Tensor:
     # Rounding may carry uniform * total up to total, where no token is left.
     limit = total.nextafter(total.new_zeros(()))
     target = torch.minimum(draw.uniform[:, None].float() * total, limit)
-    drawn = torch.searchsorted(cumulative, target, right=True)
+    # Among NaN there is no place; whoever reads the confidence notices them.
+    drawn = torch.searchsorted(cumulative, target, right=True).clamp_(max=relative.shape[-1] - 1)
     # A parallel prefix sum may step by a rounding error at the mask, whose weight is 0.
     return torch.where(drawn == mask_id, best, drawn)
 

@@ -37,6 +37,17 @@ def check_shapes(eligible: Tensor, **others: Tensor) -> None:
             )
 
 
+def broken(values: Tensor, counts: Tensor) -> Tensor:
+    """Return the rows with a value that counts and is NaN or infinite, ``[B]`` bool.
+
+    Args:
+        values: ``[B, C]`` float.
+        counts: ``[B, C]`` bool.
+    """
+    total = values.masked_fill(~counts, 0.0).sum(-1, dtype=torch.float32)
+    return (total - total) != 0  # the only numbers that differ from themselves
+
+
 def check_knobs(temperature: float, scale: float = 1.0) -> None:
     """Raise ValueError unless a policy temperature and a scale are positive."""
     if not temperature > 0:
@@ -129,6 +140,10 @@ class UnmaskDistribution(ABC):
 
         An environment that forces progress opens the best one when an action is empty.
         """
+
+    def broken(self) -> Tensor:
+        """Return the rows whose numbers are NaN or infinite, ``[B]`` bool."""
+        return broken(self.ranking(), self.eligible)
 
     @abstractmethod
     def probability(self) -> Tensor:

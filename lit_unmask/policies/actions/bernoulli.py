@@ -8,7 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_unmask.policies.actions.base import UnmaskDistribution, check_knobs, check_shapes
+from lit_unmask.policies.actions.base import (
+    UnmaskDistribution,
+    broken,
+    check_knobs,
+    check_shapes,
+)
 from lit_unmask.policies.actions.head import Head, Knobs
 from lit_unmask.types import Observation
 
@@ -41,7 +46,7 @@ class Bernoulli(UnmaskDistribution):
         check_knobs(temperature, scale)
         super().__init__(eligible)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        logits = logits if temperature == 1.0 else logits / temperature
+        logits = self._given = logits if temperature == 1.0 else logits / temperature
         self.logits = logits if scale == 1.0 else _scaled(logits, scale)
 
     def sample(self, uniform: Tensor) -> Tensor:
@@ -72,6 +77,10 @@ class Bernoulli(UnmaskDistribution):
     def ranking(self) -> Tensor:
         """Return the logits, -inf where not eligible."""
         return self.logits.masked_fill(~self.eligible, -torch.inf)
+
+    def broken(self) -> Tensor:
+        """Return the rows whose logits were not finite before they were scaled."""
+        return broken(self._given, self.eligible)
 
     def probability(self) -> Tensor:
         """Return ``sigmoid(logits / temperature)``, 0 where not eligible."""

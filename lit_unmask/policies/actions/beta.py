@@ -66,7 +66,7 @@ class BetaDraws(UnmaskDistribution):
         super().__init__(eligible)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         kappa = spread.concentration / spread.temperature
-        self.drawn, self.scale = drawn, spread.scale
+        self.logits, self.drawn, self.scale = logits, drawn, spread.scale
         self.center = logits.sigmoid()
         # a - 1 and b - 1, both exact for extreme logits.
         self.toward_one, self.toward_zero = kappa * self.center, kappa * torch.sigmoid(-logits)
@@ -118,6 +118,11 @@ class BetaDraws(UnmaskDistribution):
         density = self.toward_one * draws.log() + self.toward_zero * torch.log1p(-draws)
         density = density - a.lgamma() - b.lgamma() + (a + b).lgamma()
         return self._sum(density.masked_fill(~inside, -torch.inf))
+
+    def broken(self) -> Tensor:
+        """Return the rows whose preferences or logits are not finite."""
+        total = self._sum(self.logits)
+        return super().broken() | ((total - total) != 0)
 
     def entropy(self) -> Tensor:
         """Return the differential entropy of each row's draws, ``[B]`` in nats; exact."""

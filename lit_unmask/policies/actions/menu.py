@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from lit_unmask.policies.actions.base import UnmaskDistribution, check_shapes
+from lit_unmask.policies.actions.base import UnmaskDistribution, broken, check_shapes
 
 
 class Menu(UnmaskDistribution):
@@ -65,6 +65,11 @@ class Menu(UnmaskDistribution):
         """Return the drawn set, ``[B, L]`` bool."""
         index = action[:, None, None].expand(-1, 1, self.eligible.shape[1])
         return self.sets().gather(1, index).squeeze(1)
+
+    def broken(self) -> Tensor:
+        """Return the rows whose preferences or chances are not finite."""
+        counts = self.offered & self.eligible.any(-1, keepdim=True)
+        return super().broken() | broken(self.log_chances, counts)
 
     def entropy(self) -> Tensor:
         """Return the entropy of each row's number of a set, ``[B]`` in nats; exact."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from lit_unmask.errors import ConfigurationError
+from lit_unmask.errors import ConfigurationError, NotFinite
 from lit_unmask.policies.networks.confidence import ConfidenceTransformer
 
 _PREFIX = "base_policy."
@@ -58,6 +58,7 @@ def read_reference(path: str | Path, heads: int | None = None) -> ConfidenceTran
         # Rounded frequencies would turn far positions by other angles.
         if name.endswith("inv_freq") and stored[_PREFIX + name].dtype != torch.float32:
             weights[name] = value
+    check_finite(network, weights, str(file))
     network.load_state_dict(weights)
     return network
 
@@ -105,6 +106,30 @@ def _check(file: Path, weights: dict[str, Tensor], network: ConfidenceTransforme
                 f"{file}: {_PREFIX}{name} has other frequencies than those of base 10000, which "
                 "the network rotates with"
             )
+
+
+def not_finite(weights: Mapping[str, Tensor]) -> str:
+    """Return which weights hold NaN or infinity, in words; nothing if none do."""
+    names = [name for name, value in weights.items() if not bool(value.isfinite().all())]
+    return ", ".join(names[:1]) + f" and {len(names) - 1} more" * (len(names) > 1)
+
+
+def check_finite(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Check that weights of a module's parameters are finite; buffers may be anything.
+
+    Args:
+        module: Has the parameters.
+        weights: By name.
+        source: Where they are from, for the message.
+
+    Raises:
+        NotFinite: If one is not.
+    """
+    own = {name: weights[name] for name, _ in module.named_parameters() if name in weights}
+    if names := not_finite(own):
+        raise NotFinite(
+            f"{source}: the weights {names}", "its training broke: take an earlier checkpoint"
+        )
 
 
 def misfits(stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], prefix: str = "") -> str:

@@ -174,6 +174,18 @@ def test_ranking_is_finite_exactly_where_eligible(name):
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("fault", [math.nan, math.inf])
+def test_a_row_whose_logits_are_not_finite_is_broken_and_no_other(name, fault):
+    logits = LOGITS.clone()
+    logits[0] = fault
+    assert not CASES[name]().broken().any()
+    assert CASES[name](logits).broken().tolist() == [name in LEARNED, False, False, False]
+    # Nobody asks about positions that may not be opened.
+    logits[0], logits[3] = 0.0, fault
+    assert not CASES[name](logits).broken().any()
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_rows_do_not_depend_on_their_batch(name):
     together, numbers = CASES[name](), noise()
     action = together.sample(numbers)
