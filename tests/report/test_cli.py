@@ -188,7 +188,7 @@ def fails(capsys, *arguments):
 
 def test_a_missing_store_is_one_sentence_and_status_2(tmp_path, capsys):
     error = fails(capsys, tmp_path / "none", "--out", tmp_path / "out")
-    assert error.startswith("lit-unmask-report: ") and "there is no results store" in error
+    assert error.startswith("error: ") and "there is no results store" in error
     assert error.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
