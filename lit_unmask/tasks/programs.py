@@ -141,11 +141,11 @@ class HumanEval(ProgramTask):
 
     def read(self, row: Row) -> Problem:
         """Turn a row into a problem."""
-        code, name = row.text("prompt"), row.name("entry_point")
+        uid, code, name = row.text("task_id"), row.text("prompt"), row.name("entry_point")
         if "def check(" not in row.text("test"):
             raise row.error("the field 'test' must define check(candidate)")
         return Problem(
-            uid=row.text("task_id"),
+            uid=uid,
             messages=({"role": "user", "content": _COMPLETE.format(code=python_block(code))},),
             answer=program_reference(f"{row.text('test')}\n\ncheck({name})\n", code, name),
             verifier=self.verifier,
