@@ -59,7 +59,8 @@ def _named(config: Path) -> list[str]:
         ConfigurationError: If it is no mapping in YAML, or says something twice.
     """
     try:
-        content = yaml.load(config.read_text(encoding="utf-8"), _OnceLoader)
+        text = config.read_text(encoding="utf-8")
+        content = yaml.load(text, _OnceLoader)  # noqa: S506  (a SafeLoader)
         json.dumps(content, default=str)
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{config} is not UTF-8 ({error}); save it as UTF-8") from error
