@@ -7,20 +7,21 @@ import logging
 import signal
 import sys
 import warnings
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich import get_console
 
 from lit_unmask.callbacks import Trajectories
 from lit_unmask.callbacks.save_config import SaveConfig
-from lit_unmask.errors import ConfigurationError, check_numbers
+from lit_unmask.errors import ConfigurationError, check_numbers, plain, refuse, telling
 from lit_unmask.preflight.checks import (
     check,
+    check_path,
     check_problems,
     check_settings,
     check_word,
@@ -28,36 +29,17 @@ from lit_unmask.preflight.checks import (
 )
 from lit_unmask.preflight.dry_run import DryRun, Request
 from lit_unmask.preflight.extends import with_bases
+from lit_unmask.preflight.parsing import SentenceCLI, SentenceParser
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.checkpoints import check_checkpoint
 from lit_unmask.training.module import LitUnmask
 
-# Lines of jsonargparse's messages that repeat types and values instead of saying what is wrong.
-_NOISE = (
-    "Does not validate against",
-    "Subtypes:",
-    "Errors:",
-    "Expected a <class 'NoneType'>",
-    "Given value",
-    "Unexpected import path format",
-)
 _TERMINATED = 128 + signal.SIGTERM
 _ABOUT = "lit-unmask plan, with the arguments of fit, says what fit or --stage would need."
 _PLAN = "Say what a run would be, what it would take and what is missing."
 
 
-class SentenceParser(LightningArgumentParser):
-    """A parser whose errors are one sentence, without a page of usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Exit with code 2."""
-        if not self.exit_on_error:
-            super().error(message, ex)
-        self.exit(2, f"error: {_sentence(message)}\n")
-        raise AssertionError
-
-
-class UnmaskCLI(LightningCLI):
+class UnmaskCLI(SentenceCLI):
     """LightningCLI with checks before any work and the command line above the checkpoint."""
 
     def __init__(self, arguments: list[str] | None, first: str | None) -> None:
@@ -119,10 +101,11 @@ class UnmaskCLI(LightningCLI):
             settings = self.config if self.subcommand is None else self.config[self.subcommand]
             check_numbers(settings, may_be_infinite)
             self._make()
-        except (
-            ValueError, OSError, RuntimeError, ImportError, MisconfigurationException,
-        ) as error:  # fmt: skip
-            self.parser.error(str(error) or type(error).__name__)
+        except MisconfigurationException as error:
+            said = str(error).rstrip(".!")
+            refuse(f"{said}; choose another setting of the trainer, or leave it out", 2)
+        except (ValueError, OSError, RuntimeError, ImportError) as error:
+            refuse(telling(str(error)) or type(error).__name__, 2)
 
     def _make(self) -> None:
         made = self.dry_run.run(self._checked) if self.subcommand is not None else None
@@ -152,6 +135,7 @@ class UnmaskCLI(LightningCLI):
     def _request(self, stage: str, made: Any) -> Request:
         """Return what a configuration asks for, its checkpoint checked."""
         request = self.dry_run.request(stage, made)
+        check_path(request.ckpt_path)
         check_checkpoint(request.ckpt_path, request.model)
         return request
 
@@ -218,15 +202,6 @@ class PlanCLI(UnmaskCLI):
         sys.exit(int(bool(self.plan.missing)))
 
 
-def _sentence(message: str) -> str:
-    """Return the telling lines of a message as one line."""
-    lines = [line.strip().removeprefix("- ") for line in message.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(_NOISE)]
-    if any(line.startswith("Problem with given class_path") for line in telling):
-        telling = [line for line in telling if not line.startswith("Expected a path")]
-    return " ".join(dict.fromkeys(telling or lines))
-
-
 def _warn_of_early_flags(arguments: list[str]) -> None:
     """Warn of settings in front of a configuration, which overwrites those that it has too."""
     flags = [argument.split("=")[0] for argument in arguments if argument.startswith("--")]
@@ -234,7 +209,7 @@ def _warn_of_early_flags(arguments: list[str]) -> None:
     early = [flag for flag in flags[:last] if "." in flag or flag == "--seed_everything"]
     if early:
         said = "a --config overwrites what stands in front of it; put it before"
-        print(f"warning: {said} {', '.join(early)}", file=sys.stderr)
+        print(f"warning: {said} {plain(', '.join(early))}", file=sys.stderr)
 
 
 class _NoTips(logging.Filter):
@@ -270,7 +245,6 @@ def main(arguments: list[str] | None = None) -> None:
         kind = PlanCLI if first == "plan" else UnmaskCLI
         kind(with_bases(given), first)
     except ConfigurationError as error:
-        print(f"error: {_sentence(str(error))}", file=sys.stderr)
-        sys.exit(1)
+        refuse(error)
     except SIGTERMException:
         sys.exit(_TERMINATED)

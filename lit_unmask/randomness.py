@@ -106,3 +106,13 @@ def uniform(seed: int, rollout: Tensor, step: Tensor, length: int, stream: int) 
     words = _mix(row[:, None] + positions)
     high = (words >> (64 - _MANTISSA_BITS)).bitwise_and_((1 << _MANTISSA_BITS) - 1)
     return high.to(torch.float32).mul_(2.0**-_MANTISSA_BITS)
+
+
+def check_seed(seed: int) -> None:
+    """Check that a seed is one of its own: those that are larger would repeat smaller ones.
+
+    Raises:
+        ValueError: If it is negative or has more than 63 bits.
+    """
+    if not 0 <= seed < _WORD // 2:
+        raise ValueError(f"seed={seed} must lie in [0, 2**63); choose a smaller one")

@@ -32,10 +32,18 @@ MAY_IMPORT = {
         *("policies", "denoisers", "rollout", "tasks", "evaluation", "report", "inspection"),
         *("sharing", "training"),
     ],
-    "pretrain": ["policies", "denoisers", "rollout", "tasks", "evaluation", "training"],
     "preflight": [
         *("policies", "denoisers", "verifiers", "rollout", "tasks", "evaluation", "training"),
         "callbacks",
+    ],
+    "pretrain": [
+        "policies",
+        "denoisers",
+        "rollout",
+        "tasks",
+        "evaluation",
+        "training",
+        "preflight",
     ],
     "cli": ["tasks", "training", "callbacks", "preflight"],
 }
@@ -72,7 +80,7 @@ ONLY_IN = {
         "report.statistics",
     ],
     "matplotlib": ["callbacks", "report.figures", "report.heatmap"],
-    "jinja2": ["report.documents"],
+    "jinja2": ["report.documents", "denoisers.text"],
     "rich": ["callbacks", "cli", "preflight.printing"],
 }
 TORCH_ALONE = ["training.grpo", "training.rewards"]

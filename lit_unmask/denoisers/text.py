@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from lit_unmask.errors import ConfigurationError
 from lit_unmask.types import Problem, Prompt
 
+# What a template raises that is wrong, or that does not take a chat.
+_TEMPLATE_ERRORS = (TemplateError, TypeError, ArithmeticError, LookupError, RecursionError)
 # Prompts whose tokens are kept.
 _REMEMBERED = 2**14
 
@@ -102,9 +106,20 @@ class ChatText:
                     "would read as that token and not as text; spell it otherwise, or leave the "
                     "problem out"
                 )
-        text = self.tokenizer.apply_chat_template(
-            chat, tokenize=False, add_generation_prompt=True, **self.template_arguments
-        )
+        try:
+            text = self.tokenizer.apply_chat_template(
+                chat, tokenize=False, add_generation_prompt=True, **self.template_arguments
+            )
+        except _TEMPLATE_ERRORS as error:
+            raise ConfigurationError(
+                f"the chat template of {self.identity['path']!r} fails ({type(error).__name__}: "
+                f"{error}) at problem {problem.uid!r}; correct chat_template.jinja"
+            ) from error
+        if chat[-1]["content"].strip() not in text:
+            raise ConfigurationError(
+                f"the chat template of {self.identity['path']!r} leaves out the question of "
+                f"problem {problem.uid!r}; correct chat_template.jinja"
+            )
         # The template writes the special tokens; the tokenizer must not add them again.
         return self.tokenizer.encode(text, add_special_tokens=False)
 

@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from lit_unmask.errors import check_name
 from lit_unmask.files import canonical_json
 
 
@@ -54,6 +55,11 @@ class Run:
     seed: int = 0
     limits: list[dict[str, Any]] = field(default_factory=list)
     further: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the names, which go into reports."""
+        for what in ("dataset", "name", "policy"):
+            check_name(what, getattr(self, what))
 
     @property
     def key(self) -> str:
@@ -123,6 +129,8 @@ class Outcome:
         Raises:
             ValueError: If a value breaks its rule; names both.
         """
+        if not isinstance(self.uid, str):
+            raise ValueError(f"uid={self.uid!r} must be text")
         if not (isinstance(self.correct, int | float) and 0 <= self.correct <= 1):
             raise ValueError(f"correct={self.correct!r} must be a number from 0 to 1")
         for name, count in {"nfe": self.nfe, "tokens": self.tokens, **self.nfe_by_kind}.items():

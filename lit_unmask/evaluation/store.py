@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.runs import Outcome, Run
-from lit_unmask.files import canonical_json
+from lit_unmask.files import canonical_json, parse_json
 
 FILE = "store.sqlite"
 VERSION = 1
@@ -31,6 +30,7 @@ _REMEDIES = {
     sqlite3.SQLITE_BUSY: f"another process has held it for {_PATIENCE:g} s, wait for it",
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_ERROR: _DAMAGED,
 }
 
 
@@ -125,7 +125,7 @@ class Store:
 
     def _run(self, key: str, text: str) -> Run:
         try:
-            run = Run(**json.loads(text))
+            run = Run(**parse_json(text))
             if run.key != key:
                 raise ValueError(f"its fields give the key {run.key}")
         except (ValueError, TypeError) as error:
@@ -136,7 +136,7 @@ class Store:
         correct, nfe, by_kind, tokens, masked, seconds = values
         try:
             masked = {0: False, 1: True}.get(masked, masked)
-            outcome = Outcome(uid, correct, nfe, json.loads(by_kind), tokens, masked, seconds)
+            outcome = Outcome(uid, correct, nfe, parse_json(by_kind), tokens, masked, seconds)
             outcome.check()
         except (ValueError, TypeError) as error:
             what = f"run {key}, problem {uid!r}: {error}"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.evaluation.decode import attempt, content_tokens, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, InProcess, Verdicts
-from lit_unmask.files import replace_file
+from lit_unmask.files import parse_json, replace_file
 from lit_unmask.inspection.trace import Trace
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Noise, Rollout
@@ -259,7 +259,7 @@ def load(path: Path) -> list[Trajectory]:
         ValueError: If the file holds something else, or trajectories of another version.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         schema, version = content["schema"], content["version"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no trajectories; choose a file that save wrote") from error

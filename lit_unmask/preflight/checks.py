@@ -7,8 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from torch.nn import Parameter
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.files import check_folder
@@ -118,6 +120,14 @@ def _check_fit(trainer: Any, model: LitUnmask) -> None:
             "trainer.reload_dataloaders_every_n_epochs would begin with the first order again; "
             "leave it out, the order is another in each epoch"
         )
+    if (trainer.gradient_clip_val or 0) < 0:
+        raise ConfigurationError(
+            f"trainer.gradient_clip_val={trainer.gradient_clip_val} must be at least 0, or null"
+        )
+    try:
+        model.make_optimizer([Parameter(torch.zeros(1))])
+    except ValueError as error:
+        raise ConfigurationError(f"model.optimizer: {error}; choose another value") from error
     if trainer.max_steps == -1 and trainer.max_epochs == -1:
         raise ConfigurationError(
             "neither trainer.max_steps nor trainer.max_epochs is set; the learning-rate schedule "
@@ -140,6 +150,21 @@ def _check_callbacks(trainer: Trainer, data: TaskDataModule) -> None:
                 "trainer.logger=false and the callback LearningRateMonitor exclude each other; set "
                 "a logger, or leave the callback out"
             )
+
+
+def check_path(path: str | Path | None) -> None:
+    """Refuse a checkpoint's path that cannot be a file, before anything is read.
+
+    Raises:
+        ConfigurationError: If it is empty or a folder.
+    """
+    if path is not None and (not str(path) or Path(path).is_dir()):
+        what = (
+            f"is a folder; give a file of it such as {path}/last.ckpt"
+            if str(path)
+            else "is empty; leave it out, or give a file"
+        )
+        raise ConfigurationError(f"ckpt_path={path} {what}")
 
 
 def check_word(word: str | Path | None, stage: str, trainer: Trainer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def with_bases(arguments: list[str]) -> list[str]:
     words, extended = iter(arguments), False
     for word in words:
         flag, equals, path = word.partition("=")
-        if flag != "--config":
+        if flag not in ("--config", "-c"):
             given.append(word)
             continue
         path = path if equals else next(words, "")
@@ -42,16 +43,57 @@ def _bases(config: Path, above: tuple[Path, ...]) -> list[Path]:
         if above:
             raise ConfigurationError(f"{above[-1]} extends {config}, which is no file; correct it")
         return []  # the parser says what is wrong
-    try:
-        content = yaml.safe_load(config.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return []
-    named = content.get("extends") if isinstance(content, dict) else None
     found: list[Path] = []
-    for name in [named] if isinstance(named, str) else named or []:
+    for name in _named(config):
         base = config.parent / name
         found += [*_bases(base, (*above, config.resolve())), base]
     return found
+
+
+def _named(config: Path) -> list[str]:
+    """Return the bases that a configuration names, once it can be read.
+
+    The parser reads it again, but would not say which file it is that cannot be read.
+
+    Raises:
+        ConfigurationError: If it is no mapping in YAML, or says something twice.
+    """
+    try:
+        text = config.read_text(encoding="utf-8")
+        content = yaml.load(text, _OnceLoader)  # noqa: S506  (a SafeLoader)
+        json.dumps(content, default=str)
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{config} is not UTF-8 ({error}); save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{config} is not YAML ({error}); correct it") from error
+    except (ValueError, RecursionError) as error:
+        said = "a value contains itself" if "Circular" in str(error) else "nested too deeply"
+        raise ConfigurationError(f"{config} cannot be read ({said}); correct it") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(
+            f"{config} is {'empty' if content is None else f'a {type(content).__name__}'}; a "
+            "configuration must be a mapping such as `seed_everything: 0`"
+        )
+    named = content.get("extends") or []
+    names = [named] if isinstance(named, str) else named
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ConfigurationError(
+            f"{config}: extends={named!r} must be the path of a configuration, or a list of paths"
+        )
+    return names
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """A loader for which a key that stands twice is a mistake; the first would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", node.value[place][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

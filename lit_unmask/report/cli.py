@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lit_unmask.errors import ConfigurationError
+from lit_unmask.errors import ConfigurationError, Sentences, plain, refuse
 from lit_unmask.files import replace_file
 from lit_unmask.report.analysis import Analysis, Options, analyse
 from lit_unmask.report.caveats import caveats
@@ -45,22 +45,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = shlex.join(["lit-unmask-report", *given])
     provenance = Provenance(
         stores=[str(store) for store in options.stores],
-        commands=[*options.command, command],
+        commands=[plain(said) for said in (*options.command, command)],
         options=Options(tuple(options.subject), options.resamples, options.seed),
     )
     out = options.out or options.stores[0].resolve().parent / "report"
     try:
-        files = report(options.stores, provenance, options.title)
+        files = report(options.stores, provenance, plain(options.title))
         write(out, files)
     except ConfigurationError as error:
-        print(f"lit-unmask-report: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error, 2)
     for name in files:
         print(out / name)
 
 
+class _Parser(Sentences, argparse.ArgumentParser):
+    """A parser whose errors are one sentence."""
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("lit-unmask-report", description=_DESCRIPTION)
+    parser = _Parser("lit-unmask-report", description=_DESCRIPTION)
     parser.add_argument("stores", nargs="+", type=Path, metavar="STORE", help="a results store")
     parser.add_argument(
         "--out", type=Path, metavar="DIR",
@@ -82,15 +85,23 @@ def _parser() -> argparse.ArgumentParser:
         help="bootstrap resamples (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)"
+        "--seed", type=_natural, default=0, help="seed of the bootstrap (default: %(default)s)"
     )
     return parser
 
 
 def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{value} must be at least 1")
-    return value
+    return _whole(text, 1)
+
+
+def _natural(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from {least}")
+    return int(text)
 
 
 def report(stores: Sequence[Path], provenance: Provenance, title: str) -> dict[str, bytes]:
@@ -158,9 +169,13 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        known = _is_own(folder / "report.md")
         for name in files:
-            if name.endswith(".md"):
-                _check_own(folder / name)
+            if (folder / name).exists() and not (known or _is_own(folder / name)):
+                raise ConfigurationError(
+                    f"{folder / name} was not made by lit-unmask-report and would be overwritten; "
+                    "choose another folder for --out"
+                )
         for name, content in files.items():
             replace_file(folder / name, content)
     except OSError as error:
@@ -169,12 +184,8 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
         ) from error
 
 
-def _check_own(path: Path) -> None:
-    if path.exists() and not path.read_bytes().startswith(MARK.encode()):
-        raise ConfigurationError(
-            f"{path} was not made by lit-unmask-report and would be overwritten; choose another "
-            "folder for --out"
-        )
+def _is_own(page: Path) -> bool:
+    return page.suffix == ".md" and page.exists() and page.read_bytes().startswith(MARK.encode())
 
 
 if __name__ == "__main__":

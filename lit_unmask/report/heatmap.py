@@ -15,7 +15,7 @@ from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.files import replace_file
+from lit_unmask.files import parse_json, replace_file
 
 FILE = "cells.json"
 
@@ -168,7 +168,7 @@ def read_cells(store: Path) -> list[CellRuns]:
     if not file.exists():
         return []
     try:
-        return [CellRuns(**row) for row in json.loads(file.read_text())]
+        return [CellRuns(**row) for row in parse_json(file.read_bytes())]
     except (ValueError, TypeError) as error:
         raise ConfigurationError(
             f"{file} does not list the cells of a transfer ({error}); test again with "

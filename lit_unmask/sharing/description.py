@@ -148,8 +148,10 @@ def _build(description: Any, classes: Classes) -> nn.Module:
     arguments = {str(name): _revive(value, classes) for name, value in stored.items()}
     try:
         return kind(**arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"{path} cannot be made with {stored}: {error}") from error
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be made with {stored} ({error}); correct the arguments"
+        ) from error
 
 
 def _revive(value: Any, classes: Classes) -> Any:

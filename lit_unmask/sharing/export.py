@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from lit_unmask.errors import ConfigurationError
+from lit_unmask.errors import ConfigurationError, Sentences, refuse
+from lit_unmask.files import check_folder
 from lit_unmask.sharing.card import model_card
 from lit_unmask.sharing.description import TrainedWith, build, describe, head
 from lit_unmask.sharing.hub import CARD, TRAINING, push_to_hub
@@ -41,16 +42,29 @@ def export(
         push: Hub id such as ``user/name`` to upload the folder to.
     """
     check_free(folder)
+    check_folder(folder.parent)
     training = training or _run_config(checkpoint)
+    written = None if training is None else _text(training)
     saved = _read(checkpoint, training)
     card = model_card(saved, push or str(folder), store, has_training=training is not None)
     documents = {CARD: card}
-    if training is not None:
-        documents[TRAINING] = training.read_text(encoding="utf-8")
+    if written is not None:
+        documents[TRAINING] = written
     save_policy(saved.build(), folder, saved.trained_with, documents)
     print(f"policy:  {folder}")
     if push is not None:
         print(f"pushed:  {push_to_hub(folder, push)}")
+
+
+def _text(config: Path) -> str:
+    """Return the text of a configuration, before anything else is read."""
+    try:
+        return config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"--training {config} cannot be read ({error}); give the config.yaml that lit-unmask "
+            "fit left in the run's folder"
+        ) from error
 
 
 def _run_config(checkpoint: Path) -> Path | None:
@@ -82,22 +96,25 @@ def _entry(config: Path) -> dict[str, Any]:
             seed=model.get("rounds", {}).get("seed"),
         )  # fmt: skip
         return head(describe(build(model["policy"])), trained_with)
-    except (OSError, KeyError, TypeError, OmegaConfBaseException) as error:
+    except (KeyError, TypeError, AttributeError, YAMLError, OmegaConfBaseException) as error:
         raise ConfigurationError(
             f"{config} is not the configuration of a training run ({type(error).__name__}: "
             f"{error}); give the config.yaml that lit-unmask fit left in the run's folder"
         ) from error
 
 
+class _Parser(Sentences, ArgumentParser):
+    """A parser whose errors are one sentence."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; what goes wrong is one sentence."""
-    parser = ArgumentParser("lit-unmask-export", description=(export.__doc__ or "").split("\n")[0])
+    parser = _Parser("lit-unmask-export", description=(export.__doc__ or "").split("\n")[0])
     parser.add_function_arguments(export, as_positional=True)
     try:
         export(**vars(parser.parse_args(arguments)))
     except (ConfigurationError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        refuse(error)
 
 
 if __name__ == "__main__":

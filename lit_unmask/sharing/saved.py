@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.files import parse_json
 from lit_unmask.policies import LearnedPolicy, Policy
 from lit_unmask.policies.networks.reference import check_finite, misfits
 from lit_unmask.sharing.description import (
@@ -102,21 +103,28 @@ def _read_folder(folder: Path) -> SavedPolicy:
                 "lit-unmask-export write such folders"
             )
     try:
-        entry = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        entry = parse_json((folder / CONFIG).read_bytes())
     except ValueError as error:
-        raise ConfigurationError(f"{folder / CONFIG} must be JSON: {error}") from error
+        raise ConfigurationError(
+            f"{folder / CONFIG} must be JSON ({error}); restore it from a copy"
+        ) from error
     try:
         weights = load_file(folder / WEIGHTS)
     except SafetensorError as error:
-        raise ConfigurationError(f"{folder / WEIGHTS} is damaged: {error}") from error
+        raise ConfigurationError(
+            f"{folder / WEIGHTS} is damaged ({error}); restore it from a copy"
+        ) from error
     return replace(_read_head(folder / CONFIG, entry), source=folder, weights=weights)
 
 
 def _read_head(source: Path, entry: Any) -> SavedPolicy:
     """Return a policy without its weights."""
     version = entry.get("format_version") if isinstance(entry, Mapping) else None
-    if not isinstance(version, int):
-        raise ConfigurationError(f"{source} has no format_version: it describes no policy")
+    if type(version) is not int:
+        raise ConfigurationError(
+            f"{source} has no format_version: it describes no policy; give a folder that "
+            "save_policy or lit-unmask-export wrote"
+        )
     if version != FORMAT_VERSION:
         raise ConfigurationError(
             f"{source}: format_version={version} must be {FORMAT_VERSION}; it was written by "
@@ -125,7 +133,9 @@ def _read_head(source: Path, entry: Any) -> SavedPolicy:
     try:
         return SavedPolicy(source, entry["policy"], TrainedWith(**entry["trained_with"]))
     except (KeyError, TypeError) as error:
-        raise ConfigurationError(f"{source} describes no policy: {error}") from error
+        raise ConfigurationError(
+            f"{source} describes no policy ({error}); restore it from a copy"
+        ) from error
 
 
 def read_checkpoint(file: Path, entry: Mapping[str, Any] | None = None) -> SavedPolicy:
@@ -143,7 +153,10 @@ def read_checkpoint(file: Path, entry: Mapping[str, Any] | None = None) -> Saved
         with suppress(pickle.UnpicklingError, RuntimeError):
             stored = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(stored, dict) or "state_dict" not in stored:
-        raise ConfigurationError(f"{file} is neither a folder nor a checkpoint of lit-unmask fit")
+        raise ConfigurationError(
+            f"{file} is neither a folder nor a checkpoint of lit-unmask fit; check the path, or "
+            "restore it from a copy"
+        )
     entry = stored.get("policy", entry)
     if entry is None:
         raise ConfigurationError(
@@ -151,6 +164,8 @@ def read_checkpoint(file: Path, entry: Mapping[str, Any] | None = None) -> Saved
             f"`lit-unmask-export {file} FOLDER --training CONFIG` with the configuration of its "
             "training run, and load FOLDER"
         )
+    if not isinstance(entry, Mapping):
+        raise ConfigurationError(f"{file} says {entry!r} of its policy; restore it from a copy")
     if "undescribed" in entry:
         raise ConfigurationError(
             f"{file} does not say what its policy is: {entry['undescribed']}; mend the class, "

@@ -12,7 +12,8 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lit_unmask.errors import ConfigurationError
+from lit_unmask.errors import ConfigurationError, check_name
+from lit_unmask.randomness import check_seed
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.limits import PromptEncoder, ShortPrompts
 
@@ -138,7 +139,7 @@ class TaskDataModule(LightningDataModule):
         left_out: Number of training problems whose prompts are too long, once it is known.
 
     Raises:
-        ValueError: If the batch does not divide among the ranks, or the limit is not positive.
+        ValueError: If a batch or the limit is not positive, or the seed out of range.
     """
 
     left_out: int | None = None
@@ -158,11 +159,18 @@ class TaskDataModule(LightningDataModule):
         super().__init__()
         if max_prompt_tokens is not None and max_prompt_tokens < 1:
             raise ValueError(f"max_prompt_tokens={max_prompt_tokens} must be at least 1, or null")
+        if min(batch_size, eval_batch_size) < 1:
+            raise ValueError(
+                f"batch_size={batch_size} and eval_batch_size={eval_batch_size} must be at least 1"
+            )
+        check_seed(seed)
         usual = self.standard_sets()
         self.train = usual.train if train is None else train
         self.val = usual.val if val is None else val
         self.test = usual.test if test is None else test
         self.tuning = usual.tuning if tuning is None else tuning
+        for name in (*self.val, *self.test, *self.tuning):
+            check_name("data: the set", name)
         self.max_prompt_tokens = max_prompt_tokens
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.shuffle = shuffle

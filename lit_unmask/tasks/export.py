@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from lit_unmask.errors import ConfigurationError
+from lit_unmask.errors import ConfigurationError, Sentences, refuse
 from lit_unmask.files import replace_file
 from lit_unmask.tasks.gym import generated_rows
 from lit_unmask.tasks.published import HubTask
@@ -65,8 +64,11 @@ def _hub_task(path: str) -> type[HubTask]:
     module, _, name = path.rpartition(".")
     try:
         found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"--task {path} cannot be imported ({error})") from error
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"--task {path} cannot be imported ({error}); give a class such as "
+            "lit_unmask.tasks.GSM8K"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, HubTask)):
         raise ConfigurationError(
             f"--task {path} has no source on the hub; give a class such as lit_unmask.tasks.GSM8K"
@@ -88,14 +90,18 @@ def _write(output: Path, lines: Iterable[str]) -> int:
     return data.count(b"\n")
 
 
+class _Parser(Sentences, ArgumentParser):
+    """A parser whose errors are one sentence."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; what goes wrong is one sentence."""
-    parser = ArgumentParser("lit-unmask-data", description="Writes problems into files.")
+    parser = _Parser("lit-unmask-data", description="Writes problems into files.")
     commands = parser.add_subcommands(dest="command")
     known = {command.__name__: command for command in (export, generate)}
     for name, command in known.items():
         said = (command.__doc__ or "").split("\n")[0]
-        part = ArgumentParser(description=said)
+        part = _Parser(description=said)
         part.add_function_arguments(command, skip={"overwrite"})
         part.add_argument(
             "--overwrite", action="store_true", help="replace the file if it is there"
@@ -105,5 +111,4 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         known[options.command](**vars(options[options.command]))
     except (ConfigurationError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        refuse(error)

@@ -52,7 +52,7 @@ class ReasoningGym(PublishedTask):
 
     def read(self, row: Row) -> Problem:
         """Turn a row into a problem."""
-        question, answer, metadata = row.text("question"), row.text("answer"), row.fields
+        question, answer, metadata = row.filled("question"), row.text("answer"), row.fields
         about: Any = metadata.get("metadata")
         if not isinstance(about, dict) or "source_dataset" not in about:
             raise row.error("the field 'metadata' must be an object with source_dataset")

@@ -40,7 +40,7 @@ class KodCode(HubProgramTask):
         if tests is None:
             return None
         name, declaration = _function(row)
-        question = row.text("question").strip()
+        question = row.filled("question").strip()
         content = _PROMPT.format(question=question, declaration=declaration)
         return Problem(
             uid=f"kodcode/{row.text('question_id')}",

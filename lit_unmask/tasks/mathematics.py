@@ -66,7 +66,7 @@ class GSM8K(HubTask):
 
     def read(self, row: Row) -> Problem:
         """Turn a row into a problem; what stands behind ``####`` is the answer."""
-        question, worked = row.text("question"), row.text("answer")
+        question, worked = row.filled("question"), row.text("answer")
         steps, mark, answer = worked.rpartition("####")
         answer = answer.strip().replace(",", "")
         if not mark or not answer:
@@ -96,7 +96,7 @@ class MATH(HubTask):
 
     def read(self, row: Row) -> Problem:
         """Turn a row into a problem; the last box of the solution is the answer."""
-        question, solution = row.text("problem"), row.text("solution")
+        question, solution = row.filled("problem"), row.text("solution")
         if (answer := last_boxed(solution)) is None:
             raise row.error(r"the field 'solution' must hold its answer in \boxed{}")
         return math_problem(f"math/{name_of(question)}", question, answer, solution)
@@ -124,7 +124,7 @@ class MATH500(HubTask):
     def read(self, row: Row) -> Problem:
         """Turn a row into a problem."""
         name = row.text("unique_id").removesuffix(".json")
-        return math_problem(f"math500/{name}", row.text("problem"), row.text("answer").strip())
+        return math_problem(f"math500/{name}", row.filled("problem"), row.text("answer").strip())
 
 
 def last_boxed(text: str) -> str | None:

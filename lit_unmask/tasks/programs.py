@@ -141,9 +141,11 @@ class HumanEval(ProgramTask):
 
     def read(self, row: Row) -> Problem:
         """Turn a row into a problem."""
-        code, name = row.text("prompt"), row.text("entry_point")
+        uid, code, name = row.text("task_id"), row.text("prompt"), row.name("entry_point")
+        if "def check(" not in row.text("test"):
+            raise row.error("the field 'test' must define check(candidate)")
         return Problem(
-            uid=row.text("task_id"),
+            uid=uid,
             messages=({"role": "user", "content": _COMPLETE.format(code=python_block(code))},),
             answer=program_reference(f"{row.text('test')}\n\ncheck({name})\n", code, name),
             verifier=self.verifier,
@@ -208,7 +210,7 @@ class MBPP(HubProgramTask):
     @staticmethod
     def _question(row: Row) -> Message:
         tests = python_block("\n".join(row.texts("test_list")))
-        text = _WRITE.format(text=row.text("text").strip(), tests=tests)
+        text = _WRITE.format(text=row.filled("text").strip(), tests=tests)
         return {"role": "user", "content": text}
 
     def read(self, row: Row) -> Problem:

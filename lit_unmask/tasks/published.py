@@ -34,7 +34,8 @@ class PublishedTask(ProblemSet):
 
     They are read when they are first asked for, or by :meth:`check`. The split of a problem
     follows from its ``uid`` alone, so the splits of one source share nothing, whatever the order
-    of the rows. A problem that the source holds twice is taken once.
+    of the rows. A problem that the source holds twice is taken once, and refused where the two
+    differ.
 
     Args:
         split: Which problems.
@@ -105,7 +106,13 @@ class PublishedTask(ProblemSet):
             )
         different: dict[str, Problem] = {}
         for problem in filter(None, read):
-            different.setdefault(problem.uid, problem)
+            first = different.setdefault(problem.uid, problem)
+            if (first.answer, first.messages) != (problem.answer, problem.messages):
+                raise ConfigurationError(
+                    f"{self._name}: {problem.uid} stands twice, with different questions or "
+                    f"answers ({first.answer!r:.60} and {problem.answer!r:.60}); leave one of the "
+                    "rows out"
+                )
         return self._choose([p for p in different.values() if percentile_of(p.uid) in share])
 
     def _choose(self, found: list[Problem]) -> list[Problem]:

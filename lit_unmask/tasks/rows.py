@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.files import parse_json
 
 # What `lit-unmask-data export` adds to a row, to tell files of different splits apart.
 _ORIGIN, _REVISION = "_origin", "_revision"
@@ -38,6 +41,20 @@ class Row:
             ConfigurationError: If it is missing or something else.
         """
         return _plain(self._typed(name, str, "text"))
+
+    def filled(self, name: str) -> str:
+        """Return a field that is text and not empty; see :meth:`text`."""
+        value = self.text(name)
+        if not value.strip():
+            raise self.error(f"the field {name!r} is empty, and must be text")
+        return value
+
+    def name(self, name: str) -> str:
+        """Return a field that is the name of a Python function; see :meth:`text`."""
+        value = self.text(name)
+        if not value.isidentifier() or iskeyword(value):
+            raise self.error(f"the field {name!r} must be the name of a function, not {value!r}")
+        return value
 
     def whole(self, name: str) -> int:
         """Return a field that is a whole number; see :meth:`text`."""
@@ -131,8 +148,8 @@ def read_rows(path: Path, remedy: str) -> Iterator[Row]:
         data = path.read_bytes()
         if path.suffix == ".gz":
             data = gzip.decompress(data)
-        lines = data.decode().split("\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        lines = data.decode("utf-8-sig").split("\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigurationError(f"path={path} cannot be read ({reason}); {remedy}") from error
     if not any(line.strip() for line in lines):
@@ -142,12 +159,13 @@ def read_rows(path: Path, remedy: str) -> Iterator[Row]:
             continue
         place = f"{path}, line {number}"
         try:
-            fields = json.loads(line)
+            fields = parse_json(line)
+            json.dumps(fields, ensure_ascii=False).encode()  # no halves of surrogate pairs
         except ValueError as error:
             raise ConfigurationError(f"{place}: not JSON ({error}); {remedy}") from error
         if not isinstance(fields, dict):
             raise ConfigurationError(f"{place}: no JSON object; {remedy}")
-        origin = fields.pop(_ORIGIN, "")
+        origin = str(fields.pop(_ORIGIN, ""))
         fields.pop(_REVISION, None)
         yield Row(fields, place, remedy, origin)
 

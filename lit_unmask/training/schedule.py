@@ -34,6 +34,14 @@ class WarmupCosine(Schedule):
     warmup_rounds: int = 100
     final_share: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.warmup_rounds < 0 or not 0 <= self.final_share <= 1:
+            raise ValueError(
+                f"warmup_rounds={self.warmup_rounds} must be at least 0, and final_share="
+                f"{self.final_share} lie in [0, 1]"
+            )
+
     def factor(self, number: int, rounds: int) -> float:
         """Return the factor for round ``number`` of ``rounds``, from 0."""
         if number < self.warmup_rounds:
@@ -54,6 +62,14 @@ class WarmupStableDecay(Schedule):
 
     warmup_rounds: int = 100
     decay_share: float = 0.4
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.warmup_rounds < 0 or not 0 < self.decay_share <= 1:
+            raise ValueError(
+                f"warmup_rounds={self.warmup_rounds} must be at least 0, and decay_share="
+                f"{self.decay_share} lie in (0, 1]"
+            )
 
     def factor(self, number: int, rounds: int) -> float:
         """Return the factor for round ``number`` of ``rounds``, from 0."""

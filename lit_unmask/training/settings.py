@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError, check_numbers
 from lit_unmask.policies.base import Policy
+from lit_unmask.randomness import check_seed
 from lit_unmask.rollout import Rollout
 from lit_unmask.training.experts import probe
 
@@ -90,6 +91,7 @@ class Rounds:
     def __post_init__(self) -> None:
         """Check the values."""
         check_numbers(vars(self), {"target_kl", "entropy_cap"}.__contains__)
+        check_seed(self.seed)
         if self.group_size < 2:
             raise ValueError(
                 f"group_size={self.group_size} must be at least 2; advantages are relative"

@@ -119,7 +119,9 @@ class ProgramVerifier:
         missing: Counter[str] = Counter()
         for tests in sources:
             if not parses(tests):
-                raise ConfigurationError(f"the tests of a problem do not parse: {tests[:200]!r}")
+                raise ConfigurationError(
+                    f"the tests of a problem do not parse ({tests[:200]!r}); leave it out"
+                )
             missing.update(foreign_imports(tests) - shown)
         if missing:
             said = ", ".join(

@@ -111,7 +111,7 @@ def rename_weights(folder: Path) -> None:
         (replace_by_text, rf"{SECOND} is truncated or damaged"),
         (remove_shard, rf"names shards that are not there: {SECOND}; download them too"),
         (remove_index, r"holds model-00001-of-00003\.safetensors, .* download the index"),
-        (break_index, r"index\.json must be JSON with a weight_map"),
+        (break_index, r"index\.json must be JSON with weight_map"),
         (name_absent_key, rf"disagree: {SECOND} lacks model\.layers\.9\.mlp\.up_proj\.weight"),
         (hide_key, r"disagree: .* has, unnamed, lm_head\.weight"),
         (rename_weights, r"holds no \*\.safetensors; convert other weight files"),

@@ -9,7 +9,14 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from lit_unmask.denoisers.families.layout import StockConfig, rotary_base
 from lit_unmask.denoisers.families.stock import StockDenoiser
-from lit_unmask.denoisers.loading.checkpoint import refuse_unsupported, require
+from lit_unmask.denoisers.loading.checkpoint import (
+    MOST_LAYERS,
+    refuse_unsupported,
+    require,
+    require_heads,
+    require_positive,
+    require_whole,
+)
 
 # What the stock Qwen2 does too. None stands for a missing field, where the original's default is
 # the supported value.
@@ -78,17 +85,18 @@ class Dream(StockDenoiser):
             ValueError: If a field is missing or asks for something unsupported.
         """
         refuse_unsupported(original, SUPPORTED)
-        heads = require(original, "num_attention_heads")
-        rotary = {"rope_type": "default", "rope_theta": float(require(original, "rope_theta"))}
+        width = require_whole(original, "hidden_size")
+        heads, keys = require_heads(original, ("num_attention_heads", "num_key_value_heads"), width)
+        rotary = {"rope_type": "default", "rope_theta": require_positive(original, "rope_theta")}
         config = Qwen2Config(
-            hidden_size=require(original, "hidden_size"),
-            intermediate_size=require(original, "intermediate_size"),
-            num_hidden_layers=require(original, "num_hidden_layers"),
+            hidden_size=width,
+            intermediate_size=require_whole(original, "intermediate_size"),
+            num_hidden_layers=require_whole(original, "num_hidden_layers", MOST_LAYERS),
             num_attention_heads=heads,
-            num_key_value_heads=original.get("num_key_value_heads") or heads,
-            vocab_size=require(original, "vocab_size"),
-            max_position_embeddings=require(original, "max_position_embeddings"),
-            rms_norm_eps=require(original, "rms_norm_eps"),
+            num_key_value_heads=keys,
+            vocab_size=require_whole(original, "vocab_size"),
+            max_position_embeddings=require_whole(original, "max_position_embeddings"),
+            rms_norm_eps=require_positive(original, "rms_norm_eps"),
             rope_parameters=rotary,
             tie_word_embeddings=bool(original.get("tie_word_embeddings")),
         )

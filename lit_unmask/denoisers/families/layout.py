@@ -155,7 +155,7 @@ class Layout(ABC):
             The same config.
 
         Raises:
-            ValueError: If there is no end token.
+            ValueError: If there is no end token, an id is no number, or the mask has another role.
         """
         ends = eos_id if isinstance(eos_id, list) else [eos_id]
         if not ends:
@@ -165,6 +165,17 @@ class Layout(ABC):
         config.bos_token_id = config.eos_token_id = config.pad_token_id = None
         further = {f"eos_{number}": token for number, token in enumerate(ends[1:], 2)}
         config.token_ids = {"mask": mask_id, "eos": ends[0], "pad": pad_id, **further}
+        for role, token in config.token_ids.items():
+            if type(token) is not int:
+                raise ValueError(
+                    f"config.json: {role}_token_id={token!r} must be a whole number, the id of a "
+                    "token; correct it"
+                )
+        if mask_id in (pad_id, *ends):
+            raise ValueError(
+                f"config.json: mask_token_id={mask_id} is the token of an end or of padding too; "
+                "correct it"
+            )
         return config
 
     @staticmethod

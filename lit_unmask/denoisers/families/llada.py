@@ -10,7 +10,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lit_unmask.denoisers.families.layout import StockConfig, rotary_base
 from lit_unmask.denoisers.families.stock import StockDenoiser
-from lit_unmask.denoisers.loading.checkpoint import refuse_unsupported, require
+from lit_unmask.denoisers.loading.checkpoint import (
+    MOST_LAYERS,
+    refuse_unsupported,
+    require,
+    require_heads,
+    require_positive,
+    require_whole,
+)
 
 # Original name -> stock name, outside and inside the transformer blocks.
 OUTER_NAMES = {
@@ -120,17 +127,19 @@ class LLaDA(StockDenoiser):
             ValueError: If a field is missing or asks for something unsupported.
         """
         refuse_unsupported(original, SUPPORTED)
-        heads = require(original, "n_heads")
-        rotary = {"rope_type": "default", "rope_theta": float(require(original, "rope_theta"))}
+        width = require_whole(original, "d_model")
+        heads, keys = require_heads(original, ("n_heads", "n_kv_heads"), width)
+        rotary = {"rope_type": "default", "rope_theta": require_positive(original, "rope_theta")}
+        vocabulary = "embedding_size" if original.get("embedding_size") else "vocab_size"
         config = LlamaConfig(
-            hidden_size=require(original, "d_model"),
-            intermediate_size=require(original, "mlp_hidden_size"),
-            num_hidden_layers=require(original, "n_layers"),
+            hidden_size=width,
+            intermediate_size=require_whole(original, "mlp_hidden_size"),
+            num_hidden_layers=require_whole(original, "n_layers", MOST_LAYERS),
             num_attention_heads=heads,
-            num_key_value_heads=original.get("n_kv_heads") or heads,
-            vocab_size=original.get("embedding_size") or require(original, "vocab_size"),
-            max_position_embeddings=require(original, "max_sequence_length"),
-            rms_norm_eps=require(original, "rms_norm_eps"),
+            num_key_value_heads=keys,
+            vocab_size=require_whole(original, vocabulary),
+            max_position_embeddings=require_whole(original, "max_sequence_length"),
+            rms_norm_eps=require_positive(original, "rms_norm_eps"),
             rope_parameters=rotary,
             tie_word_embeddings=original["weight_tying"],
         )

@@ -9,7 +9,14 @@ from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
 from lit_unmask.denoisers.families.layout import StockConfig, rotary_base
 from lit_unmask.denoisers.families.stock import StockDenoiser
-from lit_unmask.denoisers.loading.checkpoint import refuse_unsupported, require
+from lit_unmask.denoisers.loading.checkpoint import (
+    MOST_LAYERS,
+    refuse_unsupported,
+    require,
+    require_heads,
+    require_positive,
+    require_whole,
+)
 
 # What the stock Qwen3 does too. None stands for a missing field, where the default is supported.
 SUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -122,18 +129,21 @@ class Qwen3Diffusion(StockDenoiser):
         """
         refuse_unsupported(original, SUPPORTED)
         refuse_unsupported(_rotary(original), {"rope_type": ("default", None)})
-        heads, width = require(original, "num_attention_heads"), require(original, "hidden_size")
-        theta = float(require(_rotary(original), "rope_theta"))
+        width = require_whole(original, "hidden_size")
+        each = require_whole(original, "head_dim") if original.get("head_dim") else None
+        names = "num_attention_heads", "num_key_value_heads"
+        heads, keys = require_heads(original, names, width if each is None else 0)
+        theta = require_positive(_rotary(original), "rope_theta")
         config = Qwen3Config(
             hidden_size=width,
-            intermediate_size=require(original, "intermediate_size"),
-            num_hidden_layers=require(original, "num_hidden_layers"),
+            intermediate_size=require_whole(original, "intermediate_size"),
+            num_hidden_layers=require_whole(original, "num_hidden_layers", MOST_LAYERS),
             num_attention_heads=heads,
-            num_key_value_heads=original.get("num_key_value_heads") or heads,
-            head_dim=original.get("head_dim") or width // heads,
-            vocab_size=require(original, "vocab_size"),
-            max_position_embeddings=require(original, "max_position_embeddings"),
-            rms_norm_eps=require(original, "rms_norm_eps"),
+            num_key_value_heads=keys,
+            head_dim=each or width // heads,
+            vocab_size=require_whole(original, "vocab_size"),
+            max_position_embeddings=require_whole(original, "max_position_embeddings"),
+            rms_norm_eps=require_positive(original, "rms_norm_eps"),
             rope_parameters={"rope_type": "default", "rope_theta": theta},
             attention_bias=bool(original.get("attention_bias")),
             tie_word_embeddings=bool(original.get("tie_word_embeddings")),

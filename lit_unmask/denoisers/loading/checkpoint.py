@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,12 @@ import transformers
 from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lit_unmask.files import parse_json
+
 FIRST_TRANSFORMERS = (5, 2)
+# No published network has a larger size, and few have a hundredth of these layers.
+_MOST = 2**24
+MOST_LAYERS = 1024
 
 
 def check_transformers(version: str) -> None:
@@ -46,13 +52,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / "config.json"
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing: {folder} holds no checkpoint")
+        raise FileNotFoundError(f"{file} is missing: {folder} holds no checkpoint; check the path")
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} must be JSON: {error}") from error
+        config = parse_json(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file} must be JSON ({error}); download it again") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{file} must hold a JSON object, not a {type(config).__name__}")
+        raise ValueError(
+            f"{file} must hold a JSON object, not a {type(config).__name__}; download it again"
+        )
     return config
 
 
@@ -75,6 +83,60 @@ def require(config: Mapping[str, Any], name: str) -> Any:
     if config.get(name) is None:
         raise ValueError(f"config.json: {name} is missing; it must be given")
     return config[name]
+
+
+def require_whole(config: Mapping[str, Any], name: str, most: int = _MOST) -> int:
+    """Return a field that a config must have and that is a size; see :func:`require`.
+
+    Args:
+        config: The original ``config.json``.
+        name: Name of the field.
+        most: Largest size; a network is built, without memory, before it is compared with files.
+
+    Raises:
+        ValueError: If it is no whole number from 1 to the largest size.
+    """
+    value = require(config, name)
+    if type(value) is not int or not 1 <= value <= most:
+        raise ValueError(
+            f"config.json: {name}={value!r} must be a whole number from 1 to {most}; correct it"
+        )
+    return value
+
+
+def require_heads(config: Mapping[str, Any], names: tuple[str, str], width: int) -> tuple[int, int]:
+    """Return the numbers of attention heads, of queries and of keys.
+
+    Args:
+        config: The original ``config.json``.
+        names: Their fields; the second may be missing, where both are alike.
+        width: What the heads share, or a multiple of what they share.
+
+    Raises:
+        ValueError: If they do not divide the width and each other.
+    """
+    heads = require_whole(config, names[0])
+    keys = require_whole(config, names[1]) if config.get(names[1]) else heads
+    if width % heads or heads % keys:
+        raise ValueError(
+            f"config.json: {names[0]}={heads} must divide the width {width}, and {names[1]}={keys} "
+            "the number of heads; correct it"
+        )
+    return heads, keys
+
+
+def require_positive(config: Mapping[str, Any], name: str) -> float:
+    """Return a field that a config must have and that is a number; see :func:`require`.
+
+    Raises:
+        ValueError: If it is not finite and above 0.
+    """
+    value = require(config, name)
+    if type(value) not in (int, float) or not 0 < value < math.inf:
+        raise ValueError(
+            f"config.json: {name}={value!r} must be a finite number above 0; correct it"
+        )
+    return float(value)
 
 
 def refuse_other_family(config: Mapping[str, Any], model_types: tuple[str, ...], kind: str) -> None:

@@ -6,11 +6,12 @@ milliseconds, however large the checkpoint is, so a wrong one is refused before 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+
+from lit_unmask.files import parse_json
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -68,9 +69,19 @@ def _indexed_shapes(folder: Path) -> Shapes:
     """Return the shapes of all shards, after comparing them with their index."""
     index = folder / INDEX
     try:
-        shard_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        said = parse_json(index.read_bytes())
+        shard_of: dict[str, str] = {**said["weight_map"]}
+        _ = {**said["metadata"]}  # which transformers reads
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{index} must be JSON with a weight_map; download it again") from error
+        raise ValueError(
+            f"{index} must be JSON with weight_map and metadata; download it again"
+        ) from error
+    for shard in shard_of.values():
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise ValueError(
+                f"{index} names {shard!r}, which is no file beside it; nothing else is read, so "
+                "correct it or download it again"
+            )
     shards = sorted(set(shard_of.values()))
     missing = [shard for shard in shards if not (folder / shard).is_file()]
     if missing:
@@ -119,7 +130,7 @@ def refuse_misfit(
     faults = {"missing": missing, "unexpected": unexpected, "mismatched": misshapen}
     if any(faults.values()):
         said = "; ".join(f"{kind}: {listing(sorted(k))}" for kind, k in faults.items() if k)
-        raise ValueError(f"{title}: {said}")
+        raise ValueError(f"{title}: {said}; use the config.json that was saved with them")
 
 
 def listing(names: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ def is_commit(revision: str | None) -> bool:
 def local_folder(path: str) -> Path | None:
     """Return the folder that a path or a bundled name stands for, or None."""
     for folder in (Path(path).expanduser(), BUNDLED / path):
-        if folder.is_dir():
+        if os.path.isdir(folder):  # False for what cannot be a path, too
             return folder
     return None
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
+from lit_unmask.files import parse_json
+
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load a tokenizer from its data files alone, whatever class its config names.
@@ -20,14 +22,44 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
     Raises:
         FileNotFoundError: If the folder has neither.
+        ValueError: If a file is damaged.
     """
-    if (folder / "tokenizer.json").is_file():
-        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
+    kinds: dict[tuple[str, ...], type[PreTrainedTokenizerBase]] = {
+        ("tokenizer.json",): PreTrainedTokenizerFast,
+        ("vocab.json", "merges.txt"): Qwen2Tokenizer,
+    }
+    for names, kind in kinds.items():
+        if all((folder / name).is_file() for name in names):
+            return _loaded(folder, kind)
     raise FileNotFoundError(
-        f"{folder} holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt"
+        f"{folder} holds no tokenizer: download tokenizer.json, or vocab.json and merges.txt"
     )
+
+
+def _loaded(folder: Path, kind: type[PreTrainedTokenizerBase]) -> PreTrainedTokenizerBase:
+    """Load a tokenizer; what its libraries raise of damaged files has many classes.
+
+    Raises:
+        ValueError: If a file is damaged.
+    """
+    for file in folder.glob("*token*.json"):
+        try:
+            if not isinstance(parse_json(file.read_bytes()), dict):
+                raise ValueError("no JSON object")
+        except ValueError as error:
+            raise ValueError(f"{file} is damaged ({error}); download it again") from error
+    try:
+        return kind.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        # The library of tokenizers raises Exception itself, and transformers misses keys.
+        if type(error) is not Exception and not isinstance(
+            error, LookupError | TypeError | ValueError
+        ):
+            raise
+        raise ValueError(
+            f"the tokenizer in {folder} cannot be loaded ({type(error).__name__}: {error}); "
+            "download its files again"
+        ) from error
 
 
 def check_vocabulary(

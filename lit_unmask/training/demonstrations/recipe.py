@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.fingerprints import decoding_fields, denoiser_name, policy_hash
-from lit_unmask.files import replace_file
+from lit_unmask.files import parse_json, replace_file
 from lit_unmask.rollout import Approximate
 from lit_unmask.sharing.description import describe
 from lit_unmask.training.demonstrations.recording import Demonstrator
@@ -130,7 +130,7 @@ class Recipe:
                 "`lit-unmask predict --config configs/demonstrations.yaml`"
             )
         try:
-            entries = json.loads(file.read_text(encoding="utf-8"))
+            entries = parse_json(file.read_bytes())
             if entries["version"] != _FORMAT:
                 raise ConfigurationError(
                     f"{file}: version={entries['version']} must be {_FORMAT}; record the "

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.files import replace_file
+from lit_unmask.files import parse_json, replace_file
 from lit_unmask.training.demonstrations.recording import Demonstrated
 from lit_unmask.types import SIGNALS, Observation, Signals, Steps
 
@@ -156,7 +156,7 @@ def read_shard(file: Path) -> Shard:
     try:
         # On a CPU the tensors are views of the file, mapped into memory.
         with safe_open(file, framework="pt") as opened:
-            said = json.loads(opened.metadata()["problems"])
+            said = parse_json(opened.metadata()["problems"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}
             tried, uids = said["tried"], said["uids"]
         missing = {*_OF_TRAJECTORIES, *_OF_STEPS} - tensors.keys()
