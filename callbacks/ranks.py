@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lit_unmask.evaluation.sweep import Ranks
+from lit_unmask.sharing.saved import stored_in
 
 
 class TrainerRanks(Ranks):
@@ -45,7 +46,7 @@ def load_best(trainer: Trainer, module: LightningModule) -> str:
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             best, zero = callback.best_model_path, trainer.is_global_zero
-            own = torch.load(best, map_location="cpu", weights_only=True) if zero else None
+            own = stored_in(Path(best)) if zero else None
             stored: Any = trainer.strategy.broadcast(own)
             module.load_state_dict(stored["state_dict"])
             return f"round {stored['global_step']} (best {callback.monitor})"

@@ -6,8 +6,7 @@ import hashlib
 import json
 import pickle
 import tempfile
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.files import check_sums, write_sums, zip_damage
 from lit_unmask.policies import LearnedPolicy, Policy
 from lit_unmask.policies.networks.reference import misfits
 from lit_unmask.sharing.description import (
@@ -57,7 +57,8 @@ class SavedPolicy:
             classes: Classes of the caller's that the description may name.
 
         Raises:
-            ConfigurationError: If it names another class, or the weights do not fit.
+            ConfigurationError: If it names another class, the weights do not fit, or a file is not
+                the one that was written.
         """
         try:
             policy = build(self.description, classes)
@@ -73,6 +74,8 @@ class SavedPolicy:
                 f"{self.source}: the weights do not fit {self.description['class_path']} "
                 f"({differences}); use the config.json that was saved with them"
             )
+        if self.source.is_dir():
+            check_sums(self.source)
         policy.load_state_dict(self.weights)
         if isinstance(policy, LearnedPolicy):
             policy.origin = self.trained_with, _weights_hash(policy)
@@ -126,6 +129,41 @@ def _read_head(source: Path, entry: Any) -> SavedPolicy:
         raise ConfigurationError(f"{source} describes no policy: {error}") from error
 
 
+def stored_in(file: Path) -> dict[str, Any]:
+    """Return what a checkpoint of ``lit-unmask fit`` holds, compared with its checksums.
+
+    Args:
+        file: The checkpoint.
+
+    Raises:
+        ConfigurationError: If it is damaged or no such checkpoint; names a whole one beside it.
+    """
+    if bad := zip_damage(file):
+        good = newest_whole(other for other in file.parent.glob("*.ckpt") if other != file)
+        remedy = f"the newest whole one beside it is {good}" if good else "restore it from a copy"
+        raise ConfigurationError(
+            f"{file} is damaged, or not a checkpoint of lit-unmask fit: {bad}; {remedy}"
+        )
+    stored = None
+    with suppress(pickle.UnpicklingError, RuntimeError):
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(stored, dict) or "state_dict" not in stored:
+        raise ConfigurationError(f"{file} is not a checkpoint of lit-unmask fit")
+    return stored
+
+
+def newest_whole(files: Iterable[Path]) -> Path | None:
+    """Return the file that was written last of those that a run can go on from, if there is one.
+
+    Left out are files that are damaged, and those that hold weights alone.
+    """
+    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
+        with suppress(ConfigurationError):
+            if zip_damage(file) is None and "loops" in stored_in(file):
+                return file
+    return None
+
+
 def read_checkpoint(file: Path, entry: Mapping[str, Any] | None = None) -> SavedPolicy:
     """Read the policy in a checkpoint of ``lit-unmask fit``.
 
@@ -136,12 +174,7 @@ def read_checkpoint(file: Path, entry: Mapping[str, Any] | None = None) -> Saved
     Raises:
         ConfigurationError: If it is no such checkpoint, or does not say what the policy is.
     """
-    stored = None
-    if zipfile.is_zipfile(file):
-        with suppress(pickle.UnpicklingError, RuntimeError):
-            stored = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(stored, dict) or "state_dict" not in stored:
-        raise ConfigurationError(f"{file} is neither a folder nor a checkpoint of lit-unmask fit")
+    stored = stored_in(file)
     entry = stored.get("policy", entry)
     if entry is None:
         raise ConfigurationError(
@@ -208,6 +241,7 @@ def save_policy(
         text = json.dumps(head(description, known), indent=2) + "\n"
         for name, content in {CONFIG: text, **(documents or {})}.items():
             (draft / name).write_text(content, encoding="utf-8")
+        write_sums(draft, [CONFIG, WEIGHTS])
         draft.rename(folder)
     return folder
 
