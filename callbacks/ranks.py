@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lit_unmask.callbacks.interruption import is_interrupted
 
 from lit_unmask.evaluation.sweep import Ranks
 from lit_unmask.sharing.saved import stored_in
@@ -30,7 +31,7 @@ class TrainerRanks(Ranks):
 
     def should_stop(self) -> bool:
         """Return whether a scheduler has asked this process to end."""
-        return self.trainer.received_sigterm
+        return is_interrupted(self.trainer)
 
     def stop(self) -> None:
         """End the run as Lightning does between two batches.

@@ -34,8 +34,8 @@ MAY_IMPORT = {
     ],
     "pretrain": ["policies", "denoisers", "rollout", "tasks", "evaluation", "training"],
     "preflight": [
-        *("policies", "denoisers", "verifiers", "rollout", "tasks", "evaluation", "training"),
-        "callbacks",
+        *("policies", "denoisers", "verifiers", "rollout", "tasks", "evaluation", "sharing"),
+        *("training", "callbacks"),
     ],
     "cli": ["tasks", "training", "callbacks", "preflight"],
 }

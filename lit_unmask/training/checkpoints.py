@@ -27,7 +27,7 @@ IMITATION = "imitation"
 REWARDS = "rewards"
 
 # What Lightning itself turns into a path.
-_CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
+_CHECKPOINT_WORDS = ("hpc", "registry")
 _OBJECTIVE = "objective"
 # What belongs to the run that wrote a checkpoint. Lightning wants some of it to be there.
 _RUN = ("loops", "current_model_state", "averaging_state", "reference", "condition", "teaching")
@@ -117,13 +117,13 @@ def check_checkpoint(path: str | Path | None, model: LitUnmask) -> None:
     """Check that a checkpoint can be loaded into the module.
 
     Args:
-        path: A file; None, Lightning's words such as ``last``, and folders are not looked at.
+        path: A file; None and words that Lightning turns into one are not looked at.
         model: The module.
 
     Raises:
         ConfigurationError: If there is no such file, it is no checkpoint, or its policy is another.
     """
-    if path is None or str(path).split(":")[0] in _CHECKPOINT_WORDS or Path(path).is_dir():
+    if path is None or str(path).split(":")[0] in _CHECKPOINT_WORDS:
         return
     if not Path(path).is_file():
         raise ConfigurationError(f"ckpt_path={path} does not exist")

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from command_line import Run, sentence
 
+from lit_unmask.denoisers.families import stock
+
 POLICIES = Path(__file__).parents[2] / "configs" / "policies"
 # What is added to a good command line, and words that the sentence about it must have.
 MISTAKES = {
@@ -31,6 +33,18 @@ MISTAKES = {
     ),
     "no training task": (["--data.train", "null"], ["data.train is not set"]),
     "batch too large": (["--data.batch_size", "20"], ["10 problems", "batch_size=20"]),
+    "no batch to validate": (["--data.eval_batch_size=0"], ["eval_batch_size=0"]),
+    "no such metric": (
+        ["--trainer.callbacks.monitor=val/coins/rewrd"],
+        ["monitor=val/coins/rewrd of ModelCheckpoint", "val/coins/reward"],
+    ),
+    "validation beyond the epoch": (
+        ["--trainer.val_check_interval=6"],
+        ["val_check_interval=6", "5 rounds", "check_val_every_n_epoch=null"],
+    ),
+    "no last checkpoint": (["--ckpt_path=last"], ["ckpt_path=last", "version_*/checkpoints"]),
+    "the best checkpoint": (["--ckpt_path=best"], ["ckpt_path=best is known only"]),
+    "a folder of something else": (["--ckpt_path", str(POLICIES)], ["lit_unmask.load_policy"]),
     "batch for the ranks": (
         ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=3"],
         ["batch_size=3", "2 ranks"],
@@ -62,17 +76,27 @@ MISTAKES = {
 }
 
 
+# What only a loaded denoiser can say.
+NEED_WEIGHTS = ("prompt too long", "compiled for other shapes")
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_costs_one_sentence_and_no_work(
-    run: Run, base: Path, tmp_path: Path, mistake: str
+    run: Run, base: Path, tmp_path: Path, mistake: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     added, words = MISTAKES[mistake]
+    if mistake not in NEED_WEIGHTS:
+        monkeypatch.setattr(stock, "load_network", no_weights)
     code, output, errors = run("fit", "--config", base, *added)
     assert code in (1, 2)
     assert output == ""
     said = sentence(errors)
     assert all(word in said for word in words), said
     assert not (tmp_path / "out").exists()
+
+
+def no_weights(*_: object, **__: object) -> None:
+    raise RuntimeError("weights were read")
 
 
 def test_what_has_to_be_given_is_said(run: Run) -> None:
