@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -103,8 +104,8 @@ class Soak:
         self.first = self.seconds - (time.time() - written)
         self.expected = self._end(folder)
 
-    def disturb(self, kills: int) -> None:
-        """Kill runs, one after the other, until as many kills are spent."""
+    def disturb(self, kills: int) -> Iterator[dict[str, int]]:
+        """Kill runs, one after the other, until as many kills are spent; yields what was found."""
         number = 0
         while self.found["injected"] < kills:
             folder, number = self.home / f"ranks-{self.ranks}-run-{number}", number + 1
@@ -119,6 +120,7 @@ class Soak:
             self.found["survived" if good else "lost"] += mine
             print(f"{self.ranks} rank(s), run {number}: {mine} kills, {'same' if good else 'LOST'}",
                   flush=True)  # fmt: skip
+            yield self.found
 
     def _start(self, folder: Path, kill_after: float | None) -> int:
         """Start or go on with a run; returns its exit code."""
@@ -169,9 +171,9 @@ def main() -> None:
             if kills:
                 soak = Soak(Path(home), ranks, random.Random(asked.seed))
                 soak.undisturbed()
-                soak.disturb(kills)
-                found[f"{ranks} rank" + "s" * (ranks > 1)] = soak.found
-    asked.out.write_text(json.dumps(found, indent=1) + "\n")
+                for result in soak.disturb(kills):
+                    found[f"{ranks} rank" + "s" * (ranks > 1)] = result
+                    asked.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found))
     sys.exit(any(one["lost"] for one in found.values()))
 

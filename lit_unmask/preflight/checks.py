@@ -169,8 +169,8 @@ def _is_logged(monitor: str | None, data: TaskDataModule) -> bool:
     if monitor is None or monitor in _SHOWN or monitor.startswith("train/"):
         return True
     # Baselines and speeds have names of their own behind that of the set.
-    parts = next((f"val/{s}/" for s in data.val if monitor.startswith(f"val/{s}/")), None)
-    return monitor in _validated(data) or (parts is not None and "/" in monitor.removeprefix(parts))
+    rest = [monitor.removeprefix(f"val/{name}/") for name in data.val]
+    return monitor in _validated(data) or any("/" in one for one in rest if one != monitor)
 
 
 def _validated(data: TaskDataModule) -> list[str]:
