@@ -11,6 +11,7 @@ A kill is lost if the run does not go on from it, or ends with other weights.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -90,18 +91,12 @@ class Soak:
     def __init__(self, home: Path, ranks: int, rng: random.Random) -> None:
         self.home, self.ranks, self.rng = home, ranks, rng
         self.expected: dict[str, torch.Tensor] = {}
-        self.seconds = self.first = 0.0
         self.found = dict.fromkeys(("injected", "survived", "lost", "before_a_checkpoint"), 0)
 
     def undisturbed(self) -> None:
-        """Note what a run ends with that nobody disturbs, and how long it takes."""
-        begin = time.perf_counter()
+        """Note what a run ends with that nobody disturbs."""
         folder = self.home / f"undisturbed-{self.ranks}"
         assert self._start(folder, None) == 0, (folder / "log.txt").read_text()[-3000:]
-        self.seconds = time.perf_counter() - begin
-        # Less would be kills of nothing but imports.
-        written = min(file.stat().st_mtime for file in folder.rglob("*.ckpt"))
-        self.first = self.seconds - (time.time() - written)
         self.expected = self._end(folder)
 
     def disturb(self, kills: int) -> Iterator[dict[str, int]]:
@@ -111,7 +106,7 @@ class Soak:
             folder, number = self.home / f"ranks-{self.ranks}-run-{number}", number + 1
             mine, code = 0, KILLED
             while code == KILLED and self.found["injected"] < kills:
-                code = self._start(folder, self.rng.uniform(0.8 * self.first, self.seconds))
+                code = self._start(folder, self.rng.randrange(6))
                 mine += code == KILLED
                 self.found["injected"] += code == KILLED
             if code == KILLED:
@@ -122,8 +117,14 @@ class Soak:
                   flush=True)  # fmt: skip
             yield self.found
 
-    def _start(self, folder: Path, kill_after: float | None) -> int:
-        """Start or go on with a run; returns its exit code."""
+    def _start(self, folder: Path, kill_after: int | None) -> int:
+        """Start or go on with a run; returns its exit code.
+
+        Args:
+            folder: Of the run.
+            kill_after: Checkpoints, and a random part of some seconds, after which it is killed if
+                it has not ended: in rounds, validations, while it saves, or while it starts.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "config.yaml"
         file.write_text(yaml.safe_dump(config(folder)))
@@ -137,8 +138,13 @@ class Soak:
                 command, stdout=log, stderr=log, start_new_session=True,
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
             )  # fmt: skip
+            before, more = _written(folder), self.rng.uniform(0, 3 if kill_after else 30)
+            if kill_after is None:
+                return process.wait(LONGEST)
+            while process.poll() is None and len(_written(folder) - before) < kill_after:
+                time.sleep(0.01)
             try:
-                return process.wait(LONGEST if kill_after is None else kill_after)
+                return process.wait(more)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)  # the other ranks too
         self.found["before_a_checkpoint"] += not any(folder.rglob("*.ckpt"))
@@ -155,6 +161,15 @@ class Soak:
         return end.keys() == self.expected.keys() and all(
             torch.equal(value, self.expected[name]) for name, value in end.items()
         )
+
+
+def _written(folder: Path) -> set[tuple[str, int]]:
+    """Return what tells the checkpoints below a folder, and their versions."""
+    found = set()
+    for file in folder.rglob("*.ckpt"):
+        with contextlib.suppress(FileNotFoundError):  # another one took its place
+            found.add((str(file), file.stat().st_mtime_ns))
+    return found
 
 
 def main() -> None:
