@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-portable lint bench bench-grading browser gpu-pack sandbox study results pretrain clean
+.PHONY: demo test test-portable lint bench bench-grading browser gpu-pack sandbox study results pretrain soak clean
 
 # Trains a policy on the bundled tiny denoiser and compares it with tuned heuristics.
 demo: $(STAMP)
@@ -59,6 +59,10 @@ study: $(STAMP)
 # docs/results.md; a second run computes nothing.
 results: $(STAMP)
 	$(BIN)/python benchmarks/results.py
+
+# Kills training runs at random and goes on with them; benchmarks/soak.py --help for fewer or more.
+soak: $(STAMP)
+	$(BIN)/python benchmarks/soak.py
 
 # Re-trains the bundled denoisers; the README says how long it takes.
 pretrain: $(STAMP)

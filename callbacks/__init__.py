@@ -5,6 +5,7 @@ from lit_unmask.callbacks.completions import Completions, PredictionWriter
 from lit_unmask.callbacks.demonstrate import Demonstrate
 from lit_unmask.callbacks.frontier import Frontier, FrontierOptions
 from lit_unmask.callbacks.inspection import Inspection
+from lit_unmask.callbacks.interruption import Interruption
 from lit_unmask.callbacks.layout import ScalarLayout
 from lit_unmask.callbacks.progress import RolloutProgressBar
 from lit_unmask.callbacks.speed_sweep import SpeedSweep
@@ -23,6 +24,7 @@ __all__ = [
     "Frontier",
     "FrontierOptions",
     "Inspection",
+    "Interruption",
     "PredictionWriter",
     "RolloutProgressBar",
     "ScalarLayout",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lit_unmask.callbacks.interruption import is_interrupted
 
 from lit_unmask.evaluation.sweep import Ranks
+from lit_unmask.sharing.saved import stored_in
 
 
 class TrainerRanks(Ranks):
@@ -29,7 +31,7 @@ class TrainerRanks(Ranks):
 
     def should_stop(self) -> bool:
         """Return whether a scheduler has asked this process to end."""
-        return self.trainer.received_sigterm
+        return is_interrupted(self.trainer)
 
     def stop(self) -> None:
         """End the run as Lightning does between two batches.
@@ -45,7 +47,7 @@ def load_best(trainer: Trainer, module: LightningModule) -> str:
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             best, zero = callback.best_model_path, trainer.is_global_zero
-            own = torch.load(best, map_location="cpu", weights_only=True) if zero else None
+            own = stored_in(Path(best)) if zero else None
             stored: Any = trainer.strategy.broadcast(own)
             module.load_state_dict(stored["state_dict"])
             return f"round {stored['global_step']} (best {callback.monitor})"

@@ -16,20 +16,20 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich import get_console
 
-from lit_unmask.callbacks import Trajectories
+from lit_unmask.callbacks import Interruption, Trajectories
 from lit_unmask.callbacks.save_config import SaveConfig
 from lit_unmask.errors import ConfigurationError, check_numbers, plain, refuse, telling
 from lit_unmask.preflight.checks import (
     check,
-    check_path,
+    check_denoiser,
     check_problems,
     check_settings,
-    check_word,
     may_be_infinite,
 )
 from lit_unmask.preflight.dry_run import DryRun, Request
 from lit_unmask.preflight.extends import with_bases
 from lit_unmask.preflight.parsing import SentenceCLI, SentenceParser
+from lit_unmask.preflight.resuming import check_seed, checkpoint_of
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.checkpoints import check_checkpoint
 from lit_unmask.training.module import LitUnmask
@@ -100,6 +100,9 @@ class UnmaskCLI(SentenceCLI):
         try:
             settings = self.config if self.subcommand is None else self.config[self.subcommand]
             check_numbers(settings, may_be_infinite)
+            if self.subcommand is not None:
+                self._given = settings["ckpt_path"]
+                settings["ckpt_path"] = checkpoint_of(self._given, settings["trainer"])
             self._make()
         except MisconfigurationException as error:
             said = str(error).rstrip(".!")
@@ -112,14 +115,18 @@ class UnmaskCLI(SentenceCLI):
         if made is None:  # somebody needs a loaded denoiser when he is made
             super().instantiate_classes()
         else:
-            self.dry_run.load(made[self.subcommand]["trainer"])
             self.config_init = made
             self.datamodule, self.model = self._get(made, "data"), self._get(made, "model")
             self.trainer = self.instantiate_trainer()
         self._add_trajectories()
-        if self.subcommand is not None:
-            check(self.subcommand, self.trainer, self.model, self.datamodule)
-            check_word(self._get(self.config_init, "ckpt_path"), self.subcommand, self.trainer)
+        if self.subcommand is None:
+            return
+        if self.subcommand == "fit":
+            self.trainer.callbacks.append(Interruption())  # type: ignore[attr-defined]
+        check(self.subcommand, self.trainer, self.model, self.datamodule)
+        if made is not None:
+            self.dry_run.load(self.trainer)
+        check_denoiser(self.subcommand, self.trainer, self.model, self.datamodule)
 
     def _checked(self) -> Any:
         """Return what the configuration describes, with its settings, problems, sandbox checked."""
@@ -135,8 +142,9 @@ class UnmaskCLI(SentenceCLI):
     def _request(self, stage: str, made: Any) -> Request:
         """Return what a configuration asks for, its checkpoint checked."""
         request = self.dry_run.request(stage, made)
-        check_path(request.ckpt_path)
         check_checkpoint(request.ckpt_path, request.model)
+        if stage == "fit":
+            check_seed(self._given, request.ckpt_path, request.model.rounds.seed)
         return request
 
     def _add_trajectories(self) -> None:
@@ -246,5 +254,7 @@ def main(arguments: list[str] | None = None) -> None:
         kind(with_bases(given), first)
     except ConfigurationError as error:
         refuse(error)
-    except SIGTERMException:
-        sys.exit(_TERMINATED)
+    except SIGTERMException as end:
+        sys.exit(_TERMINATED if end.code is None else end.code)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

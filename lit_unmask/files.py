@@ -1,14 +1,25 @@
-"""Files that are there as a whole or not at all, and JSON for hashes."""
+"""Files that are there as a whole or not at all, their checksums, and JSON for hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import struct
 import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lit_unmask.errors import ConfigurationError
+
+# As ``sha256sum`` writes and checks it: a line for each file, the digest and the name.
+SUMS = "SHA256SUMS"
+# What ``zipfile`` raises on the way to an entry, beside wrong checksums.
+_UNZIPPED = (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, zlib.error,
+             struct.error)  # fmt: skip
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -22,6 +33,51 @@ def replace_file(path: Path, data: bytes) -> None:
         file.write(data)
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
+
+
+def zip_damage(file: Path) -> str | None:
+    """Return what is wrong with a zip file by its own checksums, or None if it is whole.
+
+    PyTorch writes a checksum of every tensor into a checkpoint and compares none of them.
+
+    Args:
+        file: A file that begins as a zip file does.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entry = archive.testzip()
+    except _UNZIPPED as error:
+        return f"its table of contents cannot be read ({error})"
+    return None if entry is None else f"its entry {entry} does not have the checksum noted for it"
+
+
+def write_sums(folder: Path, names: Iterable[str]) -> None:
+    """Write the digests of some files of a folder beside them."""
+    lines = [f"{_digest(folder / name)}  {name}\n" for name in names]
+    replace_file(folder / SUMS, "".join(lines).encode())
+
+
+def check_sums(folder: Path) -> None:
+    """Compare files with the digests beside them, if there are any.
+
+    Raises:
+        ConfigurationError: If a file that has a digest is another one, or is missing.
+    """
+    sums = folder / SUMS
+    text = sums.read_text(encoding="utf-8", errors="replace") if sums.is_file() else ""
+    for line in text.splitlines():
+        digest, _, name = line.partition(" ")
+        file = folder / name.lstrip(" *")
+        if not file.is_file() or _digest(file) != digest:
+            raise ConfigurationError(
+                f"{file} is damaged: it is not the file whose digest is in {SUMS} beside it; "
+                f"restore it from a copy, or remove {SUMS} if it was changed on purpose"
+            )
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def check_folder(folder: str | Path) -> None:

@@ -33,8 +33,8 @@ MAY_IMPORT = {
         *("sharing", "training"),
     ],
     "preflight": [
-        *("policies", "denoisers", "verifiers", "rollout", "tasks", "evaluation", "training"),
-        "callbacks",
+        *("policies", "denoisers", "verifiers", "rollout", "tasks", "evaluation", "sharing"),
+        *("training", "callbacks"),
     ],
     "pretrain": [
         "policies",

@@ -161,13 +161,16 @@ class Gradients(Callback):
 
 
 class Terminate(Callback):
-    """Sends this process the signal that schedulers send, in the first round."""
+    """Sends this process a signal in a round, on one rank."""
+
+    def __init__(self, number: int = int(signal.SIGTERM), round: int = 0, rank: int = 0) -> None:
+        self.number, self.round, self.rank = number, round, rank
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if (trainer.global_step, trainer.global_rank) == (self.round, self.rank):
+            os.kill(os.getpid(), self.number)
 
 
 def config(checkpoint: Any, folder: Any) -> dict[str, Any]:

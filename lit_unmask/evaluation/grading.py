@@ -170,7 +170,7 @@ class WorkerPool(Grader):
         if self._pool is None:
             # A forked child of a process with threads and CUDA may hang.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.processes, mp_context=context)
+            self._pool = ProcessPoolExecutor(self.processes, context, initializer=_heed_no_signal)
         task = problem.verifier, completion, problem.answer, problem.uid
         try:
             return self._pool.submit(verdict_of, *task)
@@ -193,6 +193,13 @@ class WorkerPool(Grader):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+
+
+def _heed_no_signal() -> None:
+    """Let a signal to the whole group, as Ctrl-C is, be heeded by the process that trains alone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Unlike ``SIG_IGN``, it is not handed on to programs that the worker starts.
+        signal.signal(number, lambda *_: None)
 
 
 class Verdicts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -14,17 +15,25 @@ from lit_unmask.evaluation.runs import Outcome, Run
 from lit_unmask.files import canonical_json, parse_json
 
 FILE = "store.sqlite"
-VERSION = 1
+VERSION = 2
 # "lunm", in the header of the file: tells it from the SQLite files of other programs.
 _APPLICATION = 0x6C756E6D
 _PATIENCE = 60.0  # seconds that a process waits for one that is appending
 _SCHEMA = (
-    "CREATE TABLE runs (key TEXT PRIMARY KEY, setting TEXT NOT NULL, fields TEXT NOT NULL)",
+    "CREATE TABLE runs (key TEXT PRIMARY KEY, setting TEXT NOT NULL, fields TEXT NOT NULL, "
+    "checksum INTEGER)",
     "CREATE TABLE outcomes (run TEXT, uid TEXT, correct REAL, nfe INTEGER, nfe_by_kind TEXT, "
-    "tokens INTEGER, still_masked INTEGER, seconds REAL, PRIMARY KEY (run, uid))",
+    "tokens INTEGER, still_masked INTEGER, seconds REAL, checksum INTEGER, "
+    "PRIMARY KEY (run, uid))",
     f"PRAGMA application_id = {_APPLICATION}",
     f"PRAGMA user_version = {VERSION}",
 )
+_FROM_VERSION_1 = (
+    "ALTER TABLE runs ADD COLUMN checksum INTEGER",
+    "ALTER TABLE outcomes ADD COLUMN checksum INTEGER",
+    f"PRAGMA user_version = {VERSION}",
+)
+_UNEQUAL = "it does not have the checksum noted for it"
 _DAMAGED = "restore the file from a copy, or remove it to have its outcomes computed again"
 _REMEDIES = {
     sqlite3.SQLITE_BUSY: f"another process has held it for {_PATIENCE:g} s, wait for it",
@@ -36,6 +45,9 @@ _REMEDIES = {
 
 class Store:
     """Runs and their outcomes: two tables of a SQLite file in a folder.
+
+    The file is compared with itself when the store is opened (SQLite's integrity check), a run with
+    its key and an outcome with its checksum when they are read.
 
     Every append is one transaction, flushed to the disk: an interrupted sweep keeps all that it
     appended, and several processes of one machine may append. Outcomes are checked when they are
@@ -50,11 +62,14 @@ class Store:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder, self._file = Path(folder), Path(folder) / FILE
+        for (found,) in self._read("PRAGMA integrity_check(1)"):
+            if found != "ok":
+                raise self._refused(found, sqlite3.SQLITE_CORRUPT)
         self.runs()
 
     def runs(self) -> list[Run]:
         """Return every run in the order of its first append, with the name it was given last."""
-        query = "SELECT key, fields FROM runs ORDER BY rowid"
+        query = "SELECT * FROM runs ORDER BY rowid"
         return [self._run(*row) for row in self._read(query)]
 
     def outcomes(self, run: Run | str) -> dict[str, Outcome]:
@@ -86,6 +101,7 @@ class Store:
                 is torn, or another process does not let go of it.
         """
         said = run.key, run.setting, canonical_json(asdict(run))
+        noted = zlib.crc32("".join(said).encode())
         for outcome in outcomes:
             try:
                 outcome.check()
@@ -94,12 +110,16 @@ class Store:
                 raise ConfigurationError(f"{where}: {error}; nothing was stored") from error
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._transaction(writes=True) as db:
-            update = "ON CONFLICT (key) DO UPDATE SET fields = excluded.fields"
-            db.execute(f"INSERT INTO runs VALUES (?, ?, ?) {update}", said)
+            update = "fields = excluded.fields, checksum = excluded.checksum"
+            update = f"ON CONFLICT (key) DO UPDATE SET {update}"
+            db.execute(f"INSERT INTO runs VALUES (?, ?, ?, ?) {update}", (*said, noted))
             values = (vars(o) | {"nfe_by_kind": canonical_json(o.nfe_by_kind)} for o in outcomes)
-            rows = [(run.key, *value.values()) for value in values]
+            sums = (_checksum(run.key, outcome) for outcome in outcomes)
+            rows = [
+                (run.key, *value.values(), end) for value, end in zip(values, sums, strict=True)
+            ]
             before = db.total_changes
-            db.executemany(f"INSERT OR IGNORE INTO outcomes VALUES (?{', ?' * 7})", rows)
+            db.executemany(f"INSERT OR IGNORE INTO outcomes VALUES (?{', ?' * 8})", rows)
             if db.total_changes - before < len(rows):
                 self._check_equal(db, run.key, outcomes)
 
@@ -123,21 +143,26 @@ class Store:
         )
         return {row[1]: self._outcome(*row) for row in self._read(query, *values)}
 
-    def _run(self, key: str, text: str) -> Run:
+    def _run(self, key: str, setting: str, text: str, noted: int | None = None) -> Run:
         try:
             run = Run(**parse_json(text))
             if run.key != key:
                 raise ValueError(f"its fields give the key {run.key}")
+            # Files of version 1 and what they held have no checksums.
+            if noted and noted != zlib.crc32("".join((key, setting, text)).encode()):
+                raise ValueError(_UNEQUAL)
         except (ValueError, TypeError) as error:
             raise self._refused(f"run {key}: {error}", sqlite3.SQLITE_CORRUPT) from error
         return run
 
     def _outcome(self, key: str, uid: str, *values: Any) -> Outcome:
-        correct, nfe, by_kind, tokens, masked, seconds = values
+        correct, nfe, by_kind, tokens, masked, seconds, *noted = values
         try:
             masked = {0: False, 1: True}.get(masked, masked)
             outcome = Outcome(uid, correct, nfe, parse_json(by_kind), tokens, masked, seconds)
             outcome.check()
+            if any(noted) and noted != [_checksum(key, outcome)]:
+                raise ValueError(_UNEQUAL)
         except (ValueError, TypeError) as error:
             what = f"run {key}, problem {uid!r}: {error}"
             raise self._refused(what, sqlite3.SQLITE_CORRUPT) from error
@@ -162,12 +187,17 @@ class Store:
                 if writes and not self._file.stat().st_size:
                     for statement in _SCHEMA:
                         db.execute(statement)
-                self._check_version(db)
+                if self._version(db) < VERSION and writes:
+                    for statement in _FROM_VERSION_1:
+                        db.execute(statement)
                 yield db
         except sqlite3.DatabaseError as error:
-            raise self._refused(str(error), error.sqlite_errorcode) from error
+            # Text that is none has no code.
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+            raise self._refused(str(error), code) from error
 
-    def _check_version(self, db: sqlite3.Connection) -> None:
+    def _version(self, db: sqlite3.Connection) -> int:
+        """Return the version of the file, which is one that can be read."""
         asked = "application_id", "user_version", "page_size"
         program, version, page = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in asked)
         if self._file.stat().st_size % page:
@@ -176,12 +206,20 @@ class Store:
             raise ConfigurationError(
                 f"{self._file} is a file of another program, no results store; use another folder"
             )
-        if version != VERSION:
+        if version not in (1, VERSION):
             raise ConfigurationError(
                 f"{self._file}: the version of the results store is {version}, not {VERSION}; use "
                 "the version of lit_unmask that wrote it, or another folder"
             )
+        return int(version)
 
     def _refused(self, what: str, code: int) -> ConfigurationError:
         remedy = _REMEDIES.get(code & 255, "check its permissions and the room on the disk")
         return ConfigurationError(f"{self._file}: {what}; {remedy}")
+
+
+def _checksum(key: str, outcome: Outcome) -> int:
+    """Return a checksum of an outcome of a run, whatever kinds of numbers it was made with."""
+    o = outcome
+    numbers = float(o.correct), int(o.nfe), int(o.tokens), bool(o.still_masked), float(o.seconds)
+    return zlib.crc32(canonical_json([key, o.uid, o.nfe_by_kind, *numbers]).encode())

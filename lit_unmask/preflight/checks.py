@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,6 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from torch.nn import Parameter
 
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation.metrics import RolloutMetrics
 from lit_unmask.files import check_folder
 from lit_unmask.rollout.checks import check_remasking, check_shapes
 from lit_unmask.tasks.base import ProblemSet
@@ -26,6 +26,8 @@ from lit_unmask.training.module import LitUnmask
 # Larger ones are drawn from a seed, and the first of them are like the others.
 _WHOLE = 16384
 _FIRST = 256
+# What the progress bar shows of a round.
+_SHOWN = ("loss", "reward", "nfe", "accuracy")
 
 
 @runtime_checkable
@@ -38,41 +40,55 @@ class ReadsProblems(Protocol):
 
 
 def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
-    """Check that a run can work.
+    """Check what can be known of a run without the weights of its denoiser.
 
     Args:
         stage: ``fit``, ``validate``, ``test`` or ``predict``.
-        trainer: The trainer, for its folders and its number of ranks.
-        model: The module, for its policy and denoiser.
+        trainer: The trainer, for its folders and its number of ranks; its loggers may be made
+            later, and have ``save_dir`` alone.
+        model: The module, for its policy.
         data: The problems.
 
     Raises:
         ConfigurationError: If the policy cannot be trained, a problem set that the stage needs is
-            missing, unreadable or too small, or a folder cannot be written.
-        ValueError: If a prompt is too long for the denoiser, a batch does not divide, or a compiled
-            denoiser would be called with any shapes.
+            missing, unreadable or too small, a folder cannot be written, or a metric that a
+            callback waits for is never logged.
+        ValueError: If a batch does not divide.
     """
     check_settings(stage, trainer, model, data)
-    for decoding in (model.decoding, model.eval_decoding):
-        check_shapes(model.denoiser, decoding)
     sets = problems_of(stage, data)
     check_problems(sets)
     if stage == "fit":
-        data.limit_prompts(model.denoiser)
-        sets = problems_of(stage, data)
-        _check_training(trainer, model, data)
-    for name, problems in sets.items():
-        if len(problems) < trainer.world_size:
-            raise ConfigurationError(
-                f"{name} has {len(problems)} problems, fewer than the {trainer.world_size} ranks"
-            )
-    _check_prompts(model, sets.values())
+        _check_batches(trainer, model, data)
+        _check_callbacks(trainer, data)
+    _check_sizes(sets, trainer.world_size)
     folders = {trainer.default_root_dir, *(logger.save_dir for logger in trainer.loggers)}
     for callback in trainer.checkpoint_callbacks:
         folders.add(getattr(callback, "dirpath", None))
     for folder in sorted(str(folder) for folder in folders if folder):
         check_folder(folder)
-    _check_callbacks(trainer, data)
+
+
+def check_denoiser(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
+    """Check what a loaded denoiser says of a run; see :func:`check`.
+
+    Raises:
+        ConfigurationError: If too few prompts are short enough, or demonstrations are of another
+            denoiser.
+        ValueError: If a prompt is too long for the denoiser, or a compiled one would be called with
+            any shapes.
+    """
+    for decoding in (model.decoding, model.eval_decoding):
+        check_shapes(model.denoiser, decoding)
+    sets = problems_of(stage, data)
+    if stage == "fit":
+        data.limit_prompts(model.denoiser)
+        data.train_dataloader()
+        sets = problems_of(stage, data)
+        if isinstance(data, ImitationData):
+            data.check_imitable(model.policy, model.decoding, model.denoiser)
+    _check_sizes(sets, trainer.world_size)
+    _check_prompts(model, sets.values())
 
 
 def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataModule) -> None:
@@ -89,6 +105,8 @@ def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataMod
             trained, or settings exclude each other.
         ValueError: If there is no training set, or the batch does not divide among the ranks.
     """
+    if data.eval_batch_size < 1:
+        raise ConfigurationError(f"data.eval_batch_size={data.eval_batch_size} must be at least 1")
     check_conditioned(model.policy)
     for decoding in (model.decoding, model.eval_decoding):
         model.policy.check_decoding(decoding.on_empty)
@@ -136,62 +154,38 @@ def _check_fit(trainer: Any, model: LitUnmask) -> None:
 
 
 def _check_callbacks(trainer: Trainer, data: TaskDataModule) -> None:
-    """Refuse callbacks that Lightning itself would refuse in the midst of its own start."""
-    logged = ("train/", *(f"val/{name}/" for name in data.val))
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        strict = isinstance(callback, EarlyStopping) and callback.strict
-        if strict and not callback.monitor.startswith(logged):
-            raise ConfigurationError(
-                f"monitor={callback.monitor} of EarlyStopping is not logged; choose a metric that "
-                f"begins with one of {', '.join(logged)}"
-            )
+    """Refuse callbacks that Lightning would refuse after its start, or when they first save."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    known = all(
+        type(found).__module__.startswith(("lit_unmask.", "lightning.")) for found in callbacks
+    )
+    for callback in callbacks:
         if isinstance(callback, LearningRateMonitor) and not trainer.loggers:
             raise ConfigurationError(
                 "trainer.logger=false and the callback LearningRateMonitor exclude each other; set "
                 "a logger, or leave the callback out"
             )
-
-
-def check_path(path: str | Path | None) -> None:
-    """Refuse a checkpoint's path that cannot be a file, before anything is read.
-
-    Raises:
-        ConfigurationError: If it is empty or a folder.
-    """
-    if path is not None and (not str(path) or Path(path).is_dir()):
-        what = (
-            f"is a folder; give a file of it such as {path}/last.ckpt"
-            if str(path)
-            else "is empty; leave it out, or give a file"
+        waits = isinstance(callback, ModelCheckpoint) or (
+            isinstance(callback, EarlyStopping) and callback.strict
         )
-        raise ConfigurationError(f"ckpt_path={path} {what}")
+        # What callbacks of others log, nobody knows.
+        if waits and known and not _is_logged(callback.monitor, data):
+            raise ConfigurationError(
+                f"monitor={callback.monitor} of {type(callback).__name__} is not logged; choose a "
+                f"metric that begins with train/, or one of {', '.join(_validated(data))}"
+            )
 
 
-def check_word(word: str | Path | None, stage: str, trainer: Trainer) -> None:
-    """Check that a checkpoint that is named by ``last`` or ``best`` is there.
+def _is_logged(monitor: str | None, data: TaskDataModule) -> bool:
+    if monitor is None or monitor in _SHOWN or monitor.startswith("train/"):
+        return True
+    # Baselines and speeds have names of their own behind that of the set.
+    rest = [monitor.removeprefix(f"val/{name}/") for name in data.val]
+    return monitor in _validated(data) or any("/" in one for one in rest if one != monitor)
 
-    Args:
-        word: The setting ``ckpt_path``.
-        stage: ``fit``, ``validate``, ``test`` or ``predict``.
-        trainer: The trainer, whose callbacks know where checkpoints are.
 
-    Raises:
-        ConfigurationError: If there is none.
-    """
-    if word == "best":
-        raise ConfigurationError(
-            f"ckpt_path=best is known only to the process that trained, not to {stage}; give the "
-            "path of a checkpoint"
-        )
-    if word != "last":
-        return
-    for callback in trainer.checkpoint_callbacks:
-        # The same search as Lightning's, which goes on with a warning where it finds nothing.
-        if isinstance(callback, ModelCheckpoint) and any(callback._find_last_checkpoints(trainer)):
-            return
-    raise ConfigurationError(
-        "ckpt_path=last finds no last checkpoint; give the path of one, or leave ckpt_path out"
-    )
+def _validated(data: TaskDataModule) -> list[str]:
+    return [f"val/{name}/{metric}" for name in data.val for metric in RolloutMetrics().means]
 
 
 def may_be_infinite(name: str) -> bool:
@@ -231,13 +225,25 @@ def problems_of(
     return sets
 
 
-def _check_training(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
+def _check_batches(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
     data.trainer = trainer
-    data.train_dataloader()
-    if isinstance(data, ImitationData):
-        data.check_imitable(model.policy, model.decoding, model.denoiser)
-    else:
+    rounds = len(data.train_dataloader())
+    if not isinstance(data, ImitationData):
         check_dynamic_sampling(model.rounds.dynamic_sampling, data.batch_size, trainer.world_size)
+    every = trainer.val_check_interval
+    if type(every) is int and every > rounds and trainer.check_val_every_n_epoch is not None:
+        raise ConfigurationError(
+            f"trainer.val_check_interval={every} must be at most the {rounds} rounds of an epoch; "
+            "set trainer.check_val_every_n_epoch=null to count over epochs"
+        )
+
+
+def _check_sizes(sets: Mapping[str, ProblemSet], ranks: int) -> None:
+    for name, problems in sets.items():
+        if len(problems) < ranks:
+            raise ConfigurationError(
+                f"{name} has {len(problems)} problems, fewer than the {ranks} ranks"
+            )
 
 
 def _check_prompts(model: LitUnmask, tasks: Iterable[ProblemSet]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 
 from lit_unmask.denoisers import Adapter, Denoiser, Placement
@@ -152,16 +153,14 @@ class DryRun:
         finally:
             self._dry = False
 
-    def load(self, trainer: MutableMapping[str, Any]) -> None:
-        """Make what was left out: read denoisers, and put loggers into the trainer's settings."""
+    def load(self, trainer: Trainer) -> None:
+        """Make what was left out: read denoisers, and give the trainer its loggers."""
         for waiting in self._waiting:
             load(waiting)
-        given = trainer["logger"]
-        loggers = [
-            one.kind(**one.arguments) if isinstance(one, Later) else one
-            for one in (given if isinstance(given, list) else [given])
+        loggers: list[Any] = trainer.loggers
+        trainer.loggers = [
+            one.kind(**one.arguments) if isinstance(one, Later) else one for one in loggers
         ]
-        trainer["logger"] = loggers if isinstance(given, list) else loggers[0]
 
     def request(self, stage: str, settings: Mapping[str, Any]) -> Request:
         """Return what a configuration asks for.

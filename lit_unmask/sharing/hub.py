@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.files import SUMS
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -34,7 +35,8 @@ def download(repo: str, revision: str | None = None) -> Path:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+        patterns = [CONFIG, WEIGHTS, SUMS]
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
     except (HFValidationError, OSError) as error:  # hub and network errors are OSErrors
         raise FileNotFoundError(
             f"cannot get policy {repo!r}, revision={revision!r} from the hub "
@@ -46,8 +48,9 @@ def download(repo: str, revision: str | None = None) -> Path:
 def push_to_hub(folder: str | Path, repo: str, private: bool | None = None) -> str:
     """Upload a saved policy to the hub; the repository is made if there is none.
 
-    Config, weights, model card and training configuration are uploaded, nothing else. The latter
-    has the paths of the machine that it was used on: read it first. Log in with ``hf auth login``.
+    Config, weights, their digests, model card and training configuration are uploaded, nothing
+    else. The last has the paths of the machine that it was used on: read it first. Log in with
+    ``hf auth login``.
 
     Args:
         folder: What :func:`save_policy` or ``lit-unmask-export`` wrote.
@@ -74,7 +77,7 @@ def push_to_hub(folder: str | Path, repo: str, private: bool | None = None) -> s
         commit = api.upload_folder(
             repo_id=repo,
             folder_path=folder,
-            allow_patterns=[CONFIG, WEIGHTS, CARD, TRAINING],
+            allow_patterns=[CONFIG, WEIGHTS, SUMS, CARD, TRAINING],
             commit_message="Upload an unmasking policy",
         )
     except (HFValidationError, OSError, httpx.HTTPError) as error:

@@ -6,8 +6,7 @@ import hashlib
 import json
 import pickle
 import tempfile
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.files import parse_json
+from lit_unmask.files import check_sums, parse_json, write_sums, zip_damage
 from lit_unmask.policies import LearnedPolicy, Policy
 from lit_unmask.policies.networks.reference import check_finite, misfits
 from lit_unmask.sharing.description import (
@@ -58,8 +57,8 @@ class SavedPolicy:
             classes: Classes of the caller's that the description may name.
 
         Raises:
-            ConfigurationError: If it names another class, or the weights do not fit or are not
-                finite.
+            ConfigurationError: If it names another class, the weights do not fit or are not finite,
+                or a file is not the one that was written.
         """
         try:
             policy = build(self.description, classes)
@@ -75,6 +74,8 @@ class SavedPolicy:
                 f"{self.source}: the weights do not fit {self.description['class_path']} "
                 f"({differences}); use the config.json that was saved with them"
             )
+        if self.source.is_dir():
+            check_sums(self.source)
         check_finite(policy, self.weights, str(self.source))
         policy.load_state_dict(self.weights)
         if isinstance(policy, LearnedPolicy):
@@ -138,6 +139,41 @@ def _read_head(source: Path, entry: Any) -> SavedPolicy:
         ) from error
 
 
+def stored_in(file: Path) -> dict[str, Any]:
+    """Return what a checkpoint of ``lit-unmask fit`` holds, compared with its checksums.
+
+    Args:
+        file: The checkpoint.
+
+    Raises:
+        ConfigurationError: If it is damaged or no such checkpoint; names a whole one beside it.
+    """
+    if bad := zip_damage(file):
+        good = newest_whole(other for other in file.parent.glob("*.ckpt") if other != file)
+        remedy = f"the newest whole one beside it is {good}" if good else "restore it from a copy"
+        raise ConfigurationError(
+            f"{file} is damaged, or not a checkpoint of lit-unmask fit: {bad}; {remedy}"
+        )
+    stored = None
+    with suppress(pickle.UnpicklingError, RuntimeError):
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(stored, dict) or "state_dict" not in stored:
+        raise ConfigurationError(f"{file} is not a checkpoint of lit-unmask fit")
+    return stored
+
+
+def newest_whole(files: Iterable[Path]) -> Path | None:
+    """Return the file that was written last of those that a run can go on from, if there is one.
+
+    Left out are files that are damaged, and those that hold weights alone.
+    """
+    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
+        with suppress(ConfigurationError):
+            if zip_damage(file) is None and "loops" in stored_in(file):
+                return file
+    return None
+
+
 def read_checkpoint(file: Path, entry: Mapping[str, Any] | None = None) -> SavedPolicy:
     """Read the policy in a checkpoint of ``lit-unmask fit``.
 
@@ -148,15 +184,7 @@ def read_checkpoint(file: Path, entry: Mapping[str, Any] | None = None) -> Saved
     Raises:
         ConfigurationError: If it is no such checkpoint, or does not say what the policy is.
     """
-    stored = None
-    if zipfile.is_zipfile(file):
-        with suppress(pickle.UnpicklingError, RuntimeError):
-            stored = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(stored, dict) or "state_dict" not in stored:
-        raise ConfigurationError(
-            f"{file} is neither a folder nor a checkpoint of lit-unmask fit; check the path, or "
-            "restore it from a copy"
-        )
+    stored = stored_in(file)
     entry = stored.get("policy", entry)
     if entry is None:
         raise ConfigurationError(
@@ -227,6 +255,7 @@ def save_policy(
         text = json.dumps(head(description, known), indent=2) + "\n"
         for name, content in {CONFIG: text, **(documents or {})}.items():
             (draft / name).write_text(content, encoding="utf-8")
+        write_sums(draft, [CONFIG, WEIGHTS])
         draft.rename(folder)
     return folder
 

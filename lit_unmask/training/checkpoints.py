@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import copy
-import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -21,6 +17,7 @@ from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Approximate, Decoding
 from lit_unmask.sharing import load_policy
 from lit_unmask.sharing.description import TrainedWith, class_path, describe, head
+from lit_unmask.sharing.saved import stored_in
 
 if TYPE_CHECKING:
     from lit_unmask.training.module import LitUnmask
@@ -30,7 +27,7 @@ IMITATION = "imitation"
 REWARDS = "rewards"
 
 # What Lightning itself turns into a path.
-_CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
+_CHECKPOINT_WORDS = ("hpc", "registry")
 _OBJECTIVE = "objective"
 # What belongs to the run that wrote a checkpoint. Lightning wants some of it to be there.
 _RUN = ("loops", "current_model_state", "averaging_state", "reference", "condition", "teaching")
@@ -120,23 +117,17 @@ def check_checkpoint(path: str | Path | None, model: LitUnmask) -> None:
     """Check that a checkpoint can be loaded into the module.
 
     Args:
-        path: A file; None, Lightning's words such as ``last``, and folders are not looked at.
+        path: A file; None and words that Lightning turns into one are not looked at.
         model: The module.
 
     Raises:
         ConfigurationError: If there is no such file, it is no checkpoint, or its policy is another.
     """
-    if path is None or str(path).split(":")[0] in _CHECKPOINT_WORDS or Path(path).is_dir():
+    if path is None or str(path).split(":")[0] in _CHECKPOINT_WORDS:
         return
     if not Path(path).is_file():
         raise ConfigurationError(f"ckpt_path={path} does not exist")
-    stored = None
-    if zipfile.is_zipfile(path):
-        with suppress(pickle.UnpicklingError, RuntimeError):
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(stored, dict) or "state_dict" not in stored:
-        raise ConfigurationError(f"ckpt_path={path} is not a checkpoint of lit-unmask fit")
-    model.on_load_checkpoint(stored)
+    model.on_load_checkpoint(stored_in(Path(path)))
 
 
 def saved_policy(name: str, path: str, module: LitUnmask) -> Policy:
@@ -154,7 +145,7 @@ def saved_policy(name: str, path: str, module: LitUnmask) -> Policy:
         return load_policy(path)
     try:
         check_checkpoint(path, module)
-        stored = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        stored = stored_in(Path(path))["state_dict"]
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"checkpoint {name!r} of Frontier: {error}") from error
     policy = copy.deepcopy(module.policy)

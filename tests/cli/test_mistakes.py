@@ -9,6 +9,8 @@ from command_line import Run
 from mistakes import table
 from mistakes.workshop import Mistake, contents, furnish, said_of
 
+from lit_unmask.denoisers.families import stock
+
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, str]:
@@ -34,6 +36,29 @@ def test_a_mistake_costs_one_sentence_and_loses_nothing(
 def test_the_page_lists_every_mistake_once_and_no_other(rows: dict[str, str]) -> None:
     assert len({one.what for one in table.MISTAKES}) == len(table.MISTAKES) >= 120
     assert table.PAGE.read_text(encoding="utf-8") == table.written(rows)
+
+
+# What only a loaded denoiser can say is not among them.
+BEFORE_WEIGHTS = [
+    "--data.batch_size=20", "--data.eval_batch_size=0", "--data.val.coins.size=0",
+    "--trainer.callbacks.monitor=val/coins/rewrd", "--trainer.val_check_interval=6",
+    "--trainer.devices=2 --trainer.strategy=ddp --data.batch_size=3",
+    "--trainer.devices=8 --trainer.strategy=ddp --data.batch_size=8",
+    "--trainer.accumulate_grad_batches=2", "--trainer.precision=bf16-true",
+    "--trainer.max_steps=-1", "--model.policy=lit_unmask.policies.Margin",
+    "--trainer.accelerator=abacus", f"--trainer.default_root_dir={__file__}/out",
+    f"--trainer.callbacks.dirpath={__file__}/out", "--ckpt_path=last", "--ckpt_path=best",
+    "--ckpt_path=missing.ckpt",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", BEFORE_WEIGHTS)
+def test_it_is_said_before_weights_are_read(
+    run: Run, base: Path, flags: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stock, "load_network", lambda *_, **__: pytest.fail("weights were read"))
+    code, output, errors = run("fit", "--config", base, *flags.split())
+    assert code in (1, 2) and output == "" and errors.startswith("error: ")
 
 
 def test_a_flag_in_front_of_a_configuration_is_warned_of(run: Run, base: Path) -> None:

@@ -117,10 +117,11 @@ def test_a_writer_that_dies_in_an_append_loses_that_append_alone(tmp_path: Path)
         db = sqlite3.connect({str(tmp_path / FILE)!r}, isolation_level=None)
         db.execute("PRAGMA cache_size = 1")  # what is over spills into the file before the commit
         db.execute("BEGIN IMMEDIATE")
-        db.execute("INSERT INTO runs SELECT 'torn', setting, fields FROM runs")
+        db.execute("INSERT INTO runs SELECT 'torn', setting, fields, checksum FROM runs")
         db.execute("UPDATE outcomes SET nfe = 99")
         db.executemany("INSERT INTO outcomes SELECT 'torn', ? || uid, correct, nfe, nfe_by_kind, "
-            "tokens, still_masked, seconds FROM outcomes WHERE uid = 'a' AND run != 'torn'",
+            "tokens, still_masked, seconds, checksum FROM outcomes "
+            "WHERE uid = 'a' AND run != 'torn'",
             [(str(n),) for n in range(5000)])
         os._exit(9)
     """
@@ -182,7 +183,7 @@ def test_files_of_other_programs_and_of_newer_versions_are_refused(tmp_path: Pat
     (tmp_path / FILE).unlink()
     Store(tmp_path).append(make_run(), [outcome("a")])
     change(tmp_path, "PRAGMA user_version = 99")
-    with pytest.raises(ConfigurationError, match=rf"{FILE}: the version .* is 99, not 1"):
+    with pytest.raises(ConfigurationError, match=rf"{FILE}: the version .* is 99, not 2"):
         Store(tmp_path)
 
 

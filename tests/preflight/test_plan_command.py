@@ -146,7 +146,7 @@ def test_other_commands_do_not_load_plans() -> None:
     tree = ast.parse(Path(lit_unmask.cli.__file__).read_text())
     loaded = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
     ours = {name for name in loaded if name and name.startswith("lit_unmask.preflight")}
-    names = ("checks", "dry_run", "extends", "parsing")
+    names = ("checks", "dry_run", "extends", "parsing", "resuming")
     assert ours == {f"lit_unmask.preflight.{name}" for name in names}
 
 

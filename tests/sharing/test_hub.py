@@ -54,9 +54,9 @@ def test_a_policy_goes_to_the_hub_and_comes_back(tmp_path):
     for line, name in zip(said[2:], names, strict=True):
         assert line.startswith(f"cannot get policy {name} from the hub (")
         assert line.endswith("; check both names and the network, or give a folder")
-    sent = {"config.json", "model.safetensors", "README.md", "training.yaml"}
+    sent = {"config.json", "model.safetensors", "README.md", "training.yaml", "SHA256SUMS"}
     assert hub.files == {name: (folder / name).read_bytes() for name in sent}
-    assert sorted(hub.fetched) == ["config.json", "model.safetensors"]
+    assert sorted(hub.fetched) == ["SHA256SUMS", "config.json", "model.safetensors"]
     # What was fetched once is there without the hub.
     code = f"{LOAD}\nprint(load_policy({REPO!r}, {COMMIT!r}).threshold)"
     code += FAILS.format(asked=[("user/other", None)])

@@ -50,7 +50,7 @@ def test_a_policy_goes_to_the_hub_with_a_card_and_comes_back(tmp_path):
         address = hub.address
     said = done.stdout.splitlines()
     assert said[0].startswith(f"{address}/{REPO}/commit/") and said[1:] == ["True", "7"]
-    assert set(hub.files) == {"config.json", "model.safetensors", "README.md"}
+    assert set(hub.files) == {"config.json", "model.safetensors", "README.md", "SHA256SUMS"}
     assert hub.files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
     assert json.loads(hub.files["config.json"])["trained_with"]["rounds"] == 7
     card = hub.files["README.md"].decode()

@@ -190,7 +190,7 @@ def test_another_file_is_no_checkpoint(content, tmp_path):
         torch.save([1, 2], file)
     else:
         file.write_bytes(content)
-    with pytest.raises(ConfigurationError, match="neither a folder nor a checkpoint of lit-unmask"):
+    with pytest.raises(ConfigurationError, match="not a checkpoint of lit-unmask"):
         load_policy(file)
 
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from lit_unmask.denoisers.loading import hub
 from lit_unmask.denoisers.loading.headers import Shapes, file_shapes, listing
+from lit_unmask.files import check_sums
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
@@ -82,6 +83,7 @@ class FittingAdapter:
 
         Raises:
             RuntimeError: If weights are offloaded.
+            ConfigurationError: If the file is not the one whose digest lies beside it.
         """
         from peft import PeftModel, set_peft_model_state_dict
 
@@ -90,6 +92,7 @@ class FittingAdapter:
                 f"adapter {self.identity['adapter']!r} needs all weights in memory, but the "
                 "device_map offloads some; map them to devices alone"
             )
+        check_sums(self.file.parent)
         loaded = load_file(self.file)
         model = PeftModel(network, self.config)
         set_peft_model_state_dict(model, {self.renamed[key]: loaded[key] for key in loaded})

@@ -13,7 +13,8 @@ import transformers
 from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lit_unmask.files import parse_json
+from lit_unmask.denoisers.loading.headers import WHOLE
+from lit_unmask.files import parse_json, write_sums
 
 FIRST_TRANSFORMERS = (5, 2)
 # No published network has a larger size, and few have a hundredth of these layers.
@@ -185,7 +186,7 @@ def write(
     original_name: Callable[[str], str],
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Write config, weights and tokenizer; the folder is made if needed.
+    """Write config, weights with their digest, and tokenizer; the folder is made if needed.
 
     Args:
         folder: Where to.
@@ -202,7 +203,8 @@ def write(
         if not (tied and name == "lm_head.weight")
     }
     tokenizer.save_pretrained(folder)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, folder / WHOLE, metadata={"format": "pt"})
+    write_sums(folder, [WHOLE])
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
 

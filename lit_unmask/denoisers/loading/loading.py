@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from lit_unmask.denoisers.loading.headers import Shapes, listing
 from lit_unmask.denoisers.loading.placement import Placement
+from lit_unmask.files import check_sums
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -87,8 +88,10 @@ def load_network(
         The network in evaluation mode, on the CPU if nothing else was asked for.
 
     Raises:
-        ValueError: If keys are missing, unexpected or of another shape.
+        ValueError: If keys are missing, unexpected or of another shape, or a file is not the one
+            whose digest lies beside it.
     """
+    check_sums(folder)
     with _no_progress_bar():
         loaded: Any = architecture.from_pretrained(
             folder,

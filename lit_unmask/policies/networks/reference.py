@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lit_unmask.errors import ConfigurationError, NotFinite
+from lit_unmask.files import check_sums
 from lit_unmask.policies.networks.confidence import ConfidenceTransformer
 
 _PREFIX = "base_policy."
@@ -40,6 +41,7 @@ def read_reference(path: str | Path, heads: int | None = None) -> ConfidenceTran
     file = file / _FILE if file.is_dir() else file
     if not file.is_file():
         raise ConfigurationError(f"{file} is missing; give a {_FILE} or the folder that it lies in")
+    check_sums(file.parent)
     try:
         stored = load_file(file)
     except SafetensorError as error:

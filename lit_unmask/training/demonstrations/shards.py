@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,11 +131,20 @@ def write_shard(
         "uids": [uid for uid, keeps in zip(uids, kept.tolist(), strict=True) if keeps],
     }
     file = shard_path(folder, uids, prefix)
-    # One entry: the order of several is not the same in every process.
-    metadata = {"problems": json.dumps(said)}
     found = {key: value.cpu().contiguous() for key, value in tensors.items()}
+    # One entry: the order of several is not the same in every process.
+    metadata = {"problems": json.dumps(said | {"digest": _digest(said, found)})}
     replace_file(file, save(found, metadata))
     return file
+
+
+def _digest(said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Return a digest of all that a shard says."""
+    digest = hashlib.sha256(json.dumps(said).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_shards(folder: Path) -> Sequence[Shard]:
@@ -148,7 +157,7 @@ def read_shards(folder: Path) -> Sequence[Shard]:
 
 
 def read_shard(file: Path) -> Shard:
-    """Open one file.
+    """Open one file; it is read once as a whole, to compare it with its digest.
 
     Raises:
         ConfigurationError: If it is damaged.
@@ -159,6 +168,9 @@ def read_shard(file: Path) -> Shard:
             said = parse_json(opened.metadata()["problems"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}
             tried, uids = said["tried"], said["uids"]
+        noted = said.pop("digest", None)  # files of before have none
+        if noted is not None and noted != _digest(said, tensors):
+            raise ValueError("its contents are not those that it has the digest of")
         missing = {*_OF_TRAJECTORIES, *_OF_STEPS} - tensors.keys()
         if missing:
             raise KeyError(*missing)
