@@ -116,11 +116,7 @@ HIDDEN = Signal(
     "state that predicts the position, after the final norm, in its own dtype",
 )
 LIKELIHOOD = Signal("likelihood", "BL", "log-probability of the proposal at temperature 1, in nats")
-STANDING = Signal(
-    "standing",
-    "BL",
-    "probability of the token that stands there, float32; 0 at masks",
-)
+STANDING = Signal("standing", "BL", "probability of the token that stands there; 0 at masks")
 CHANGE = Signal("change", "BL", "largest KL of the last two readings from those before, in nats")
 SPEED = Signal("speed", "B", "speed that the policy is conditioned on, float32", condition=True)
 REMOVABLE = Signal(

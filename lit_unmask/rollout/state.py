@@ -71,13 +71,11 @@ class RowState:
         self.committed_at = torch.full_like(self.response, -1)
         self.sure = torch.zeros(count, length, device=device)
         self.step = torch.zeros(count, dtype=torch.int64, device=device)
-        self.begun = torch.zeros_like(self.step)
+        self.begun, self.broken = torch.zeros_like(self.step), torch.zeros_like(self.step)
         self.price = {PREDICTOR: torch.zeros_like(self.step)}
         self.block, self.block_steps = torch.zeros_like(self.step), torch.zeros_like(self.step)
-        self.changed_at = torch.zeros_like(self.step)
-        self.asked = torch.zeros_like(self.step)
+        self.changed_at, self.asked = torch.zeros_like(self.step), torch.zeros_like(self.step)
         self.finished, self.corrected = torch.zeros(2, count, dtype=torch.bool, device=device)
-        self.broken = torch.zeros_like(self.step)
         self.log: list[Writes] | None = [] if record else None
         self.base = self.response.clone() if decoding.approximate.cache != "none" else None
         self.slot = torch.full_like(self.step, -1)

@@ -71,7 +71,6 @@ MISTAKES = [
     mistake("a checkpoint that is a text", "fit + --ckpt_path=base.yaml"),
     mistake("the last checkpoint where there is none", "fit + --ckpt_path=last"),
     mistake("the best checkpoint of another process", "fit + --ckpt_path=best"),
-    mistake("a monitored metric that nothing logs", "fit + --trainer.callbacks.monitor=val/coins/rewrd"),
     mistake("validation beyond the epoch", "fit + --trainer.val_check_interval=6"),
     mistake("a checkpoint for a plan that is a folder", "plan + --ckpt_path=denoiser"),
     mistake("a folder in the place of a file", "fit + --trainer.default_root_dir=base.yaml/out"),

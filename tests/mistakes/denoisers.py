@@ -86,7 +86,7 @@ MISTAKES = [
     mistake("a tensor missing", "validate +", weights(lambda found: dict(list(found.items())[1:]))),
     mistake("a tensor too many", "validate +", weights(lambda found: found | {"x": torch.ones(1)})),
     mistake("a tensor of another shape", "validate +", weights(lambda found: {n: v[:1].clone() if i == 0 else v for i, (n, v) in enumerate(found.items()) } )),
-    mistake("weights that are no numbers", "validate +", weights(first_nan)),
+    mistake("weights that are no numbers", "validate +", gone("denoiser/SHA256SUMS"), weights(first_nan)),
     mistake("an index that is no JSON", "validate +", gone(WEIGHTS), text(INDEX, "{")),
     mistake("an index without a map", "validate +", gone(WEIGHTS), text(INDEX, "{}")),
     mistake("an index whose map is a list", "validate +", gone(WEIGHTS), text(INDEX, '{"metadata": {}, "weight_map": []}')),
