@@ -3,8 +3,8 @@
     python benchmarks/training_round.py --config configs/demo.yaml --rounds 12
 
 Trains for some rounds from the configuration's warm start, without validation, and prints each
-part's share of the wall time of a round after the first one. Writes training_round.json to the
-folder ``--out``.
+part's share of the wall time of a round after the first one, and that of the checks for NaN, which
+are within the other parts. Writes training_round.json to the folder ``--out``.
 """
 
 from __future__ import annotations
@@ -24,10 +24,18 @@ from lit_unmask.callbacks import WarmStart
 from lit_unmask.cli import main as lit_unmask
 from lit_unmask.evaluation.grading import Grader
 from lit_unmask.files import replace_file
+from lit_unmask.policies.actions import Bernoulli, UnmaskDistribution
 from lit_unmask.preflight.extends import read_config
+from lit_unmask.rollout.state import RowState
+from lit_unmask.training.broken import BrokenRounds
 from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Problem
 
+# What looks for NaN; a policy of other actions has its own in the place of Bernoulli's.
+CHECKS = [
+    (RowState, "mark"), (Bernoulli, "broken"), (UnmaskDistribution, "broken"),
+    (BrokenRounds, "_begin"), (torch.nn.utils, "get_total_norm"),
+]  # fmt: skip
 PARTS = ("denoiser", "policy", "grading", "bookkeeping", "update", "logging and data")
 
 
@@ -65,7 +73,7 @@ class Profile(Callback):
     def __init__(self, file: str) -> None:
         self.file = Path(file)
         self.rounds: list[dict[str, float]] = []
-        self.seconds = dict.fromkeys(("denoiser", "policy", "collect"), 0.0)
+        self.seconds = dict.fromkeys(("denoiser", "policy", "collect", "checks"), 0.0)
         self.collecting = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -73,6 +81,8 @@ class Profile(Callback):
         pl_module.grader = self.grader = TimedGrader(pl_module.grader)
         self.watch("denoiser", pl_module.denoiser)
         self.watch("policy", pl_module.policy)
+        for owner, name in CHECKS:
+            setattr(owner, name, self.timed_check(getattr(owner, name)))
         collect = pl_module.collect
 
         def timed(problems: Sequence[Problem]) -> Any:
@@ -83,6 +93,17 @@ class Profile(Callback):
             return experience
 
         pl_module.collect = timed
+
+    def timed_check(self, check: Any) -> Any:
+        """Return a check that adds up the seconds that it takes."""
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            start = now()
+            found = check(*arguments, **named)
+            self.seconds["checks"] += now() - start
+            return found
+
+        return timed
 
     def watch(self, part: str, module: torch.nn.Module) -> None:
         """Add up the seconds that a module's forward takes within rollouts."""
@@ -111,7 +132,7 @@ class Profile(Callback):
         whole = ended - self.began
         rest = whole - spent["collect"] - update
         values = (*inside, spent["collect"] - sum(inside), update, rest)
-        self.rounds.append(dict(zip(PARTS, values, strict=True)))
+        self.rounds.append(dict(zip(PARTS, values, strict=True)) | {"checks": spent["checks"]})
         self.start_round()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -121,11 +142,14 @@ class Profile(Callback):
         print(f"{total:.2f} s a round, mean of {len(kept)}, {torch.get_num_threads()} threads")
         for part, value in seconds.items():
             print(f"{part:<18}{value:8.3f} s{value / total:8.1%}")
+        checks = sum(each["checks"] for each in kept) / len(kept)
+        print(f"of which checks   {checks:8.3f} s{checks / total:8.2%}")
         result = {
             "seconds_a_round": total,
             "rounds": len(kept),
             "threads": torch.get_num_threads(),
             "shares": {part: value / total for part, value in seconds.items()},
+            "checks": checks / total,
         }
         self.file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self.file, (json.dumps(result, indent=1) + "\n").encode())

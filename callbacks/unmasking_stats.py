@@ -122,7 +122,8 @@ class _Watch:
                 "its output_bias or confidence_gain, or teach it first (model.teaching)",
             ),
             "certain": (
-                values["entropy"] < 0.02,
+                # Densities may have any entropy below 0.
+                0 <= values["entropy"] < 0.02,
                 f"the policy is nearly certain of all it does (entropy {values['entropy']:.3f} "
                 "nats a step), so that the rollouts of a group are alike and teach nothing; lower "
                 "the learning rate or rounds.num_iterations, or stop here",

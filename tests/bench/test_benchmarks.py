@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from toy_rollouts import LENGTH, NUMBERS, POLICIES, SEED, ToyDenoiser, make_prompts
+from toy_rollouts import LENGTH, MASK, NUMBERS, POLICIES, SEED, ToyDenoiser, make_prompts
 
 from lit_unmask.policies import ConfidenceThreshold
 from lit_unmask.rollout import Decoding, Noise, Scheduling, rollout
@@ -39,11 +39,12 @@ def assert_same(plain, engine):
 
 
 class ToyLogits(ToyDenoiser):
-    """The toy denoiser, which hands out its logits as hidden states, with a face for them."""
+    """The toy denoiser, whose logits never are for the mask."""
 
     def logits(self, prompt, response):
-        rest = self(prompt, response, Signals(names={"hidden"})).signals["hidden"]
-        return torch.cat([torch.full_like(rest[..., :1], -torch.inf), rest], dim=-1)
+        logits = super().logits(prompt, response)
+        logits[..., MASK] = -torch.inf
+        return logits
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
