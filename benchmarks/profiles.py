@@ -148,6 +148,10 @@ class Replayed(UnmaskDistribution):
 
     mode = log_prob = entropy = ranking = probability = _unknown
 
+    def broken(self) -> Tensor:
+        """Return that no row is."""
+        return torch.zeros_like(self.eligible[:, 0])
+
 
 class Replay(Policy):
     """Repeats traces, one for each rollout number of the noise.

@@ -95,13 +95,12 @@ def sets(code: bool) -> dict[str, Any]:
 
 def swap(config: Path, folder: Path, denoisers: dict[str, Path]) -> list[str]:
     """Return arguments that run a configuration on the CPU, with tiny things in it."""
-    text = config.read_text()
     arguments = {"path": str(denoisers[config.stem.split("_")[0]]), "revision": None}
     overlay = {
         "trainer": {"accelerator": "cpu", "fast_dev_run": 1},
         "model": {"denoiser": {"init_args": arguments | {"dtype": "float32"}},
                   "grader": {"class_path": "lit_unmask.evaluation.grading.InProcess"}},
-        "data": {"init_args": sets("CodeDataModule" in text) | {"eval_batch_size": 1}},
+        "data": {"init_args": sets("code" in config.stem) | {"eval_batch_size": 1}},
     }  # fmt: skip
     overlay["data"]["init_args"] |= {"batch_size": 1, "max_prompt_tokens": None}
     file = folder / "tiny.yaml"

@@ -117,6 +117,8 @@ def test_fast_dev_run(run: Run, base: Path) -> None:
 @pytest.mark.parametrize("policy", sorted(path.stem for path in POLICIES.glob("*.yaml")))
 def test_policy_files_replace_the_policy(run: Run, base: Path, policy: str) -> None:
     width = ("--model.policy.network.hidden_width", 16) if policy == "hidden" else ()
+    if policy == "remasking":
+        width = ("--model.decoding.max_block_steps", 16)
     code, output, errors = run(
         "validate", "--config", base, "--model.policy", POLICIES / f"{policy}.yaml", *width,
         "--trainer.logger", "false", "--trainer.limit_val_batches", "1",

@@ -101,6 +101,7 @@ def edit_weights(folder: Path, changes: dict[str, Tensor | None]) -> None:
     file = folder / "model.safetensors"
     kept = {k: value for k, value in (load_file(file) | changes).items() if value is not None}
     save_file(kept, file, metadata={"format": "pt"})
+    (folder / "SHA256SUMS").unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

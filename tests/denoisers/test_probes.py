@@ -24,6 +24,7 @@ def test_weights_that_are_not_finite_fail_the_probe(folder: Path) -> None:
     file = folder / "model.safetensors"
     weights = load_file(file) | {"model.transformer.ln_f.weight": torch.full((16,), torch.nan)}
     save_file(weights, file, metadata={"format": "pt"})
+    (folder / "SHA256SUMS").unlink()
     with pytest.raises(RuntimeError, match="finite probe"):
         LLaDA(str(folder))
 

@@ -6,7 +6,7 @@ import pytest
 from toys import Coins, make_data, make_module, make_trainer
 
 from lit_unmask.errors import ConfigurationError
-from lit_unmask.preflight.checks import check
+from lit_unmask.preflight.checks import check, check_denoiser
 from lit_unmask.tasks import MATH500, ShoppingSums
 from lit_unmask.tasks.limits import ShortPrompts, prompt_lengths
 
@@ -44,7 +44,7 @@ def test_training_is_limited_once_and_said_so_and_evaluation_is_not(tiny_llada, 
     trainer = make_trainer(tmp_path)
     model = make_module(tiny_llada)
     with pytest.warns(UserWarning, match=rf"{limit} leaves out \d+ of 40 training problems"):
-        check("fit", trainer, model, data)
+        check_denoiser("fit", trainer, model, data)
     assert data.left_out and len(data.train) == 40 - data.left_out
     assert (len(data.val["coins"]), len(data.test["coins"])) == (5, 5)
     limited = data.train
@@ -79,7 +79,7 @@ def test_a_prompt_that_is_too_long_is_found_wherever_it_stands(tiny_llada, tmp_p
 
     data = make_data(test={"long": LastIsLong("test", 300)})
     with pytest.raises(ValueError, match="exceeds"):
-        check("test", make_trainer(tmp_path), make_module(tiny_llada), data)
+        check_denoiser("test", make_trainer(tmp_path), make_module(tiny_llada), data)
 
 
 def test_problems_that_cannot_be_read_stop_a_run_before_any_work(tiny_llada, tmp_path):

@@ -88,7 +88,7 @@ def test_a_policy_whose_weights_are_no_numbers_decodes_nothing(
     if head not in HEADS:
         policy = Thresholded(0.5, policy)
     with pytest.raises(NotFinite, match=f"the policy's logits of {UID} and of 4 more are NaN"):
-        evaluate(tiny_llada, policy, PROBLEMS, DECODING)
+        evaluate(tiny_llada, policy, PROBLEMS, replace(DECODING, max_block_steps=16))
 
 
 def test_a_reward_that_is_no_number_is_noticed(tiny_llada: LLaDA) -> None:

@@ -143,7 +143,9 @@ class UnmaskDistribution(ABC):
 
     def broken(self) -> Tensor:
         """Return the rows whose numbers are NaN or infinite, ``[B]`` bool."""
-        return broken(self.ranking(), self.eligible)
+        ranking = self.ranking()
+        # What is never preferred is ranked -inf.
+        return broken(ranking, self.eligible & (ranking != -torch.inf))
 
     @abstractmethod
     def probability(self) -> Tensor:
