@@ -1,10 +1,11 @@
 """Where the time of a training round goes: denoiser, policy, grading, bookkeeping, update.
 
-    python benchmarks/training_round.py --config configs/demo.yaml --rounds 12
+    python benchmarks/training_round.py --config configs/demo.yaml --rounds 12 --model.teaching=null
 
 Trains for some rounds from the configuration's warm start, without validation, and prints each
 part's share of the wall time of a round after the first one, and that of the checks for NaN, which
-are within the other parts. Writes training_round.json to the folder ``--out``.
+are within the other parts. Further flags are those of ``lit-unmask fit``. Writes
+training_round.json to the folder ``--out``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from lit_unmask.cli import main as lit_unmask
 from lit_unmask.evaluation.grading import Grader
 from lit_unmask.files import replace_file
 from lit_unmask.policies.actions import Bernoulli, UnmaskDistribution
+from lit_unmask.policies.learned import behind_threshold
 from lit_unmask.preflight.extends import read_config
 from lit_unmask.rollout.state import RowState
 from lit_unmask.training.broken import BrokenRounds
@@ -80,7 +82,7 @@ class Profile(Callback):
         assert isinstance(pl_module, LitUnmask)
         pl_module.grader = self.grader = TimedGrader(pl_module.grader)
         self.watch("denoiser", pl_module.denoiser)
-        self.watch("policy", pl_module.policy)
+        self.watch("policy", behind_threshold(pl_module.policy))
         for owner, name in CHECKS:
             setattr(owner, name, self.timed_check(getattr(owner, name)))
         collect = pl_module.collect
@@ -163,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", default="configs/demo.yaml")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    options = parser.parse_args(arguments)
+    options, flags = parser.parse_known_args(arguments)
     if options.rounds < 2:
         parser.error(f"--rounds={options.rounds} must be at least 2; the first is not counted")
     lit_unmask(
@@ -174,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "--trainer.limit_val_batches=0",
             "--trainer.logger=false",
             "--trainer.enable_checkpointing=false",
+            *flags,
         ]
     )
 
