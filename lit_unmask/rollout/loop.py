@@ -55,7 +55,7 @@ class Action(Rows):
         action: ``[M, ...]``, in the form of its distribution.
         chosen: ``[M, L]`` bool, eligible positions that it opens.
         commit: ``[M, L]`` bool, the same with forced positions.
-        back: ``[M, L]`` bool, tokens that it takes back.
+        back: ``[M, L]`` bool, tokens that it takes back, or None if the policy never does.
         broken: ``[M]`` bool, where the policy's numbers are not finite.
         log_prob: ``[M]`` float32 of the action, or None if nothing is recorded.
     """
@@ -63,7 +63,7 @@ class Action(Rows):
     action: Tensor
     chosen: Tensor
     commit: Tensor
-    back: Tensor
+    back: Tensor | None
     broken: Tensor
     log_prob: Tensor | None
 
@@ -177,8 +177,6 @@ class Loop:
             commit = distribution.forced(chosen) & seen.eligible
         log_prob = distribution.log_prob(action) if self.record.keeps else None
         back = distribution.taken_back(action)
-        if back is None:
-            back = torch.zeros_like(chosen)
         return Action(action, chosen, commit, back, distribution.broken(), log_prob)
 
 
@@ -210,10 +208,12 @@ def reveal(action: Action, said: Reading, asked: Asked, mask_id: int) -> tuple[E
     Returns:
         The write to rows ``[R]``, and ``[R]`` int64, how many steps it took.
     """
-    writes = action.commit | action.back
+    writes = action.commit if action.back is None else action.commit | action.back
     stop = asked.stop(writes.any(1))
     taken = asked.first + stop
-    tokens = said.proposal[asked.at].masked_fill(action.back[taken], mask_id)
+    tokens = said.proposal[asked.at]
+    if action.back is not None:
+        tokens = tokens.masked_fill(action.back[taken], mask_id)
     return Edit(writes[taken], tokens), stop + 1
 
 

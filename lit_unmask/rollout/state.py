@@ -37,7 +37,7 @@ class RowState:
     Attributes:
         response: ``[B, L]`` int64, the buffers.
         committed_at: ``[B, L]`` int64, step at which a position was committed, or -1.
-        sure: ``[B, L]`` float32, confidence with which the policy committed it.
+        sure: ``[B, L]`` float32, confidence with which the policy committed it, for correctors.
         step: ``[B]`` int64, steps taken.
         begun: ``[B]`` int64, those of them that were taken before.
         price: ``[B]`` int64 forwards charged, by kind.
@@ -206,9 +206,9 @@ class RowState:
         """
         self._charge(at, steps)
         self._put(at, edit, self.step[at] - 1)
-        assert self.said is not None
-        sure = self.said.confidence[at, :, 0].float()
-        self.sure[at] = torch.where(edit.where, sure, self.sure[at])
+        if self.decoding.corrector is not None and self.said is not None:
+            sure = self.said.confidence[at, :, 0].float()
+            self.sure[at] = torch.where(edit.where, sure, self.sure[at])
         stale = edit.where.any(1)
         self.changed_at[at] = torch.where(stale, self.step[at], self.changed_at[at])
         stale |= self.corrected[at]

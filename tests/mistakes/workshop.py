@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from toy_sweeps import make_run
-from toys import small_policy
+from toys import config, small_policy
 
 from lit_unmask import cli, save_policy
 from lit_unmask.evaluation.store import Outcome, Store
@@ -139,36 +139,15 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 def settings() -> dict[str, Any]:
     """Return a configuration that works, as small as one can be."""
-
-    def coins(split: str, size: int) -> dict[str, Any]:
-        return {"class_path": "toys.Coins", "init_args": {"split": split, "size": size}}
-
-    network = {
-        "class_path": "lit_unmask.policies.ConfidenceTransformer",
-        "init_args": {"width": 16, "heads": 2, "feed_forward": 16},
-    }
+    short = config("denoiser", "out")
+    parts = {name: short["model"][name] for name in ("denoiser", "policy")}
     return {
         "trainer": {
             "default_root_dir": "out", "accelerator": "cpu", "devices": 1, "max_steps": 2,
             "logger": False, "enable_progress_bar": False,
         },
-        "model": {
-            "denoiser": {
-                "class_path": "lit_unmask.denoisers.LLaDA", "init_args": {"path": "denoiser"},
-            },
-            "policy": {
-                "class_path": "lit_unmask.policies.LearnedPolicy",
-                "init_args": {"network": network},
-            },
-            "decoding": {"gen_length": 8, "block_length": 4},
-        },
-        "data": {
-            "class_path": "lit_unmask.tasks.datamodule.TaskDataModule",
-            "init_args": {
-                "train": coins("train", 10), "val": {"coins": coins("validation", 5)},
-                "test": {"coins": coins("test", 5)}, "batch_size": 2,
-            },
-        },
+        "model": {**parts, "decoding": {"gen_length": 8, "block_length": 4}},
+        "data": short["data"],
     }  # fmt: skip
 
 
