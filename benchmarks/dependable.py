@@ -139,32 +139,46 @@ def row_of(trial: Trial, folder: Path, version: str, seconds: float) -> dict[str
         **{name: round(policy[name], 4) for name in ("accuracy", "ci_low", "ci_high", "nfe")},
         "heuristic_accuracy": round(best["accuracy"], 4),
         "heuristic_nfe": round(best["nfe"], 4),
-        "row_forwards": row_forwards(results.parent / version),
+        **costs(results.parent / version, policy["nfe"]),
         "seconds": round(seconds),
         "commit": commit.stdout.strip(),
     }
 
 
-def row_forwards(log: Path) -> int:
-    """Return the row-forwards of all rounds, of teaching and of rewards."""
+def costs(log: Path, nfe: float) -> dict[str, Any]:
+    """Return the row-forwards of all rounds, of teaching and of rewards, and the oracle's share.
+
+    The oracle commits what is already right, and nothing else, on the training problems of the
+    first rounds. Its share is how many tokens a forward the policy commits, of those of the oracle.
+
+    Args:
+        log: Folder of the run's log.
+        nfe: Forwards of the policy.
+    """
     events = EventAccumulator(str(log), size_guidance={"scalars": 0}).Reload()
-    tags = ("train/row_forwards", "train/teaching/row_forwards")
-    known = [tag for tag in tags if tag in events.Tags()["scalars"]]
-    return round(sum(event.value for tag in known for event in events.Scalars(tag)))
+    known = set(events.Tags()["scalars"])
+    tags = known & {"train/row_forwards", "train/teaching/row_forwards"}
+    total = sum(event.value for tag in tags for event in events.Scalars(tag))
+    oracle = [event.value for event in events.Scalars("train/teaching/oracle_nfe")]
+    share = sum(oracle) / len(oracle) / nfe
+    return {"row_forwards": round(total), "oracle_share": round(share, 4)}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as Markdown."""
-    lines = ["| run | seed | threads | accuracy | NFE | best heuristic | row-forwards | s |"]
-    lines.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    titles = ("run", "seed", "threads", "accuracy", "NFE", "best heuristic", "oracle's share")
+    lines = [_line([*titles, "row-forwards", "s"]), _line(["---", *["---:"] * 8])]
     for row in rows:
         accuracy = f"{row['accuracy']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
         heuristic = f"{row['heuristic_accuracy']:.3f} @ {row['heuristic_nfe']:.1f}"
-        lines.append(
-            f"| {row['what']} | {row['seed']} | {row['threads']} | {accuracy} | {row['nfe']:.1f} "
-            f"| {heuristic} | {row['row_forwards']:,} | {row['seconds']} |"
-        )
+        cells = [row["what"], row["seed"], row["threads"], accuracy, f"{row['nfe']:.1f}", heuristic]
+        cells += [f"{row['oracle_share']:.0%}", f"{row['row_forwards']:,}", row["seconds"]]
+        lines.append(_line(cells))
     return "\n".join(lines)
+
+
+def _line(cells: Sequence[Any]) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 if __name__ == "__main__":

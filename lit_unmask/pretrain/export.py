@@ -24,11 +24,13 @@ class HeldOut:
 
     Attributes:
         task: The problems.
-        block_length: Block length of the decoding.
+        gen_length: Response length **L**.
+        block_lengths: Block lengths of the decoding, each examined by itself.
     """
 
     task: Task
-    block_length: int = 8
+    gen_length: int = 64
+    block_lengths: tuple[int, ...] = (2, 64)
 
 
 class Export(Callback):
@@ -62,18 +64,21 @@ class Export(Callback):
             "minutes": round(seconds / 60, 1),
         }
         for name, test in self.test.items():
-            decoding = Decoding(
-                pl_module.gen_length, test.block_length, scheduling=Scheduling(max_rows=128)
-            )
-            result = evaluate(denoiser, LowConfidence(1), list(test.task), decoding)
-            low, high = wilson_interval(result.accuracy, len(test.task))
             loss = trainer.callback_metrics.get(f"pretrain/{name}/loss")
             metrics[name] = {
                 "validation_loss": None if loss is None else round(float(loss), 4),
-                "accuracy": round(result.accuracy, 4),
-                "ci": [round(low, 4), round(high, 4)],
                 "problems": len(test.task),
-                "block_length": test.block_length,
+                "gen_length": test.gen_length,
                 "decoding": "one token a step, by confidence",
             }
+            for block_length in test.block_lengths:
+                decoding = Decoding(
+                    test.gen_length, block_length, scheduling=Scheduling(max_rows=128)
+                )
+                result = evaluate(denoiser, LowConfidence(1), list(test.task), decoding)
+                low, high = wilson_interval(result.accuracy, len(test.task))
+                metrics[name][f"block_length={block_length}"] = {
+                    "accuracy": round(result.accuracy, 4),
+                    "ci": [round(low, 4), round(high, 4)],
+                }
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")

@@ -12,8 +12,14 @@ from torch.optim import AdamW, Muon
 
 from lit_unmask.denoisers import StockDenoiser
 from lit_unmask.denoisers.families.layout import DenoiserShape
-from lit_unmask.pretrain.data import DemonstrationData, DemonstrationEncoder, Demonstrations
-from lit_unmask.pretrain.objective import mask_response, masked_diffusion_loss, stratified_times
+from lit_unmask.pretrain.data import DemonstrationData, Demonstrations
+from lit_unmask.pretrain.objective import (
+    draw_windows,
+    mask_window,
+    masked_diffusion_loss,
+    stratified_times,
+    token_distributions,
+)
 from lit_unmask.pretrain.vocabulary import Vocabulary
 from lit_unmask.training.schedule import Schedule, WarmupStableDecay
 
@@ -55,17 +61,24 @@ class PretrainOptimizer:
 class LitPretrain(LightningModule):
     """Masked diffusion training of a small denoiser on worked solutions.
 
-    ``t ~ U(0, 1)``, every response token is masked with probability ``t``, cross-entropy on the
-    masked ones is weighted by ``1 / t`` (arXiv 2502.09992; MDLM, arXiv 2406.07524). Responses are
-    filled up with the end token, which is learned like any other, as in LLaDA's fine-tuning.
+    Any number of the response's tokens is masked, each number as often, and the loss is the mean
+    cross entropy of the masked ones (arXiv 2502.09992; MDLM, arXiv 2406.07524). Later, a share of
+    the responses is noised in one block, with a clean text before it and masks behind it, which is
+    what decoding in blocks asks for. From the start, networks did not learn to read the prompt: a
+    block has few tokens to learn from. Responses are filled up with the end token, which is learned
+    like any other, as in LLaDA's fine-tuning.
 
     Args:
         denoiser: Class of the denoiser, which decides architecture, layout and logit shift.
         vocabulary: Builds the tokenizer.
         size: Size of the network.
-        gen_length: Response length **L**.
+        block_share: Share of the responses that are noised in one block, in ``[0, 1]``.
+        whole_share: Share of the training, in ``[0, 1]``, in which all are noised as a whole first.
         optimizer: Learning rates.
         schedule: Factor on both learning rates.
+
+    Raises:
+        ValueError: If a share lies outside ``[0, 1]``.
     """
 
     def __init__(
@@ -73,16 +86,22 @@ class LitPretrain(LightningModule):
         denoiser: type[StockDenoiser],
         vocabulary: Vocabulary,
         size: NetworkSize = NetworkSize(),
-        gen_length: int = 64,
+        block_share: float = 0.5,
+        whole_share: float = 0.2,
         optimizer: PretrainOptimizer = PretrainOptimizer(),
         schedule: Schedule = WarmupStableDecay(),  # noqa: B008  (frozen)
     ) -> None:
         super().__init__()
+        if not (0 <= block_share <= 1 and 0 <= whole_share <= 1):
+            raise ValueError(
+                f"block_share={block_share} and whole_share={whole_share} must lie in [0, 1]"
+            )
         self.denoiser, self.vocabulary = denoiser, vocabulary
-        self.size, self.gen_length = size, gen_length
+        self.size, self.block_share, self.whole_share = size, block_share, whole_share
         self.settings, self.schedule = optimizer, schedule
         self.automatic_optimization = False
         self.network: Any = None
+        self.meant: Tensor
 
     def configure_model(self) -> None:
         """Build tokenizer and network, once the words of the tasks are known."""
@@ -90,7 +109,7 @@ class LitPretrain(LightningModule):
             return
         data = self._data()
         self.tokenizer = self.vocabulary.build(data.words())
-        data.encoder = DemonstrationEncoder(self.tokenizer, self.gen_length)
+        data.tokenizer = self.tokenizer
         shape = DenoiserShape(
             **vars(self.size),
             vocab_size=len(self.tokenizer),
@@ -99,6 +118,9 @@ class LitPretrain(LightningModule):
             pad_id=self.tokenizer.pad_token_id,
         )
         self.network = self.denoiser.initialise(shape)
+        synonyms = [self.tokenizer.convert_tokens_to_ids([*each]) for each in data.synonyms()]
+        meant = token_distributions(len(self.tokenizer), synonyms)
+        self.register_buffer("meant", meant, persistent=False)
 
     def _data(self) -> DemonstrationData:
         # Lightning sets the attribute without declaring it.
@@ -122,22 +144,28 @@ class LitPretrain(LightningModule):
     def loss(self, batch: Demonstrations) -> Tensor:
         """Return the objective on one batch with fresh masks."""
         prompt, clean = batch.prompt, batch.response
-        times = stratified_times(len(clean)).to(clean.device)
+        rows, length = clean.shape
+        written = (clean != self.tokenizer.pad_token_id).sum(1) + 1
+        done = self.trainer.global_step / max(self.trainer.max_steps, 1)
+        share = self.block_share if done >= self.whole_share else 0.0
+        window = draw_windows(length, written, share)
         mask_id = self.tokenizer.mask_token_id
-        noisy = mask_response(clean, times, mask_id)
+        noisy, weight = mask_window(clean, window, stratified_times(rows), mask_id)
         attention = torch.cat([prompt.attention, torch.ones_like(clean, dtype=torch.bool)], 1)
         states = self.network.model(
             input_ids=torch.cat([prompt.tokens, noisy], 1), attention_mask=attention
         ).last_hidden_state
         start = prompt.tokens.shape[1] - int(self.denoiser.shift)
-        hidden = noisy == mask_id
-        logits = self.network.lm_head(states[:, start : start + self.gen_length][hidden])
-        rows = hidden.nonzero()[:, 0]
-        return masked_diffusion_loss(logits, clean[hidden], times, rows, clean.numel())
+        asked = weight > 0
+        logits = self.network.lm_head(states[:, start : start + length][asked])
+        return masked_diffusion_loss(logits, self.meant[clean[asked]], weight[asked], rows)
 
-    def training_step(self, batch: Demonstrations, batch_idx: int) -> None:
-        """Take one step of both optimizers."""
-        loss = self.loss(batch)
+    def training_step(self, batch: dict[str, Demonstrations], batch_idx: int) -> None:
+        """Take one step of both optimizers on a batch of each response length."""
+        rows = sum(len(part.response) for part in batch.values())
+        loss = torch.stack(
+            [self.loss(part) * len(part.response) / rows for part in batch.values()]
+        ).sum()
         optimizers, schedulers = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizers, list) and isinstance(schedulers, list)
         for optimizer in optimizers:
@@ -154,7 +182,7 @@ class LitPretrain(LightningModule):
         self, batch: Demonstrations, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Log the objective on held-out demonstrations."""
-        name = list(self._data().val)[dataloader_idx]
+        name = self._data().validated()[dataloader_idx]
         size = len(batch.response)
         loss = self.loss(batch)
         self.log(f"pretrain/{name}/loss", loss, batch_size=size, add_dataloader_idx=False)

@@ -1,46 +1,127 @@
-"""The masked diffusion objective of MDLM and LLaDA."""
+"""The masked diffusion objective of MDLM and LLaDA, over whole responses and over blocks."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Smallest share of masked tokens. Below it a row of 64 tokens rarely has a mask at all, and the
-# few that it has would weigh as much as a whole batch.
-SMALLEST_TIME = 0.01
+BLOCK_LENGTHS = (8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of each response that is being written: clean before it, masks alone behind it.
+
+    Attributes:
+        start: ``[B]`` int64, first position.
+        size: ``[B]`` int64, positions.
+    """
+
+    start: Tensor
+    size: Tensor
+
+
+def draw_windows(
+    length: int, written: Tensor, block_share: float, generator: torch.Generator | None = None
+) -> Window:
+    """Draw what each response is noised in: the whole of it, or one block.
+
+    Blocks are what semi-autoregressive decoding sees: the text before them is finished, nothing
+    behind them is. They begin anywhere up to the end of the text, in a length of 8 to 32.
+
+    Args:
+        length: Response length **L**.
+        written: ``[B]`` int64, tokens of each response up to and with its first end token.
+        block_share: Share of the responses that get a block, in ``[0, 1]``.
+        generator: Source of randomness.
+    """
+    rows = len(written)
+    blocked = torch.rand(rows, generator=generator) < block_share
+    sizes = torch.tensor(BLOCK_LENGTHS)
+    size = sizes[torch.randint(len(sizes), (rows,), generator=generator)]
+    start = (torch.rand(rows, generator=generator) * written.cpu()).long()
+    size = torch.minimum(size, length - start)
+    return Window(torch.where(blocked, start, 0), torch.where(blocked, size, length))
 
 
 def stratified_times(rows: int, generator: torch.Generator | None = None) -> Tensor:
-    """Return ``[rows]`` float32 times, each uniform on ``(0, 1)``, one in each of ``rows`` strata.
+    """Return ``[rows]`` float32 times, each uniform on ``[0, 1)``, one in each of ``rows`` strata.
 
     The estimate stays unbiased and varies less than with independent times (arXiv 2406.07524,
     section 3.5, has the same device).
     """
     offset = torch.rand(1, generator=generator)
     order = torch.randperm(rows, generator=generator)
-    return ((order + offset) / rows).clamp(min=SMALLEST_TIME)
+    return (order + offset) / rows
 
 
-def mask_response(
-    response: Tensor, times: Tensor, mask_id: int, generator: torch.Generator | None = None
-) -> Tensor:
-    """Replace each token of ``response [B, L]`` by the mask with probability ``times [B]``."""
-    hidden = torch.rand(response.shape, generator=generator).to(times) < times[:, None]
-    return response.masked_fill(hidden, mask_id)
+def mask_window(
+    response: Tensor,
+    window: Window,
+    times: Tensor,
+    mask_id: int,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Mask some of each window and everything behind it.
 
-
-def masked_diffusion_loss(
-    logits: Tensor, target: Tensor, times: Tensor, rows: Tensor, size: int
-) -> Tensor:
-    """Return ``sum(cross entropy / t) / size``: LLaDA's bound (arXiv 2502.09992, equation 3).
+    Of the **n** positions of a window ``k = floor(t n) + 1`` are masked, any k of them: k is
+    uniform on 1 to n when ``t`` is uniform on ``[0, 1)``.
 
     Args:
-        logits: ``[M, V]`` of the masked positions alone.
-        target: ``[M]`` int64 clean tokens there.
-        times: ``[B]`` share of masked tokens that each row was drawn with.
-        rows: ``[M]`` int64, row of each masked position.
-        size: Number of response tokens in the batch, masked or not (``B * L``).
+        response: ``[B, L]`` int64 clean tokens.
+        window: What is being written.
+        times: ``[B]`` in ``[0, 1)``.
+        mask_id: Mask token.
+        generator: Source of randomness.
+
+    Returns:
+        The noisy tokens ``[B, L]``, and the weight ``[B, L]`` of each position in the objective:
+        ``1 / k`` where a position of the window is masked and 0 elsewhere.
+    """
+    start, size = (part[:, None].to(response.device) for part in (window.start, window.size))
+    place = torch.arange(response.shape[1], device=response.device)
+    inside = (place >= start) & (place < start + size)
+    masked = (times[:, None].to(response.device) * size).long() + 1
+    order = torch.rand(response.shape, generator=generator).to(response.device)
+    rank = order.masked_fill(~inside, torch.inf).argsort(1).argsort(1)
+    chosen = inside & (rank < masked)
+    noisy = response.masked_fill(chosen | (place >= start + size), mask_id)
+    return noisy, chosen / masked
+
+
+def token_distributions(size: int, synonyms: Iterable[Sequence[int]]) -> Tensor:
+    """Return what stands in the place of each token, ``[V, V]`` float32: synonyms, or itself.
+
+    The objective is a mean over texts. Where several tokens are equally likely whatever the rest of
+    the text is, their mean is known, and need not be drawn: the gradient has the same mean and less
+    variance (Rao and Blackwell). In the bundled tasks such tokens are three of seven.
+
+    Args:
+        size: Vocabulary size **V**.
+        synonyms: Sets of tokens that are equally likely wherever one of them stands.
+    """
+    found = torch.eye(size)
+    for tokens in synonyms:
+        index = torch.tensor(tokens)
+        found[index[:, None], index] = 1 / len(tokens)
+    return found
+
+
+def masked_diffusion_loss(logits: Tensor, target: Tensor, weight: Tensor, rows: int) -> Tensor:
+    """Return the mean over rows of the mean cross entropy of their masked positions.
+
+    Over all masks of a whole response that is LLaDA's bound a token in the form with a number of
+    masks in place of a time (arXiv 2502.09992, equation 3 and appendix A).
+
+    Args:
+        logits: ``[M, V]`` of the positions with a weight alone.
+        target: ``[M, V]`` float32 distributions of the clean tokens there.
+        weight: ``[M]`` their weights.
+        rows: Responses **B**.
     """
     losses = F.cross_entropy(logits.float(), target, reduction="none")
-    return (losses / times[rows]).sum() / size
+    return (losses * weight).sum() / rows

@@ -22,9 +22,9 @@ CONNECTIVES = ("first", "then", "next", "later", "also", "so", "well", "and")
 MANNERS = ("quickly", "gladly", "simply", "quietly", "kindly", "slowly", "duly", "surely")
 LINKS = ("giving", "making", "leaving", "yielding", "hence", "thus", "meaning", "reaching")
 OPENINGS = (("okay", "sure", "right", "fine"), ("let", "lets"), ("us",), (":",))
-REMARKS = (("which", "that"), ("is", "seems"), ("final", "correct", "it", "all"), (".",))
-MOST_STEPS = 6
+REMARKS = (("which", "that"), ("looks", "seems"), ("final", "correct", "it", "all"), (".",))
 LARGEST_START = 5
+MOST_STEPS = len(PRICES)
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class ShoppingSums(ClosedTask):
     """A cart with a number in it and goods of known price to add; the question is the total.
 
     A solution has one step of seven words for each of the goods, in any order, with a running
-    total, and ends with ``the answer is N``. It is at most 54 words long. The verifier checks the
-    steps as well as the answer (:func:`grade_worked_sum`).
+    total, and ends with ``the answer is N``. With six goods it is at most 54 words long, with
+    twelve at most 96. The verifier checks the steps as well as the answer
+    (:func:`grade_worked_sum`).
 
     Args:
         split: Part of the problem space.
@@ -58,7 +59,7 @@ class ShoppingSums(ClosedTask):
         language: Freedoms of the worked solutions.
 
     Raises:
-        ValueError: If ``steps`` is not an increasing pair within ``[1, 6]``, or the language asks
+        ValueError: If ``steps`` is not an increasing pair within ``[1, 12]``, or the language asks
             for synonyms that there are not.
     """
 
@@ -67,7 +68,7 @@ class ShoppingSums(ClosedTask):
         split: Split,
         size: int,
         seed: int = 0,
-        steps: tuple[int, int] = (3, MOST_STEPS),
+        steps: tuple[int, int] = (3, 6),
         language: SolutionLanguage = SolutionLanguage(),
     ) -> None:
         super().__init__(split, size, seed)
@@ -116,13 +117,19 @@ class ShoppingSums(ClosedTask):
     @classmethod
     def words(cls) -> list[str]:
         """Return every word that a question or a solution may hold."""
-        largest = LARGEST_START + sum(sorted(PRICES.values())[-MOST_STEPS:])
+        largest = LARGEST_START + sum(PRICES.values())
         numbers = [str(number) for number in range(largest + 1)]
         prices = [f"+{price}" for price in sorted(set(PRICES.values()))]
         slots = (CONNECTIVES, MANNERS, LINKS, *OPENINGS, *REMARKS)
         fixed = "cart : ; total ? . the answer is".split()
         free = [word for slot in slots for word in slot]
         return list(dict.fromkeys([*numbers, *prices, *fixed, *PRICES, *free]))
+
+    @classmethod
+    def synonyms(cls) -> list[tuple[str, ...]]:
+        """Return words that are equally likely, given all others, where one is in a solution."""
+        slots = [CONNECTIVES, MANNERS, LINKS, *OPENINGS, *REMARKS]
+        return [slot for slot in slots if len(slot) > 1]
 
 
 def grade_worked_sum(completion: str, answer: str) -> float:

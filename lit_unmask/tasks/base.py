@@ -99,6 +99,11 @@ class ClosedTask(Task):
     def words(cls) -> list[str]:
         """Return every word that a question or a solution may hold."""
 
+    @classmethod
+    def synonyms(cls) -> list[tuple[str, ...]]:
+        """Return words that are equally likely, given all others, where one is in a solution."""
+        return []
+
 
 def split_of(text: str) -> str:
     """Return the split that owns a problem, by a hash of its canonical text."""

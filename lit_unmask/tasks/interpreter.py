@@ -2,12 +2,14 @@
 
 It walks the syntax tree of one ``def`` and knows assignment, ``return``, names, integers and
 ``+ - *`` alone: no calls, loops, attributes or imports, so nothing that a model writes can run.
+A bare integer is a note on the assignment before it.
 """
 
 from __future__ import annotations
 
 import ast
 import operator
+from dataclasses import dataclass, field
 
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 # Values, texts and expressions beyond these cannot come from the language of the task. The bounds
@@ -21,12 +23,26 @@ class NotInLanguage(ValueError):
     """The program uses something outside the small language."""
 
 
-def run_function(source: str, argument: int) -> int:
+@dataclass
+class Trace:
+    """What a function did before it returned.
+
+    Attributes:
+        assigned: Value of each assignment, in order.
+        noted: Bare integers behind each of them, and before the next.
+    """
+
+    assigned: list[int] = field(default_factory=list)
+    noted: list[list[int]] = field(default_factory=list)
+
+
+def run_function(source: str, argument: int, trace: Trace | None = None) -> int:
     """Run the single function that ``source`` defines on one integer.
 
     Args:
         source: Program text: one ``def`` with one parameter.
         argument: Value of the parameter.
+        trace: Filled with what the function does.
 
     Returns:
         The value that the function returns.
@@ -56,16 +72,21 @@ def run_function(source: str, argument: int) -> int:
     )
     if not plain:
         raise NotInLanguage("expected one plain parameter and no decorator")
-    return _run_body(function.body, {parameters.args[0].arg: argument})
+    trace = Trace() if trace is None else trace
+    return _run_body(function.body, {parameters.args[0].arg: argument}, trace)
 
 
-def _run_body(body: list[ast.stmt], values: dict[str, int]) -> int:
+def _run_body(body: list[ast.stmt], values: dict[str, int], trace: Trace) -> int:
     for statement in body:
         match statement:
             case ast.Expr(value=ast.Constant(value=str())):
                 continue
+            case ast.Expr(value=ast.Constant() as note) if trace.assigned:
+                trace.noted[-1].append(_evaluate(note, values))
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 values[name] = _evaluate(value, values)
+                trace.assigned.append(values[name])
+                trace.noted.append([])
             case ast.Return(value=ast.expr() as value):
                 return _evaluate(value, values)
             case _:

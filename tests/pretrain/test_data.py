@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lit_unmask.pretrain import DemonstrationData, LLaDAVocabulary
+from lit_unmask.pretrain import DemonstrationData, LLaDAVocabulary, Part
 from lit_unmask.pretrain.data import DemonstrationEncoder
 from lit_unmask.tasks import ShoppingSums, ShortFunctions
 
@@ -50,16 +50,25 @@ def test_a_solution_without_room_for_its_end_is_refused(tokenizer):
     assert last == tokenizer.eos_token_id
 
 
-def test_loaders_serve_encoded_batches(tokenizer):
+def test_a_step_takes_a_batch_of_each_part(tokenizer):
     tasks = {"sums": SUMS, "functions": FUNCTIONS}
-    data = DemonstrationData(tasks, tasks, batch_size=8)
+    parts = {"short": Part(64, 8, tasks), "long": Part(80, 5, {"sums": SUMS})}
+    data = DemonstrationData(parts, parts)
     assert set(data.words()) == {*SUMS.words(), *FUNCTIONS.words()}
     assert len(data.words()) == len(set(data.words()))
-    data.encoder = DemonstrationEncoder(tokenizer, 64)
-    batches = list(data.train_dataloader())
-    assert [len(batch.response) for batch in batches] == [8, 8, 8, 8]
-    assert [problem.uid.split("/")[0] for problem in data.train].count("sums") == len(SUMS)
-    last = [list(loader)[-1] for loader in data.val_dataloader()]
-    assert [len(batch.response) for batch in last] == [6, 7]
+    data.tokenizer = tokenizer
+    batches = [batch for batch, *_ in data.train_dataloader()]
+    # 37 problems make four whole batches of 8, and 30 make six of 5: the fewest end the epoch.
+    shapes = [[tuple(batch[name].response.shape) for name in parts] for batch in batches]
+    assert shapes == [[(8, 64), (5, 80)]] * 4
     moved = data.transfer_batch_to_device(batches[0], torch.device("cpu"), 0)
-    assert torch.equal(moved.response, batches[0].response)
+    assert torch.equal(moved["long"].response, batches[0]["long"].response)
+
+
+def test_each_task_of_each_part_is_validated_by_itself(tokenizer):
+    tasks = {"sums": SUMS, "functions": FUNCTIONS}
+    data = DemonstrationData({}, {"short": Part(64, 8, tasks), "long": Part(80, 5, {"sums": SUMS})})
+    data.tokenizer = tokenizer
+    assert data.validated() == ["sums/short", "functions/short", "sums/long"]
+    counts = [[len(batch.response) for batch in loader] for loader in data.val_dataloader()]
+    assert counts == [[8, 8, 8, 6], [7], [5] * 6]

@@ -1,4 +1,4 @@
-"""The masked diffusion objective against an enumeration of all maskings."""
+"""The masked diffusion objective against an enumeration of all maskings, whole and in a block."""
 
 import itertools
 
@@ -6,17 +6,16 @@ import pytest
 import torch
 
 from lit_unmask.pretrain.objective import (
-    SMALLEST_TIME,
-    mask_response,
+    BLOCK_LENGTHS,
+    Window,
+    draw_windows,
+    mask_window,
     masked_diffusion_loss,
     stratified_times,
+    token_distributions,
 )
 
-LENGTH, VOCABULARY, MASK = 3, 4, 9
-
-
-def maskings():
-    return torch.tensor(list(itertools.product([False, True], repeat=LENGTH)))
+LENGTH, VOCABULARY, MASK = 5, 4, 9
 
 
 def logits_of(noisy):
@@ -27,50 +26,80 @@ def logits_of(noisy):
     return table[code]
 
 
-def loss_of(clean, noisy, times):
-    hidden = noisy == MASK
-    rows = hidden.nonzero()[:, 0]
-    return masked_diffusion_loss(
-        logits_of(noisy)[hidden], clean[hidden], times, rows, clean.numel()
-    )
+def windows(start, size, rows=1):
+    return Window(torch.full((rows,), start), torch.full((rows,), size))
 
 
-@pytest.mark.parametrize("time", [0.1, 0.5, 0.9])
-def test_the_mean_over_random_maskings_is_the_enumerated_bound(time):
-    target = torch.tensor([2, 0, 3])
-    bound = 0.0
-    for hidden in maskings():
-        noisy = target.masked_fill(hidden, MASK)
-        probability = time ** int(hidden.sum()) * (1 - time) ** int((~hidden).sum())
-        scores = logits_of(noisy[None])[0].double().log_softmax(-1)
-        entropy = -sum(float(scores[i, target[i]]) for i in range(LENGTH) if hidden[i])
-        bound += probability * entropy / time / LENGTH
+@pytest.mark.parametrize(("start", "size"), [(0, 5), (1, 3), (2, 3), (4, 1)])
+def test_the_mean_over_random_maskings_is_the_enumerated_objective(start, size):
+    target = torch.tensor([2, 0, 3, 1, 1])
+    scores = []
+    for count in range(1, size + 1):
+        for chosen in itertools.combinations(range(start, start + size), count):
+            noisy = target.clone()
+            noisy[[*chosen, *range(start + size, LENGTH)]] = MASK
+            table = logits_of(noisy[None])[0].double().log_softmax(-1)
+            entropy = -sum(float(table[place, target[place]]) for place in chosen)
+            scores.append((count, entropy / count))
+    # Every number of masks is as likely, and of one number every choice.
+    expected = 0.0
+    for count in range(1, size + 1):
+        same = [score for number, score in scores if number == count]
+        expected += sum(same) / len(same) / size
     rows = 60_000
-    clean, times = target.expand(rows, LENGTH), torch.full((rows,), time)
-    noisy = mask_response(clean, times, MASK, torch.Generator().manual_seed(1))
-    assert float(loss_of(clean, noisy, times)) == pytest.approx(bound, rel=0.03)
+    generator = torch.Generator().manual_seed(1)
+    clean, times = target.expand(rows, LENGTH), stratified_times(rows, generator)
+    noisy, weight = mask_window(clean, windows(start, size, rows), times, MASK, generator)
+    hidden = weight > 0
+    meant = torch.eye(VOCABULARY)[clean[hidden]]
+    loss = masked_diffusion_loss(logits_of(noisy)[hidden], meant, weight[hidden], rows)
+    assert float(loss) == pytest.approx(expected, rel=0.02)
 
 
 def test_the_loss_of_one_masking_by_hand():
     logits = torch.log(torch.tensor([[0.5, 0.25, 0.25, 1e-9], [0.25, 0.25, 0.25, 0.25]]))
-    target, times, rows = torch.tensor([0, 3]), torch.tensor([0.5, 0.25]), torch.tensor([0, 1])
-    loss = masked_diffusion_loss(logits, target, times, rows, size=6)
+    target, weight = torch.eye(4)[[0, 3]], torch.tensor([0.5, 1.0])
+    loss = masked_diffusion_loss(logits, target, weight, rows=2)
     log_2 = torch.log(torch.tensor(2.0))
-    torch.testing.assert_close(loss, (log_2 / 0.5 + 2 * log_2 / 0.25) / 6)
+    torch.testing.assert_close(loss, (log_2 / 2 + 2 * log_2) / 2)
 
 
-def test_nothing_masked_is_no_loss():
-    empty = torch.zeros(0, dtype=torch.int64)
-    loss = masked_diffusion_loss(torch.zeros(0, VOCABULARY), empty, torch.ones(2), empty, size=6)
-    assert loss == 0
+def test_the_loss_of_a_synonym_is_the_mean_over_the_texts_that_could_have_stood_there():
+    logits, weight = torch.randn(2, 6, generator=torch.Generator().manual_seed(0)), torch.ones(2)
+    meant = token_distributions(6, [(1, 4, 5)])
+    losses = [
+        masked_diffusion_loss(logits, torch.eye(6)[[token, 0]], weight, rows=2)
+        for token in (1, 4, 5)
+    ]
+    for token in (1, 4, 5):
+        loss = masked_diffusion_loss(logits, meant[[token, 0]], weight, rows=2)
+        torch.testing.assert_close(loss, torch.stack(losses).mean())
+    assert torch.equal(meant[[0, 2, 3]], torch.eye(6)[[0, 2, 3]])
 
 
-def test_every_token_is_masked_with_the_probability_of_its_row():
-    times = torch.tensor([0.0, 0.2, 0.7, 1.0])
-    clean = torch.zeros(4, 20_000, dtype=torch.int64)
-    noisy = mask_response(clean, times, MASK, torch.Generator().manual_seed(0))
-    torch.testing.assert_close((noisy == MASK).float().mean(1), times, atol=0.015, rtol=0)
-    assert set(noisy.unique().tolist()) == {0, MASK}
+@pytest.mark.parametrize("time", [0.0, 0.19, 0.2, 0.99])
+def test_a_time_hides_its_share_of_the_window_and_all_behind_it(time):
+    clean = torch.zeros(100, 20, dtype=torch.int64)
+    times = torch.full((100,), time)
+    noisy, weight = mask_window(clean, windows(3, 5, 100), times, MASK)
+    count = int(time * 5) + 1
+    assert (noisy[:, :3] == 0).all() and (noisy[:, 8:] == MASK).all()
+    assert ((noisy[:, 3:8] == MASK).sum(1) == count).all()
+    # What lies behind the window is hidden and not asked for.
+    assert torch.equal(weight[:, 3:8] > 0, noisy[:, 3:8] == MASK) and weight[:, 8:].sum() == 0
+    torch.testing.assert_close(weight.sum(1), torch.ones(100))
+
+
+def test_windows_are_whole_responses_or_blocks_that_begin_in_the_text():
+    written = torch.tensor([1, 40, 64]).repeat(4000)
+    found = draw_windows(64, written, 0.25, torch.Generator().manual_seed(0))
+    blocked = found.size < 64
+    assert blocked.float().mean() == pytest.approx(0.25, abs=0.02)
+    assert (found.start[~blocked] == 0).all() and (found.start < written).all()
+    assert (found.start + found.size <= 64).all() and (found.size >= 1).all()
+    inside = blocked & (found.start + max(BLOCK_LENGTHS) <= 64)
+    assert set(found.size[inside].tolist()) == set(BLOCK_LENGTHS)
+    assert set(found.start[blocked & (written == 40)].tolist()) == set(range(40))
 
 
 @pytest.mark.parametrize("rows", [1, 5, 64])
@@ -78,7 +107,7 @@ def test_there_is_one_time_in_each_stratum(rows):
     times = stratified_times(rows, torch.Generator().manual_seed(3))
     assert times.shape == (rows,) and times.dtype == torch.float32
     assert sorted((times * rows).floor().int().tolist()) == list(range(rows))
-    assert times.min() >= SMALLEST_TIME and times.max() <= 1
+    assert times.min() >= 0 and times.max() < 1
 
 
 def test_times_are_uniform_and_in_random_order():

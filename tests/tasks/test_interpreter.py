@@ -141,7 +141,7 @@ def test_deep_nesting_is_refused_and_does_not_crash(expression):
     source = f"def f(x): return {expression}"
     with pytest.raises(NotInLanguage):
         run_function(source, 1)
-    assert grade_function(source, REFERENCE) == 0.0
+    assert grade_function(source, f"2 {REFERENCE}") == 0.0
 
 
 def test_the_depth_of_the_caller_does_not_matter():
@@ -153,8 +153,27 @@ def test_the_depth_of_the_caller_does_not_matter():
 
 
 def test_a_function_is_graded_by_what_it_computes():
-    assert grade_function("def g ( y ) : z = 1 + y ; return z", REFERENCE) == 1.0
-    assert grade_function("def f ( x ) : return x + 1 + 0 * x", REFERENCE) == 1.0
-    assert grade_function("def f ( x ) : return x + 2", REFERENCE) == 0.0
-    assert grade_function("def f ( x ) : return 1", REFERENCE) == 0.0
-    assert grade_function("no program at all", REFERENCE) == 0.0
+    # One assignment, tried on 2, and its value behind it.
+    answer = f"2 {REFERENCE}"
+    assert grade_function("def g ( y ) : z = 1 + y ; 3 ; return z", answer) == 1.0
+    assert grade_function("def f ( x ) : y = x + 1 + 0 * x ; 3 ; return y", answer) == 1.0
+    assert grade_function("def f ( x ) : y = x + 2 ; 4 ; return y", answer) == 0.0
+    assert grade_function("def f ( x ) : y = 3 ; 3 ; return y", answer) == 0.0
+    assert grade_function("no program at all", answer) == 0.0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "y = x + 1 ; return y",
+        "y = x + 1 ; 4 ; return y",
+        "y = x + 1 ; 13 ; return y",
+        "y = x + 1 ; 3 ; 3 ; return y",
+        "3 ; y = x + 1 ; return y",
+        "return x + 1",
+        "y = x + 1 ; 3 ; z = y + 0 ; 3 ; return z",
+        "y = x ; 2 ; z = y + 1 ; 3 ; return z",
+    ],
+)
+def test_a_missing_wrong_or_foreign_value_or_assignment_is_wrong(body):
+    assert grade_function(f"def f ( x ) : {body}", f"2 {REFERENCE}") == 0.0

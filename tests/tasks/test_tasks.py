@@ -5,6 +5,7 @@ import itertools
 import random
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_an_item_is_the_same_in_another_process(task):
     ("task", "uid", "digest"),
     [
         (ShoppingSums, "cart 0 : bean bread fig rice ; total ?", "b9c2723bb4d27b10"),
-        (ShortFunctions, "write f : x minus 5 then minus 8 then times 9", "c41e2018ddea7536"),
+        (ShortFunctions, "write f : lift drop jump ; try 24", "8dd5e572649d8e08"),
     ],
 )
 def test_the_bundled_tasks_are_what_they_were(task, uid, digest):
@@ -144,7 +145,7 @@ def test_a_sum_without_its_answer_is_wrong():
 
 
 def test_a_wrong_operation_or_operand_in_a_function_is_wrong():
-    swaps = {"+": "-", "-": "+", "*": "+"}
+    swaps = {"+": "-", "-": "+"}
     for problem in ShortFunctions("train", 50):
         words = problem.solution.split()
         for place, word in enumerate(words):
@@ -152,6 +153,44 @@ def test_a_wrong_operation_or_operand_in_a_function_is_wrong():
                 assert problem.grade(replaced(words, place, swaps[word])) == 0.0
             elif word.isdigit():
                 assert problem.grade(replaced(words, place, str(int(word) + 1))) == 0.0
+
+
+def test_a_missing_or_doubled_operation_of_a_function_is_wrong():
+    for problem in ShortFunctions("train", 50):
+        words = problem.solution.split()
+        first = words[13:21]
+        again = ["q", "=", "q", "+", "0", ";", "0", ";"]
+        assert problem.grade(" ".join([*words[:21], *first, *words[21:]])) == 0.0
+        assert problem.grade(" ".join([*words[:13], *again, *words[13:]])) == 0.0
+
+
+def test_operations_of_a_function_may_come_in_any_order():
+    orders = set()
+    for problem in ShortFunctions("train", 300, operations=(3, 3)):
+        names = problem.uid.split()[3:-3]
+        orders.add(tuple(names.index(name) for name in problem.solution.split()[13:-2:8]))
+    assert orders == set(itertools.permutations(range(3)))
+
+
+def test_synonyms_are_equally_likely_and_change_nothing(task):
+    known = {word: words for words in task.synonyms() for word in words}
+    assert len(known) == sum(map(len, task.synonyms())), "a word has one meaning"
+    rng, counts = random.Random(0), Counter()
+    for problem in task("train", 1000):
+        words = problem.solution.split()
+        counts.update(word for word in words if word in known)
+        other = [rng.choice(known.get(word, (word,))) for word in words]
+        assert problem.grade(" ".join(other)) == 1.0
+    for words in task.synonyms():
+        mean = sum(counts[word] for word in words) / len(words)
+        assert all(abs(counts[word] - mean) < 5 * mean**0.5 for word in words)
+
+
+def test_solutions_of_twice_the_steps_leave_room_for_an_end_token_in_128():
+    long = [*ShoppingSums("train", 500, steps=(7, 12))]
+    long += ShortFunctions("train", 500, operations=(6, 10))
+    assert 64 < max(len(problem.solution.split()) for problem in long) <= 127
+    assert all(problem.grade(problem.solution) == 1.0 for problem in long)
 
 
 def test_the_free_words_of_a_function_do_not_matter():
@@ -197,9 +236,9 @@ def test_steps_bound_the_number_of_goods(steps):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"steps": (0, 3)}, r"steps=\(0, 3\).*\[1, 6\]"),
+        ({"steps": (0, 3)}, r"steps=\(0, 3\).*\[1, 12\]"),
         ({"steps": (4, 3)}, r"steps=\(4, 3\)"),
-        ({"steps": (3, 7)}, r"steps=\(3, 7\)"),
+        ({"steps": (3, 13)}, r"steps=\(3, 13\)"),
         ({"language": SolutionLanguage(synonyms=0)}, r"synonyms=0 must lie in \[1, 8\]"),
         ({"language": SolutionLanguage(synonyms=9)}, "synonyms=9"),
     ],
