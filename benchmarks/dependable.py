@@ -39,6 +39,8 @@ class Trial:
         denoiser: What proposes.
         seed: Of everything.
         threads: Of each operation on a CPU.
+        block_length: Of the policy. In shorter blocks than the response it is compared with the
+            heuristics in such blocks, else with all.
     """
 
     what: str
@@ -46,11 +48,33 @@ class Trial:
     denoiser: str
     seed: int
     threads: int
+    block_length: int = 64
 
     @property
-    def key(self) -> tuple[str, int, int]:
+    def key(self) -> tuple[Any, ...]:
         """What tells it from the others."""
-        return self.what, self.seed, self.threads
+        return key_of(vars(self))
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+        return "-".join(map(str, self.key))
+
+    @property
+    def changes(self) -> list[str]:
+        """What the command line says besides the configuration."""
+        changes = ["--seed_everything", str(self.seed)]
+        if self.denoiser == "tiny-dream":
+            changes += ["--model.denoiser", "lit_unmask.denoisers.Dream"]
+            changes += ["--model.denoiser.init_args.path", self.denoiser]
+        if self.block_length != 64:
+            changes += ["--model.decoding.block_length", str(self.block_length)]
+        return changes
+
+
+def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what tells a trial, or its row, from the others."""
+    return tuple(row[name] for name in ("what", "denoiser", "block_length", "seed", "threads"))
 
 
 TRIALS = [
@@ -61,6 +85,9 @@ TRIALS = [
     ),
     *(Trial("tiny_math", "math", "tiny-llada", seed, 1) for seed in range(5)),
     *(Trial("tiny_code", "code", "tiny-llada", seed, 1) for seed in range(3)),
+    *(Trial("tiny_math", "math", "tiny-dream", seed, 1) for seed in range(3)),
+    *(Trial("tiny_code", "code", "tiny-dream", seed, 1) for seed in range(3)),
+    *(Trial("tiny_math", "math", "tiny-llada", seed, 1, 16) for seed in range(3)),
 ]
 
 
@@ -76,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = read()
         asked = trial.what in (options.what or [trial.what])
         asked = asked and trial.seed in (options.seeds or [trial.seed])
-        if asked and trial.key not in {(row["what"], row["seed"], row["threads"]) for row in rows}:
+        if asked and trial.key not in set(map(key_of, rows)):
             write([*rows, run(trial)])
     print(table(read()))
 
@@ -89,7 +116,7 @@ def read() -> list[dict[str, Any]]:
 def write(rows: list[dict[str, Any]]) -> None:
     """Write the rows, in the order of the runs."""
     places = {trial.key: place for place, trial in enumerate(TRIALS)}
-    rows.sort(key=lambda row: places[row["what"], row["seed"], row["threads"]])
+    rows.sort(key=lambda row: places[key_of(row)])
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
 
 
@@ -99,7 +126,7 @@ def run(trial: Trial) -> dict[str, Any]:
     Raises:
         RuntimeError: If the run fails; names its log.
     """
-    folder = RUNS / f"{trial.what}-seed-{trial.seed}-threads-{trial.threads}"
+    folder = RUNS / trial.name
     folder.mkdir(parents=True, exist_ok=True)
     log, start = folder / "log.txt", time.perf_counter()
     print(f"{folder.name}: see {log}", flush=True)
@@ -107,7 +134,7 @@ def run(trial: Trial) -> dict[str, Any]:
     version = f"{len(list(folder.glob('runs/*/*')))}"
     command = [
         *(sys.executable, "-m", "lit_unmask", "fit", "--config", str(config)),
-        *("--seed_everything", str(trial.seed), "--trainer.logger.init_args.version", version),
+        *(*trial.changes, "--trainer.logger.init_args.version", version),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": str(trial.threads)}
     with log.open("w") as file:
@@ -130,12 +157,13 @@ def row_of(trial: Trial, folder: Path, version: str, seconds: float) -> dict[str
     points = json.loads(results.read_text())
     policy = next(point for point in points if point["kind"] == "learned")
     heuristics = [point for point in points if point["kind"] == "heuristic"]
+    if trial.block_length != 64:  # what is asked there is whether it is better in blocks like these
+        heuristics = [each for each in heuristics if each["block_length"] == trial.block_length]
     best = max(heuristics, key=lambda point: (point["accuracy"], -point["nfe"]))
     show = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True)
     return {
         **vars(trial),
-        "block_length": policy["block_length"],
         **{name: round(policy[name], 4) for name in ("accuracy", "ci_low", "ci_high", "nfe")},
         "heuristic_accuracy": round(best["accuracy"], 4),
         "heuristic_nfe": round(best["nfe"], 4),
@@ -166,12 +194,13 @@ def costs(log: Path, nfe: float) -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as Markdown."""
-    titles = ("run", "seed", "threads", "accuracy", "NFE", "best heuristic", "oracle's share")
-    lines = [_line([*titles, "row-forwards", "s"]), _line(["---", *["---:"] * 8])]
+    titles = ("run", "denoiser", "block", "seed", "threads", "accuracy", "NFE", "best heuristic")
+    lines = [_line([*titles, "oracle's share", "row-forwards", "s"])]
+    lines += [_line(["---", "---", *["---:"] * 9])]
     for row in rows:
         accuracy = f"{row['accuracy']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
         heuristic = f"{row['heuristic_accuracy']:.3f} @ {row['heuristic_nfe']:.1f}"
-        cells = [row["what"], row["seed"], row["threads"], accuracy, f"{row['nfe']:.1f}", heuristic]
+        cells = [*key_of(row), accuracy, f"{row['nfe']:.1f}", heuristic]
         cells += [f"{row['oracle_share']:.0%}", f"{row['row_forwards']:,}", row["seconds"]]
         lines.append(_line(cells))
     return "\n".join(lines)

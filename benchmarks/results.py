@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def trained(family: str) -> dict[str, Path]:
     """Return the folders of the policies of a family by name, one for each training seed."""
     folders = sorted(file.parent for file in (POLICIES / family).glob("*/config.json"))
+    if not folders:
+        sys.exit(f"{POLICIES / family} has no policy; lit-unmask-export writes one of a checkpoint")
     return {f"{family}/{folder.name}": folder for folder in folders}
 
 

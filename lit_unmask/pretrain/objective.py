@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lit_unmask.tasks.base import synonym_shares
+
 BLOCK_LENGTHS = (8, 16, 32)
 
 
@@ -96,18 +98,19 @@ def mask_window(
 def token_distributions(size: int, synonyms: Iterable[Sequence[int]]) -> Tensor:
     """Return what stands in the place of each token, ``[V, V]`` float32: synonyms, or itself.
 
-    The objective is a mean over texts. Where several tokens are equally likely whatever the rest of
-    the text is, their mean is known, and need not be drawn: the gradient has the same mean and less
+    The objective is a mean over texts. Where one of several tokens stands whatever the rest of the
+    text is, their mean is known, and need not be drawn: the gradient has the same mean and less
     variance (Rao and Blackwell). In the bundled tasks such tokens are three of seven.
 
     Args:
         size: Vocabulary size **V**.
-        synonyms: Sets of tokens that are equally likely wherever one of them stands.
+        synonyms: Tokens of which any may stand where one of them does, from the most to the least
+            frequent (:func:`~lit_unmask.tasks.base.synonym_shares`).
     """
     found = torch.eye(size)
     for tokens in synonyms:
         index = torch.tensor(tokens)
-        found[index[:, None], index] = 1 / len(tokens)
+        found[index[:, None], index] = torch.tensor(synonym_shares(len(tokens)))
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from lit_unmask.tasks.base import ClosedTask, Split
+from lit_unmask.tasks.base import ClosedTask, Split, pick_synonym
 from lit_unmask.types import Problem
 
 # A price list that questions do not repeat: whoever answers has to know it by heart.
@@ -109,7 +109,7 @@ class ShoppingSums(ClosedTask):
         return " ".join(words)
 
     def _pick(self, words: tuple[str, ...], rng: random.Random) -> str:
-        return words[rng.randrange(min(self.language.synonyms, len(words)))]
+        return pick_synonym(words[: self.language.synonyms], rng)
 
     def _phrase(self, slots: tuple[tuple[str, ...], ...], rng: random.Random) -> list[str]:
         return [self._pick(words, rng) for words in slots]
@@ -127,7 +127,7 @@ class ShoppingSums(ClosedTask):
 
     @classmethod
     def synonyms(cls) -> list[tuple[str, ...]]:
-        """Return words that are equally likely, given all others, where one is in a solution."""
+        """Return words of which any may stand where one of them is in a solution."""
         slots = [CONNECTIVES, MANNERS, LINKS, *OPENINGS, *REMARKS]
         return [slot for slot in slots if len(slot) > 1]
 

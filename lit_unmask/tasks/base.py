@@ -101,8 +101,23 @@ class ClosedTask(Task):
 
     @classmethod
     def synonyms(cls) -> list[tuple[str, ...]]:
-        """Return words that are equally likely, given all others, where one is in a solution."""
+        """Return words of :func:`synonym_shares`, given all others, where one is in a solution."""
         return []
+
+
+def synonym_shares(count: int) -> list[float]:
+    """Return how often each of some synonyms is written, ``[count]``: ``1 / (rank + 2)``, scaled.
+
+    That is the law of Zipf and Mandelbrot. Of words that were equally likely, a denoiser would
+    propose now one and now another, by the noise in its weights.
+    """
+    weights = [1 / (rank + 3) for rank in range(count)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def pick_synonym(words: Sequence[str], rng: random.Random) -> str:
+    """Draw one of some synonyms, by how often each is written."""
+    return rng.choices(words, synonym_shares(len(words)))[0]
 
 
 def split_of(text: str) -> str:

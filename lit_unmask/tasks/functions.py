@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from lit_unmask.tasks.base import ClosedTask, Split
+from lit_unmask.tasks.base import ClosedTask, Split, pick_synonym
 from lit_unmask.tasks.interpreter import NotInLanguage, Trace, run_function
 from lit_unmask.types import Problem
 
@@ -77,13 +77,13 @@ class ShortFunctions(ClosedTask):
 
     @classmethod
     def synonyms(cls) -> list[tuple[str, ...]]:
-        """Return words that are equally likely, given all others, where one is in a solution."""
+        """Return words of which any may stand where one of them is in a solution."""
         return [DOC_VERBS, DOC_ADJECTIVES, DOC_NOUNS]
 
 
 def _solve(operations: list[str], value: int, rng: random.Random) -> str:
-    words = ["def", "f", "(", "x", ")", ":", '"', rng.choice(DOC_VERBS), "the"]
-    words += [rng.choice(DOC_ADJECTIVES), rng.choice(DOC_NOUNS), '"', ";"]
+    words = ["def", "f", "(", "x", ")", ":", '"', pick_synonym(DOC_VERBS, rng), "the"]
+    words += [pick_synonym(DOC_ADJECTIVES, rng), pick_synonym(DOC_NOUNS, rng), '"', ";"]
     current = "x"
     for name in rng.sample(operations, len(operations)):
         symbol, operand = _meaning(name)

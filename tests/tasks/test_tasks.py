@@ -11,7 +11,7 @@ import pytest
 
 from lit_unmask.tasks import ShoppingSums, ShortFunctions, SolutionLanguage
 from lit_unmask.tasks.arithmetic import CONNECTIVES, LINKS, MANNERS, PRICES
-from lit_unmask.tasks.base import split_of
+from lit_unmask.tasks.base import split_of, synonym_shares
 
 TASKS = [ShoppingSums, ShortFunctions]
 FREE_WORDS = [*CONNECTIVES, *MANNERS, *LINKS]
@@ -73,8 +73,8 @@ def test_an_item_is_the_same_in_another_process(task):
 @pytest.mark.parametrize(
     ("task", "uid", "digest"),
     [
-        (ShoppingSums, "cart 0 : bean bread fig rice ; total ?", "b9c2723bb4d27b10"),
-        (ShortFunctions, "write f : lift drop jump ; try 24", "8dd5e572649d8e08"),
+        (ShoppingSums, "cart 4 : tea salt pear leek ; total ?", "218026ebe5d104ad"),
+        (ShortFunctions, "write f : lift drop jump ; try 24", "9e1acbcaeb6d0497"),
     ],
 )
 def test_the_bundled_tasks_are_what_they_were(task, uid, digest):
@@ -172,7 +172,12 @@ def test_operations_of_a_function_may_come_in_any_order():
     assert orders == set(itertools.permutations(range(3)))
 
 
-def test_synonyms_are_equally_likely_and_change_nothing(task):
+def test_the_shares_of_synonyms_by_hand():
+    assert synonym_shares(1) == [1.0]
+    assert synonym_shares(3) == pytest.approx([20 / 47, 15 / 47, 12 / 47])  # 1/3, 1/4, 1/5
+
+
+def test_synonyms_are_as_frequent_as_their_shares_and_change_nothing(task):
     known = {word: words for words in task.synonyms() for word in words}
     assert len(known) == sum(map(len, task.synonyms())), "a word has one meaning"
     rng, counts = random.Random(0), Counter()
@@ -182,8 +187,10 @@ def test_synonyms_are_equally_likely_and_change_nothing(task):
         other = [rng.choice(known.get(word, (word,))) for word in words]
         assert problem.grade(" ".join(other)) == 1.0
     for words in task.synonyms():
-        mean = sum(counts[word] for word in words) / len(words)
-        assert all(abs(counts[word] - mean) < 5 * mean**0.5 for word in words)
+        total = sum(counts[word] for word in words)
+        for word, share in zip(words, synonym_shares(len(words)), strict=True):
+            mean = share * total
+            assert abs(counts[word] - mean) < 4 * mean**0.5
 
 
 def test_solutions_of_twice_the_steps_leave_room_for_an_end_token_in_128():
