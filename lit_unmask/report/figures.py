@@ -45,7 +45,7 @@ _HEURISTICS = (
 # Beside many learned policies heuristics are grey, and told apart by their markers.
 _GREY = "#8A8A8A"
 # Of further kinds of forwards, in the order in which they are stacked.
-_DASHES = ("-", ":", "--")
+_DASHES: Any = ("-", ":", "--")
 _MARKERS = ("*", "P", "X", "H")
 _COLOURS = (_BLACK, _RED, _BLUE, _GREEN, _PINK, _ORANGE, _SKY)
 _FEW = 4
