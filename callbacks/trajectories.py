@@ -15,10 +15,10 @@ from rich import get_console
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.files import check_folder
+from lit_unmask.inspection.text import as_text
 from lit_unmask.inspection.trajectories import (
     NamedPolicy,
     Trajectory,
-    as_text,
     record_trajectories,
     save,
 )
@@ -146,8 +146,8 @@ class Trajectories(Callback):
 class TrajectoryText(Callback):
     """Writes the first trajectories of each validation set to TensorBoard, step by step as text.
 
-    The tag is ``val/<set>/trajectory``; :func:`lit_unmask.inspection.trajectories.as_text` says how
-    to read it. The problems are decoded once more for it.
+    The tag is ``val/<set>/trajectory``; :func:`lit_unmask.inspection.text.as_text` says how to
+    read it. The problems are decoded once more for it.
 
     ```yaml
     callbacks:

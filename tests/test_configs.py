@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonargparse import ArgumentParser
 
 from lit_unmask.cli import main
+from lit_unmask.evaluation.grid import HeuristicGrid, settings
 from lit_unmask.preflight.extends import read_config
+from lit_unmask.rollout import Decoding
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # Those of large denoisers, and those that go together, have tests of their own.
@@ -54,6 +57,20 @@ def test_a_system_is_decoded_beside_a_run(config, tmp_path, monkeypatch) -> None
     small = ["--data.init_args.val.math.init_args.size=2"]
     main(["validate", f"--config={CONFIGS / 'demo.yaml'}", f"--config={config}", *quiet, *small])
     assert f"--config configs/systems/{config.name}" in config.read_text()
+
+
+@pytest.mark.parametrize(("name", "count"), [("grids", 94), ("grids_published", 58)])
+def test_a_grid_makes_settings_of_rules_with_their_own_names(name, count) -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--grids", type=dict[str, HeuristicGrid], enable_path=True)
+    given = parser.parse_args([f"--grids={CONFIGS}/base/{name}.yaml"])
+    made = list(settings(parser.instantiate_classes(given).grids, Decoding(64, 64)))
+    assert len(made) == count
+    assert (
+        len({(one.name, *one.params.items(), one.decoding.block_length) for one in made}) == count
+    )
+    proxies = [one.policy.proxy for one in made if one.name == "entropy bound by margin"]
+    assert proxies == ["margin"] * (8 if name == "grids_published" else 0)
 
 
 @pytest.mark.parametrize("config", PRETRAIN, ids=lambda path: path.stem)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lit_unmask.inspection.trajectories import Trajectory, TrajectoryStep
+from lit_unmask.inspection.trajectories import Trajectory, TrajectoryStep, written
+from lit_unmask.inspection.writes import TrajectoryWrite
 
 SHORT = Trajectory(
     uid="greet",
@@ -24,6 +25,7 @@ SHORT = Trajectory(
         TrajectoryStep((2, 3), (2, 3), (2, 3), (), (1, 1, 0.7, 0.999), (0, 0, 1, 1)),
     ),
 )
+SHORT = written(SHORT)
 """Blocks of 2; position 0 is forced at the second step."""
 
 SLOW = replace(
@@ -45,4 +47,40 @@ SLOW = replace(
         for place in range(4)
     ),
 )
+SLOW = written(SLOW)
 """The same problem, one token a step."""
+
+MENDED = replace(
+    SHORT,
+    label="corrected",
+    nfe=6,
+    tokens=("hello", "you", "two", "<end>"),
+    content=3,
+    steps=(
+        replace(
+            SHORT.steps[0],
+            writes=(TrajectoryWrite("policy", (1,), ("me",)),),
+            forwards={"predictor": 1},
+        ),
+        replace(
+            SHORT.steps[1],
+            masked=(0, 1, 2, 3),
+            writes=(
+                TrajectoryWrite("corrector", (1,), (None,)),
+                TrajectoryWrite("policy", (0,), ("hi",)),
+            ),
+            forwards={"predictor": 1, "corrector": 2},
+        ),
+        replace(
+            SHORT.steps[2],
+            masked=(1, 2, 3),
+            committed=(1, 2, 3),
+            writes=(
+                TrajectoryWrite("corrector", (0,), ("hello",)),
+                TrajectoryWrite("policy", (1, 2, 3), ("you", "two", "<end>")),
+            ),
+            forwards={"predictor": 1, "corrector": 1},
+        ),
+    ),
+)
+"""A corrector takes 1 back before the second step, and rewrites 0 before the third."""

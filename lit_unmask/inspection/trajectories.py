@@ -1,34 +1,37 @@
-"""Trajectories: what was seen and committed at each step of a problem, as text and as JSON."""
+"""Trajectories: what was seen and written at each step of a problem, as JSON."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.evaluation.decode import attempt, content_tokens, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, InProcess, Verdicts
 from lit_unmask.files import parse_json, replace_file
 from lit_unmask.inspection.trace import Trace
+from lit_unmask.inspection.writes import (
+    EARLY_STOP,
+    POLICY,
+    TrajectoryWrite,
+    forwards_of,
+    writes_of,
+)
 from lit_unmask.policies.base import Policy
-from lit_unmask.rollout import Decoding, Noise, Rollout
+from lit_unmask.rollout import Decoding, Noise
 from lit_unmask.types import Problem
 
 SCHEMA = "lit_unmask.trajectories"
-VERSION = 1
-MASK = "·"
-"""A masked position in text."""
-_LONGEST_RUN = 3
-"""Equal tokens in a row that are written out in text; more are written once, with their number."""
-_TIMES = "\u00d7"
-_WHITE_SPACE = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
+VERSION = 2
+"""Version 1 knew no writes and no forwards by kind; it is read too."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,18 @@ class NamedPolicy:
 
 @dataclass(frozen=True)
 class TrajectoryStep:
-    """One step: what the policy saw, what it wanted and what was committed.
+    """One step: what the policy saw, what it wanted and what was written.
 
     Attributes:
-        masked: Positions that are masked before the step.
+        masked: Positions that are masked when the policy acts, after a corrector.
         eligible: Those of them that may be committed in it.
         committed: Positions that the step commits.
         forced: Those of them that the policy had not chosen.
         confidence: Largest token probability at each of the **L** positions, to 3 decimals.
         probability: Probability that the policy opens each of the **L** positions, to 3 decimals;
             0 or 1 for a deterministic heuristic.
+        writes: What was written, in order; the text follows from it (:meth:`Trajectory.texts`).
+        forwards: Forwards that were charged for it, by kind.
     """
 
     masked: tuple[int, ...]
@@ -66,6 +71,8 @@ class TrajectoryStep:
     forced: tuple[int, ...]
     confidence: tuple[float, ...]
     probability: tuple[float, ...]
+    writes: tuple[TrajectoryWrite, ...] = ()
+    forwards: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,15 @@ class Trajectory:
     steps: tuple[TrajectoryStep, ...]
     dataset: str = ""
 
+    def texts(self) -> Iterator[tuple[str | None, ...]]:
+        """Iterate over the texts of the **L** positions after each step; None where masked."""
+        tokens: list[str | None] = [None] * self.gen_length
+        for step in self.steps:
+            for write in step.writes:
+                for position, token in zip(write.positions, write.tokens, strict=True):
+                    tokens[position] = token
+            yield tuple(tokens)
+
 
 def record_trajectories(
     denoiser: Denoiser,
@@ -130,7 +146,10 @@ def record_trajectories(
     result, grades = attempt(verdicts, who.policy, prompt, who.decoding, noise, record=True)
     trace = Trace.of(who.policy, result, denoiser.end_ids)
     content = content_tokens(denoiser, result.response).tolist()
-    texts = _texts(denoiser, result)
+    assert result.log is not None
+    written = result.log.tokens[result.log.where]
+    text = _texts(denoiser, torch.cat([result.response.flatten(), written]))
+    texts = [tuple(text[token] for token in response) for response in result.response.tolist()]
     return [
         Trajectory(
             uid=problem.uid,
@@ -144,23 +163,31 @@ def record_trajectories(
             content=content[row],
             separator=_separator(denoiser, result.response[row].tolist(), texts[row]),
             tokens=texts[row],
-            steps=tuple(_steps(trace, row)),
+            steps=tuple(
+                replace(step, writes=writes, forwards=forwards)
+                for step, writes, forwards in zip(
+                    _steps(trace, row),
+                    writes_of(result, row, text),
+                    forwards_of(result, row),
+                    strict=True,
+                )
+            ),
         )
         for row, problem in enumerate(problems)
     ]
 
 
-def _texts(denoiser: Denoiser, result: Rollout) -> list[tuple[str | None, ...]]:
-    """Return the text of each token of each response; None for masks."""
+def _texts(denoiser: Denoiser, ids: Tensor) -> dict[int, str | None]:
+    """Return the text of each of some tokens; None for the mask."""
     tokenizer = denoiser.tokenizer
     text: dict[int, str | None] = {denoiser.mask_id: None}
-    for token in result.response.unique().tolist():
+    for token in ids.unique().tolist():
         if token not in text:
             decoded = str(tokenizer.decode([token]))
             # Part of a character has no text of its own.
             broken = "\ufffd" in decoded
             text[token] = str(tokenizer.convert_ids_to_tokens(token)) if broken else decoded
-    return [tuple(text[token] for token in row) for row in result.response.tolist()]
+    return text
 
 
 def _separator(denoiser: Denoiser, response: list[int], texts: Sequence[str | None]) -> str:
@@ -194,51 +221,6 @@ def _rounded(values: NDArray[np.floating]) -> tuple[float, ...]:
     return tuple(int(value) if value in (0, 1) else value for value in rounded)
 
 
-def as_text(trajectory: Trajectory) -> str:
-    """Return the trajectory as plain text, one line a step, for terminals and TensorBoard.
-
-    Masks are ``·``, tokens that the step commits stand in brackets, forced ones in braces, and
-    long runs of the same token are written once, with their number. Characters that do not print
-    are escaped.
-    """
-    grades = {0.0: "wrong", 1.0: "correct"}
-    verdict = grades.get(trajectory.verdict, f"verdict {trajectory.verdict:g}")
-    pace = trajectory.content / trajectory.nfe
-    lines = [
-        visible(trajectory.question),
-        f"{visible(trajectory.label)}, block length {trajectory.block_length}: {verdict}, "
-        f"{trajectory.nfe} forwards, {pace:.2f} tokens a forward",
-        f"({MASK} masked, [token] committed at this step, {{token}} forced)",
-    ]
-    tokens = [MASK if token is None else visible(token) for token in trajectory.tokens]
-    for number, step in enumerate(trajectory.steps, start=1):
-        words = list(tokens)
-        for position in step.masked:
-            words[position] = MASK
-        for position in step.committed:
-            forced = position in step.forced
-            words[position] = f"{{{tokens[position]}}}" if forced else f"[{tokens[position]}]"
-        lines.append(f"{number:4d}  {trajectory.separator.join(_runs(words))}")
-    return "\n".join(lines)
-
-
-def _runs(words: Sequence[str]) -> Iterator[str]:
-    """Iterate over words, with long runs of one word as the word and its number."""
-    for word, run in itertools.groupby(words):
-        count = len(list(run))
-        yield from [f"{word}{_TIMES}{count}"] if count > _LONGEST_RUN else [word] * count
-
-
-def visible(text: str) -> str:
-    """Return text on one line, with characters that do not print as symbols or escapes."""
-    return "".join(
-        character
-        if character.isprintable()
-        else _WHITE_SPACE.get(character) or character.encode("unicode_escape").decode()
-        for character in text
-    )
-
-
 def as_json(trajectories: Sequence[Trajectory]) -> str:
     """Return trajectories as one line of JSON, under the name and version of its schema."""
     content = {"schema": SCHEMA, "version": VERSION, "trajectories": list(trajectories)}
@@ -263,17 +245,44 @@ def load(path: Path) -> list[Trajectory]:
         schema, version = content["schema"], content["version"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no trajectories; choose a file that save wrote") from error
-    if (schema, version) != (SCHEMA, VERSION):
+    if schema != SCHEMA or version not in (1, VERSION):
         raise ValueError(
             f"{path} holds {schema!r} of version {version}, not {SCHEMA!r} of version {VERSION}; "
             "record the trajectories again"
         )
-    return [_trajectory(record) for record in content["trajectories"]]
+    runs = [_trajectory(record) for record in content["trajectories"]]
+    return [written(run) for run in runs] if version == 1 else runs
+
+
+def written(trajectory: Trajectory) -> Trajectory:
+    """Return a trajectory with the writes of a policy, and of an early stop, that ended in it.
+
+    That is all there was before version 2; its files do not know what else was written.
+    """
+    tokens, steps = trajectory.tokens, list(trajectory.steps)
+    known = {place for step in steps for place in step.committed}
+    rest = [place for place, token in enumerate(tokens) if place not in known and token is not None]
+    for index, step in enumerate(steps):
+        hands = {POLICY: step.committed, EARLY_STOP: rest if index == len(steps) - 1 else ()}
+        writes = (
+            TrajectoryWrite(by, tuple(places), tuple(tokens[place] for place in places))
+            for by, places in hands.items()
+            if places
+        )
+        steps[index] = replace(step, writes=tuple(writes))
+    return replace(trajectory, steps=tuple(steps))
 
 
 def _trajectory(record: dict[str, Any]) -> Trajectory:
-    steps = [
-        TrajectoryStep(**{name: tuple(values) for name, values in step.items()})
-        for step in record["steps"]
-    ]
+    steps = [_step(step) for step in record["steps"]]
     return Trajectory(**record | {"tokens": tuple(record["tokens"]), "steps": tuple(steps)})
+
+
+def _step(record: dict[str, Any]) -> TrajectoryStep:
+    values = {name: tuple(value) for name, value in record.items() if name != "forwards"}
+    writes = (
+        TrajectoryWrite(write["by"], tuple(write["positions"]), tuple(write["tokens"]))
+        for write in record.get("writes", ())
+    )
+    forwards = record.get("forwards", {})
+    return TrajectoryStep(**values | {"writes": tuple(writes), "forwards": forwards})

@@ -12,7 +12,7 @@ from lit_unmask.policies.learned import behind_threshold
 from lit_unmask.preflight.devices import GIB
 from lit_unmask.preflight.dry_run import Request
 from lit_unmask.preflight.spec import Sizes, Spec
-from lit_unmask.types import ENTROPY, HIDDEN, SIGNALS, Observation, Signals
+from lit_unmask.types import CHANGE, ENTROPY, HIDDEN, SIGNALS, Observation, Signals
 
 # CUDA's context with the kernels of torch, and what its allocator cannot use.
 CONTEXT = 0.75 * GIB
@@ -49,7 +49,7 @@ class Memory:
         row: Activations of one more row.
         rows: Activations of all rows at once.
         logits: The chunk of logits that exists at once.
-        cache: Kept keys and values.
+        cache: Kept keys and values, and states to compare readings with.
         steps: Recorded steps of a round.
         replay: What the policy keeps for the backward pass, weights and optimizer included.
         context: CUDA's own.
@@ -113,14 +113,24 @@ def cache_bytes(sizes: Sizes, shape: Shape, rows: int, itemsize: int) -> float:
     return rows * each
 
 
+def change_bytes(sizes: Sizes, signals: Signals, length: int, rows: int, itemsize: int) -> float:
+    """Return what ``change`` keeps of all rows: states ``2 L D`` and two float32 a position.
+
+    The states of the last reading and of the one before it are in the denoiser's own type; see
+    :class:`~lit_unmask.rollout.changes.Changes`.
+    """
+    each = length * (2 * sizes.width * itemsize + 2 * _FLOAT)
+    return rows * each if CHANGE in signals else 0.0
+
+
 def step_bytes(sizes: Sizes, signals: Signals, length: int, itemsize: int) -> float:
     """Return the size of one recorded step.
 
     For each of the **L** positions: masked, eligible, action and chosen in a byte each, **K**
-    confidences and perhaps the entropy in float32, perhaps **D** hidden numbers; 32 bytes besides.
-    They are counted twice, as joining them needs both copies.
+    confidences and perhaps entropy and change in float32, perhaps **D** hidden numbers; 32 bytes
+    besides. They are counted twice, as joining them needs both copies.
     """
-    floats = signals.top_k + int(ENTROPY in signals)
+    floats = signals.top_k + int(ENTROPY in signals) + int(CHANGE in signals)
     hidden = sizes.width * itemsize if HIDDEN in signals else 0
     return 2 * (length * (4 + _FLOAT * floats + hidden) + 32)
 
@@ -209,7 +219,8 @@ def memory_of(request: Request, shape: Shape, rollouts: int, on_cpu: bool) -> Me
         row=row,
         rows=row * shape.rows,
         logits=logits_bytes(request.spec, shape, signals, on_cpu),
-        cache=cache_bytes(sizes, shape, rollouts, itemsize) if cached else 0.0,
+        cache=(cache_bytes(sizes, shape, rollouts, itemsize) if cached else 0.0)
+        + change_bytes(sizes, signals, shape.length, rollouts, itemsize),
         steps=steps * step_bytes(sizes, signals, shape.length, itemsize),
         replay=replay,
         context=0.0 if on_cpu else CONTEXT,

@@ -44,6 +44,8 @@ _HEURISTICS = (
 )  # fmt: skip
 # Beside many learned policies heuristics are grey, and told apart by their markers.
 _GREY = "#8A8A8A"
+# Of further kinds of forwards, in the order in which they are stacked.
+_DASHES: Any = ("-", ":", "--")
 _MARKERS = ("*", "P", "X", "H")
 _COLOURS = (_BLACK, _RED, _BLUE, _GREEN, _PINK, _ORANGE, _SKY)
 _FEW = 4
@@ -119,8 +121,29 @@ def _floor_log2(value: float) -> int:
     return max(int(value), 1).bit_length() - 1
 
 
+def beyond_predictor(setting: Result) -> dict[str, tuple[float, float]]:
+    """Return what correctors, particles and wrappers cost beside the steps of the policy.
+
+    Returns:
+        Mean forwards before and with each further kind, one upon the other; the last is the NFE.
+    """
+    means = {kind: float(nfe.mean()) for kind, nfe in setting.nfe_by_kind.items()}
+    stack = means.pop("fresh", 0.0) + means.pop("unchanged", 0.0)
+    found = {}
+    for kind, mean in means.items():
+        if mean:
+            found[kind] = stack, stack + mean
+            stack += mean
+    return found
+
+
 def _draw_setting(axes: Axes, setting: Result, style: Style, crowded: bool) -> None:
     accuracy, nfe = setting.accuracy, setting.mean_nfe
+    for place, ends in enumerate(beyond_predictor(setting).values()):
+        axes.plot(
+            ends, [accuracy.value] * 2, color=style.colour, linewidth=4, alpha=0.35, zorder=2,
+            linestyle=_DASHES[place % len(_DASHES)], solid_capstyle="butt",
+        )  # fmt: skip
     learned = setting.run.kind == "learned"
     axes.errorbar(
         nfe.value, accuracy.value,
@@ -162,6 +185,13 @@ def _legend(datasets: Sequence[Dataset], looks: dict[Key, Style]) -> list[Line2D
         )  # fmt: skip
     if any(s.run.kind == "heuristic" for dataset in datasets for s in dataset.tuning):
         lines.append(Line2D([], [], color="#595959", linewidth=0.9, label="front on tuning"))
+    kinds = [list(beyond_predictor(setting)) for setting in settings]
+    for place in range(max(map(len, kinds), default=0)):
+        names = ", ".join(dict.fromkeys(mine[place] for mine in kinds if len(mine) > place))
+        lines.append(
+            Line2D([], [], color="#595959", linewidth=4, alpha=0.35,
+                   linestyle=_DASHES[place % len(_DASHES)], label=f"band: forwards, {names}")
+        )  # fmt: skip
     return lines
 
 

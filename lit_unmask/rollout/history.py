@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from lit_unmask.rollout.correctors.base import Edit
 from lit_unmask.rows import Rows
 
 
@@ -40,6 +41,7 @@ class Writes(Rows):
         where: ``[W, L]`` bool, positions that got a token.
         tokens: ``[W, L]`` int64; the mask where a token was taken back.
         corrected: ``[W]`` bool, written by a corrector and not by the policy.
+        particle: ``[W]`` int64, which of the prompt's rows it was, from 0.
     """
 
     rollout: Tensor
@@ -47,6 +49,51 @@ class Writes(Rows):
     where: Tensor
     tokens: Tensor
     corrected: Tensor
+    particle: Tensor
+
+
+@dataclass(frozen=True)
+class Charges(Rows):
+    """Forwards that rollouts were charged for, and for which steps.
+
+    Attributes:
+        rollout: ``[C]`` int64, index of the rollout.
+        step: ``[C]`` int64, the first of the steps; behind the last one for a corrector at the end.
+        steps: ``[C]`` int64, how many, all of which cost the same; some entries are for none.
+        kind: ``[C]`` int64, place of the kind in ``Rollout.price``.
+        forwards: ``[C]`` int64, for all of these steps together.
+    """
+
+    rollout: Tensor
+    step: Tensor
+    steps: Tensor
+    kind: Tensor
+    forwards: Tensor
+
+
+@dataclass
+class Log:
+    """What happens to rows, in order.
+
+    Attributes:
+        particles: Rows of each prompt.
+        writes: Writes to their buffers.
+        charges: Forwards that they are charged for.
+    """
+
+    particles: int = 1
+    writes: list[Writes] = field(default_factory=list)
+    charges: list[Charges] = field(default_factory=list)
+
+    def write(self, at: Tensor, edit: Edit, step: Tensor, corrected: bool) -> None:
+        """Note a write to rows ``[R]`` at steps ``[R]``."""
+        marks = torch.full_like(step, corrected, dtype=torch.bool)
+        of = at % self.particles
+        self.writes.append(Writes(at, step, edit.where, edit.tokens, marks, of))
+
+    def charge(self, at: Tensor, step: Tensor, steps: Tensor, kind: int, forwards: Tensor) -> None:
+        """Note a charge of rows ``[R]``; see :class:`Charges`."""
+        self.charges.append(Charges(at, step, steps, torch.full_like(at, kind), forwards))
 
 
 def ended(response: Tensor, mask_id: int, end_ids: Tensor) -> tuple[Tensor, Tensor]:

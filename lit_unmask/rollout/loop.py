@@ -27,7 +27,7 @@ from lit_unmask.rollout.checks import check, check_remasking, check_shapes
 from lit_unmask.rollout.correctors.base import Corrector, Edit
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.forwards import Forwards
-from lit_unmask.rollout.history import Start
+from lit_unmask.rollout.history import Log, Start
 from lit_unmask.rollout.host import POLICY, Indices, upload
 from lit_unmask.rollout.lookahead import Asked, lookahead
 from lit_unmask.rollout.resamplers.particles import Particles
@@ -263,7 +263,8 @@ def rollout(
         prompt, noise = Particles.spread(prompt, noise, resampler.particles)
         start = start and start.repeat(resampler.particles)
     changes = Changes(denoiser, len(prompt), decoding.gen_length) if CHANGE in signals else None
-    state = RowState(denoiser, prompt, decoding, record, changes)
+    log = Log(1 if resampler is None else resampler.particles) if record else None
+    state = RowState(denoiser, prompt, decoding, log, changes)
     if start is not None:
         state.begin(start)
     if resampler is not None:

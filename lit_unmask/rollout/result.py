@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_unmask.rollout.history import Writes
+from lit_unmask.rollout.history import Charges, Writes
 from lit_unmask.rollout.host import Indices, upload
 from lit_unmask.rollout.ledger import Ledger
 from lit_unmask.rollout.resamplers.particles import Particles
@@ -57,6 +57,8 @@ class Rollout:
         ledger: Row-forwards by kind.
         steps: Recorded steps, or None if recording was off.
         log: All writes to the buffers, from their start to ``response``; None if recording was off.
+        charges: What ``price`` was charged for; None if recording was off. Other particles than the
+            answer are charged at their own steps.
     """
 
     response: Tensor
@@ -67,6 +69,7 @@ class Rollout:
     ledger: Ledger
     steps: Steps | None = None
     log: Writes | None = None
+    charges: Charges | None = None
 
     @property
     def nfe(self) -> Tensor:
@@ -116,7 +119,8 @@ class Record:
             return
         generation, (steps, writes) = self.particles.generation, self.ages
         steps += [generation[one.rollout] for one in self.steps[len(steps) :]]
-        writes += [generation[one.rollout] for one in (self.state.log or [])[len(writes) :]]
+        written = [] if self.state.log is None else self.state.log.writes
+        writes += [generation[one.rollout] for one in written[len(writes) :]]
 
     def result(self, ledger: Ledger) -> Rollout:
         """Return what has become of the rows; of particles, of those that are the answers."""
@@ -125,12 +129,14 @@ class Record:
         ledger.other = sum(int(price.sum()) for price in others)
         rows, price = torch.arange(len(state.step), device=state.device), state.price
         steps = Steps.cat(self.steps) if self.steps else None
-        log = Writes.cat(state.log) if state.log else None
+        log = Writes.cat(state.log.writes) if state.log and state.log.writes else None
+        charges = Charges.cat(state.log.charges) if state.log and state.log.charges else None
         if particles is not None:
             rows = particles.winners()
             price = dict(particles.price(rows))
             steps = steps and _of_answers(particles, steps, self.ages[0])
             log = log and _of_answers(particles, log, self.ages[1])
+            charges = charges and particles.charged(charges, rows)
         response = state.response[rows]
         return Rollout(
             response=response,
@@ -141,6 +147,7 @@ class Record:
             ledger=ledger,
             steps=steps,
             log=log,
+            charges=charges,
         )
 
 

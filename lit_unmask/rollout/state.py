@@ -14,7 +14,7 @@ from lit_unmask.denoisers.running.cache import Span
 from lit_unmask.rollout.changes import Changes
 from lit_unmask.rollout.correctors.base import Edit, View
 from lit_unmask.rollout.decoding import Decoding
-from lit_unmask.rollout.history import Start, Writes, ended
+from lit_unmask.rollout.history import Log, Start, ended
 from lit_unmask.rollout.host import HostRows, Indices
 from lit_unmask.types import CORRECTOR, PREDICTOR, Prompt, Reading
 
@@ -31,7 +31,7 @@ class RowState:
         denoiser: Says which tokens are the mask and ends.
         prompt: All prompts.
         decoding: Lengths and savings.
-        record: Whether to keep a log of writes.
+        log: Where to note what happens to the rows; None notes nothing.
         changes: What keeps how far proposal distributions move, where that is wanted.
 
     Attributes:
@@ -52,7 +52,7 @@ class RowState:
             cache of keys and values.
         slot: ``[B]`` int64, where the keys and values of each row are, or -1.
         said: The denoiser's latest reading of each row; None before the first.
-        log: All writes, if there is a log.
+        log: All writes and charges, if they are noted.
         host: What the host knows of all this.
         lengths: ``[B]`` int64 on the host, tokens of each prompt.
     """
@@ -62,7 +62,7 @@ class RowState:
         denoiser: Denoiser,
         prompt: Prompt,
         decoding: Decoding,
-        record: bool = False,
+        log: Log | None = None,
         changes: Changes | None = None,
     ) -> None:
         self.prompt, self.decoding, self.mask_id = prompt, decoding, denoiser.mask_id
@@ -76,11 +76,10 @@ class RowState:
         self.block, self.block_steps = torch.zeros_like(self.step), torch.zeros_like(self.step)
         self.changed_at, self.asked = torch.zeros_like(self.step), torch.zeros_like(self.step)
         self.finished, self.corrected = torch.zeros(2, count, dtype=torch.bool, device=device)
-        self.log: list[Writes] | None = [] if record else None
         self.base = self.response.clone() if decoding.approximate.cache != "none" else None
         self.slot = torch.full_like(self.step, -1)
         self.said: Reading | None = None
-        self.changes = changes
+        self.changes, self.log = changes, log
         self.host = HostRows.start(count, length, self.mask_id)
         self.lengths: Indices = prompt.attention.sum(1).cpu().numpy()
         self._block_of = torch.arange(length, device=device) // decoding.block_length
@@ -235,25 +234,27 @@ class RowState:
         when = step[:, None].expand_as(where).masked_fill(edit.tokens == self.mask_id, -1)
         self.committed_at[at] = torch.where(where, when, self.committed_at[at])
         if self.log is not None:
-            marks = torch.full_like(step, corrected, dtype=torch.bool)
-            self.log.append(Writes(at, step, where, edit.tokens, marks))
+            self.log.write(at, edit, step, corrected)
 
     def _charge(self, at: Tensor, steps: Tensor) -> None:
         """Charge rows ``[R]`` for steps ``[R]``, by the price of their readings."""
         assert self.said is not None
+        for kind, price in self.said.price.items():
+            self._account(kind, at, steps * price[at], steps)
         self.step[at] += steps
         self.block_steps[at] += steps
-        for kind, price in self.said.price.items():
-            self._account(kind)[at] += steps * price[at]
 
     def charge_asked(self, at: Tensor, price: Mapping[str, Tensor]) -> None:
         """Charge rows ``[R]`` for readings of theirs that a corrector asked for."""
         self.asked[at] += 1
         for kind, forwards in price.items():
-            self._account(CORRECTOR if kind == PREDICTOR else kind)[at] += forwards
+            kind = CORRECTOR if kind == PREDICTOR else kind
+            self._account(kind, at, forwards, torch.ones_like(at))
 
-    def _account(self, kind: str) -> Tensor:
-        return self.price.setdefault(kind, torch.zeros_like(self.step))
+    def _account(self, kind: str, at: Tensor, forwards: Tensor, steps: Tensor) -> None:
+        self.price.setdefault(kind, torch.zeros_like(self.step))[at] += forwards
+        if self.log is not None:
+            self.log.charge(at, self.step[at], steps, list(self.price).index(kind), forwards)
 
     def replace(self, at: Tensor, others: Tensor) -> None:
         """Let rows ``[R]`` take over the states of others ``[R]``; what they cost stays theirs."""
@@ -295,6 +296,5 @@ class RowState:
         response = self.response[at]
         stop, end = ended(response, self.mask_id, end_ids)
         fill = stop[:, None] & (response == self.mask_id)
-        tokens = end[:, None].expand_as(fill)
-        self._put(at, Edit(fill, tokens), torch.full_like(self.step[at], -1))
+        self._put(at, Edit(fill, end[:, None].expand_as(fill)), torch.full_like(at, -1))
         self.finished[at] |= stop

@@ -16,7 +16,8 @@ from toys import DECODING, Coins, make_data, make_module, make_trainer
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import evaluate
-from lit_unmask.inspection.trajectories import NamedPolicy, as_text, load, record_trajectories
+from lit_unmask.inspection.text import as_text
+from lit_unmask.inspection.trajectories import NamedPolicy, load, record_trajectories
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence
 from lit_unmask.rollout import Decoding
 

@@ -14,16 +14,17 @@ from transformers import PreTrainedTokenizerFast
 
 from lit_unmask.denoisers import Dream, LLaDA
 from lit_unmask.evaluation.decode import evaluate
+from lit_unmask.inspection.text import as_text
 from lit_unmask.inspection.trajectories import (
     NamedPolicy,
     Trajectory,
     _separator,
     _texts,
     as_json,
-    as_text,
     load,
     record_trajectories,
     save,
+    written,
 )
 from lit_unmask.policies import (
     ConfidenceThreshold,
@@ -183,8 +184,9 @@ def test_tokens_that_hold_their_spaces_or_part_of_a_character() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, mask_token="[M]")
     denoiser: object = SimpleNamespace(tokenizer=tokenizer, mask_id=0)
     response = torch.tensor([[1, 2, 3, 4, 0]])
-    texts = _texts(denoiser, SimpleNamespace(response=response))[0]
-    assert texts == ("a", " b", "Ã", "©", None)
+    text = _texts(denoiser, response)
+    texts = [text[token] for token in range(1, 5)]
+    assert texts == ["a", " b", "Ã", "©"] and text[0] is None
     assert _separator(denoiser, [1, 2, 0], [*texts[:2], None]) == ""
 
 
@@ -201,9 +203,9 @@ def test_the_text_shows_masks_commits_and_what_was_forced() -> None:
 
 def test_the_text_is_short_and_one_line_a_step() -> None:
     step = replace(SHORT.steps[0], masked=tuple(range(9)), committed=(0, 7, 8), forced=())
-    tokens = ("a\nb", *["x"] * 6, " \x1b[31m", " \u202e")
+    tokens = ("a\nb", *[None] * 6, " \x1b[31m", " \u202e")
     run = replace(SHORT, tokens=tokens, steps=(step,), separator="", verdict=0.5, question="\x07?")
-    lines = as_text(run).splitlines()
+    lines = as_text(written(replace(run, gen_length=9))).splitlines()
     assert lines[0] == r"\x07?"
     assert "verdict 0.5" in lines[1]
     assert lines[3:] == ["   1  [a⏎b]·\u00d76[ \\x1b[31m][ \\u202e]"]
@@ -214,7 +216,7 @@ def test_what_is_saved_is_loaded(tiny_llada: LLaDA, tmp_path: Path) -> None:
     file = tmp_path / "new" / "folder" / "runs.json"
     save(file, runs)
     assert load(file) == runs
-    assert json.loads(file.read_text())["version"] == 1
+    assert json.loads(file.read_text())["version"] == 2
     assert [path.name for path in file.parent.iterdir()] == ["runs.json"]
 
 
@@ -232,7 +234,7 @@ def test_numbers_have_three_decimals(tiny_llada: LLaDA) -> None:
         ("no json", "holds no trajectories"),
         ("[1]", "holds no trajectories"),
         ('{"rows": []}', "holds no trajectories"),
-        ('{"schema": "lit_unmask.trajectories", "version": 99}', "version 99, not .* version 1"),
+        ('{"schema": "lit_unmask.trajectories", "version": 99}', "version 99, not .* version 2"),
         ('{"schema": "another", "version": 1}', "'another'"),
     ],
 )

@@ -10,6 +10,7 @@ from lit_unmask.policies.actions import Bernoulli
 from lit_unmask.preflight.memory import (
     Shape,
     cache_bytes,
+    change_bytes,
     logits_bytes,
     observed,
     row_bytes,
@@ -48,6 +49,15 @@ def test_a_cache_is_small_with_few_key_value_heads(llada: Spec) -> None:
     shape = Shape(16, 200, 256)
     assert cache_bytes(llada.sizes, shape, 1, BF16) == 2 * 32 * 4096 * 456 * 2
     assert cache_bytes(dream.sizes, shape, 1, BF16) == 2 * 28 * 4 * 128 * 456 * 2
+
+
+def test_changes_keep_two_states_a_position(llada: Spec) -> None:
+    what = Signals(names={"change"})
+    assert change_bytes(llada.sizes, what, 256, 1, BF16) == 256 * (2 * 4096 * 2 + 8)
+    assert change_bytes(llada.sizes, what, 256, 16, BF16) / 1e6 == pytest.approx(67, abs=1)
+    assert change_bytes(llada.sizes, Signals(), 256, 16, BF16) == 0
+    plain = step_bytes(llada.sizes, Signals(), 256, BF16)
+    assert step_bytes(llada.sizes, what, 256, BF16) - plain == 2 * 256 * 4
 
 
 def test_a_recorded_step_is_mostly_confidences(llada: Spec) -> None:

@@ -1,10 +1,19 @@
 """Methods can be told apart, and a legend stays short however many there are."""
 
+from dataclasses import replace
+
+import numpy as np
 from matplotlib import colors
 from matplotlib.lines import Line2D
 from toy_sweeps import make_dataset, make_setting
 
-from lit_unmask.report.figures import NAMED, frontier_picture, legend_entries, styles
+from lit_unmask.report.figures import (
+    NAMED,
+    beyond_predictor,
+    frontier_picture,
+    legend_entries,
+    styles,
+)
 
 
 def dataset(learned, heuristics=3):
@@ -57,3 +66,16 @@ def test_a_figure_grows_with_its_legend():
     # Width and height of a PNG are in its first chunk.
     sizes = [[int.from_bytes(png[i : i + 4], "big") for i in (16, 20)] for png in (few, many)]
     assert sizes[0][0] == sizes[1][0] and sizes[0][1] < sizes[1][1] < 2 * sizes[0][1]
+
+
+def test_forwards_beside_those_of_the_steps_are_a_band():
+    plain = dataset(1, 1)
+    kinds = {"fresh": [4, 6], "unchanged": [1, 1], "corrector": [3, 5], "reward": [2, 0]}
+    counts = {kind: np.array(each)[:, None] for kind, each in kinds.items()}
+    mixed = replace(plain.test[0], nfe_by_kind=counts | {"particle": np.zeros((2, 1))})
+    assert beyond_predictor(plain.test[0]) == {}
+    assert beyond_predictor(mixed) == {"corrector": (6.0, 10.0), "reward": (10.0, 11.0)}
+    drawn = replace(plain, test=[mixed, *plain.test[1:]])
+    pictures = [frontier_picture([one], styles([one]), "x.png").svg for one in (plain, drawn)]
+    assert [text.count(b"band: forwards, ") for text in pictures] == [0, 2]
+    assert b"band: forwards, corrector" in pictures[1]

@@ -160,6 +160,18 @@ def test_a_denoiser_that_knows_the_text_repairs_any_text(corrector: Corrector, c
         assert (result.response == CLEAN).all()
 
 
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_the_surest_of_the_differing_positions_are_rewritten(iterations: int) -> None:
+    # The mask is at 7; of the others 4 stands right, and the oracle is surer towards the end.
+    corrector = BlockProSeCo(iterations, 2, placement=Placement(every=1))
+    result = repaired(corrector, Oracle())
+    right = [6, 5, 3, 2][: 2 * iterations]
+    places = torch.arange(LENGTH)
+    wanted = torch.where(torch.isin(places, torch.tensor([*right, 4, 7])), CLEAN, 5)
+    assert (result.response == wanted).all()
+    assert result.price["corrector"].tolist() == [iterations] * 6
+
+
 def test_earlier_blocks_are_rewritten_too() -> None:
     result = repaired(BlockProSeCo(1), Oracle(), block_length=2)
     assert (result.response == CLEAN).all()
@@ -262,6 +274,7 @@ def test_taking_back_without_a_bound_is_refused() -> None:
 @pytest.mark.parametrize(("wrong", "words"), [
     (lambda: Remask(0), "count=0"), (lambda: WINO(1.5), "verify=1.5"),
     (lambda: ProSeCo(0), "iterations=0"), (lambda: GIDD(0), "changes=0"),
+    (lambda: ProSeCo(changes=0), "changes=0"),
     (lambda: Placement(0), "every=0"), (lambda: Placement(below=0.0), "below=0.0"),
 ])  # fmt: skip
 def test_numbers_out_of_range_are_refused(wrong: Any, words: str) -> None:

@@ -57,10 +57,11 @@ class Charts {
   constructor(pace, order, panel, scale) {
     this.run = panel.trajectory;
     this.scale = scale;
-    this.pace = this.frame(pace, [1, scale.forwards], [0, scale.tokens]);
-    this.order = this.frame(order, [0, this.run.gen_length - 1], [1, scale.forwards]);
+    this.pace = this.frame(pace, [1, scale.steps], [0, scale.tokens]);
+    this.order = this.frame(order, [0, this.run.gen_length - 1], [1, scale.steps]);
     this.drawPace(pace, panel.listeners.step);
     this.drawOrder(order);
+    this.drawSpent(panel);
   }
 
   /** Draw axes with their ends; the scales of the data are methods of the result. */
@@ -84,7 +85,7 @@ class Charts {
     const { x, y, step } = this.pace;
     const width = Math.max(1, Math.min(12, step * 0.8));
     const counts = this.run.steps.map((each) => each.committed.length);
-    svg.setAttribute("aria-label", `tokens committed at each forward: ${counts.join(", ")}`);
+    svg.setAttribute("aria-label", `tokens committed at each step: ${counts.join(", ")}`);
     this.bars = counts.map((count, index) =>
       shape("rect", { x: x(index + 1) - width / 2, y: y(count), width, height: BOTTOM - y(count) }),
     );
@@ -113,13 +114,42 @@ class Charts {
         return shape("path", { d: `M${cx - 3} ${cy - 3}l6 6m0-6l-6 6` });
       });
     });
+    this.run.steps.forEach((step, index) => {
+      for (const { by, positions, tokens } of step.writes) {
+        positions.forEach((position, place) => {
+          if (by !== "corrector" && tokens[place] !== null) return;
+          const [cx, cy] = [x(position), y(index + 1)];
+          const d = tokens[place] === null ? `M${cx - 3} ${cy}h6` : `M${cx - 2.5} ${cy - 2.5}h5v5h-5z`;
+          this.dots[index].push(shape("path", { d, "data-change": "" }));
+        });
+      }
+    });
     svg.append(this.chosen, this.cursor, ...this.dots.flat());
     svg.setAttribute(
       "aria-label",
-      `forward at which each position was committed; the positions of each forward: ${this.run.steps
+      `step at which each position was committed; the positions of each step: ${this.run.steps
         .map((step, index) => `${index + 1}: ${step.committed.join(" ") || "none"}`)
         .join("; ")}`,
     );
+  }
+
+  /** Draw the forwards so far, one line a kind, if there is more than one. */
+  drawSpent({ spent, kinds, find }) {
+    const svg = find(".spending");
+    svg.closest("figure").hidden = kinds.length < 2;
+    if (kinds.length < 2) return;
+    const { x, y } = this.frame(svg, [1, this.scale.steps], [0, this.scale.forwards]);
+    kinds.forEach((kind, place) => {
+      const points = spent.map((each, index) => `${x(index + 1)},${y(each[kind] ?? 0)}`);
+      const dashes = place ? `${8 / place} ${2 + place}` : "none";
+      const end = y(spent.at(-1)[kind]);
+      svg.append(
+        shape("polyline", { points: points.join(" "), "stroke-dasharray": dashes }),
+        shape("text", { x: x(spent.length) - 3, y: end - 3, "text-anchor": "end" }, kind),
+      );
+    });
+    const last = kinds.map((kind) => `${spent.at(-1)[kind]} ${kind}`);
+    svg.setAttribute("aria-label", `forwards after the last step: ${last.join(", ")}`);
   }
 
   /** Mark a step, counted from 0. */

@@ -8,6 +8,39 @@ function shownToken(text) {
   return seen.trim() || "␣";
 }
 
+/**
+ * Return the positions after each step: the text, or null for a mask; the step and the hand that
+ * wrote last; the step whose numbers it was committed by; and the text before the step.
+ */
+function replay(run) {
+  let cells = run.tokens.map(() => ({ text: null, at: null, by: null, seen: null }));
+  return run.steps.map((step, at) => {
+    const start = cells;
+    cells = [...cells];
+    for (const { by, positions, tokens } of step.writes) {
+      positions.forEach((position, place) => {
+        const seen = by === "policy" || by === "corrector" ? at : cells[position].seen;
+        cells[position] = { text: tokens[place], at, by, seen, before: start[position].text };
+      });
+    }
+    return cells;
+  });
+}
+
+/** Return forwards by kind as text. */
+function byKind(forwards) {
+  return Object.entries(forwards).map(([kind, count]) => `${count} ${kind}`).join(", ");
+}
+
+/** Return forwards by kind up to each step. */
+function spentBy(run) {
+  const spent = {};
+  return run.steps.map((step) => {
+    for (const [kind, count] of Object.entries(step.forwards)) spent[kind] = (spent[kind] ?? 0) + count;
+    return { ...spent };
+  });
+}
+
 /** Set or remove an attribute without a value. */
 function flag(element, name, on) {
   element.toggleAttribute(`data-${name}`, Boolean(on));
@@ -21,7 +54,7 @@ class Panel {
     this.select = this.find(".who select");
     this.find(".who .muted").textContent = title;
     this.slider = this.find(".own input");
-    this.slider.setAttribute("aria-label", `forward, ${title}`);
+    this.slider.setAttribute("aria-label", `step, ${title}`);
     this.select.addEventListener("change", () => listeners.choose(this.select.value));
     this.slider.addEventListener("input", () => listeners.step(Number(this.slider.value)));
     this.root.addEventListener("focusin", () => listeners.use());
@@ -40,17 +73,16 @@ class Panel {
   /** Show another trajectory, or nothing; ``scale`` has the axes that the panels share. */
   show(trajectory, scale) {
     this.trajectory = trajectory;
-    for (const part of [".summary", ".state", ".tokens", ".detail", ".charts"]) {
+    for (const part of [".summary", ".state", ".spent", ".tokens", ".detail", ".charts"]) {
       this.find(part).hidden = !trajectory;
     }
     this.cells = [];
     this.find(".tokens").replaceChildren();
     if (!trajectory) return;
-    this.committedAt = new Map();
-    trajectory.steps.forEach((step, index) =>
-      step.committed.forEach((position) => this.committedAt.set(position, index)),
-    );
-    this.slider.max = trajectory.nfe;
+    this.history = replay(trajectory);
+    this.spent = spentBy(trajectory);
+    this.kinds = Object.keys(this.spent.at(-1) ?? {});
+    this.slider.max = trajectory.steps.length;
     this.find(".tokens").setAttribute("aria-label", `tokens of ${trajectory.label}`);
     this.cells = trajectory.tokens.map((_, position) => this.makeCell(position));
     this.cells[0].tabIndex = 0;
@@ -94,6 +126,7 @@ class Panel {
       `blocks of ${run.block_length}`,
     ];
     if (forced) facts.push(`${forced} forced`);
+    if (this.kinds.length > 1) facts.splice(1, 0, `${run.steps.length} steps`);
     this.find(".summary").replaceChildren(verdict);
     for (const fact of facts) {
       const part = document.createElement("span");
@@ -106,40 +139,63 @@ class Panel {
   look(position, index) {
     const run = this.trajectory;
     const step = run.steps[index];
-    const at = this.committedAt.get(position);
-    const filled = at === undefined && run.tokens[position] !== null;
-    const committed = filled ? index === run.nfe - 1 : at !== undefined && at <= index;
-    const seen = committed && !filled ? run.steps[at] : step;
+    const cell = this.history[index][position];
+    const committed = cell.text !== null;
+    const now = cell.at === index;
+    const stood = (cell.before ?? null) !== null;
+    const seen = committed && cell.seen !== null ? run.steps[cell.seen] : step;
     return {
+      ...cell,
       committed,
-      filled: committed && filled,
-      at,
-      isNew: at === index,
-      forced: at === index && step.forced.includes(position),
+      filled: committed && cell.by === "early stop",
+      isNew: now && committed && cell.by === "policy",
+      forced: now && committed && cell.by === "policy" && step.forced.includes(position),
+      rewritten: now && committed && cell.by === "corrector",
+      back: now && !committed && stood,
+      resampled: now && cell.by === "resampler",
       eligible: this.eligible.has(position),
       confidence: seen.confidence[position],
       probability: seen.probability[position],
-      end: committed && run.content < run.gen_length && run.tokens[position] === run.tokens[run.content],
+      end: committed && run.content < run.gen_length && cell.text === run.tokens[run.content],
     };
+  }
+
+  /** Say what a step did in words. */
+  told(index) {
+    const step = this.trajectory.steps[index];
+    const forced = step.forced.length ? ` (${step.forced.length} forced)` : "";
+    const parts = [`${step.committed.length} ${step.committed.length === 1 ? "token" : "tokens"} committed${forced}`];
+    const counts = new Map();
+    for (const { by, positions, tokens } of step.writes) {
+      positions.forEach((_, place) => {
+        const verb = tokens[place] === null ? "taken back" : { corrector: "rewritten", resampler: "taken over" }[by];
+        if (!verb) return;
+        const key = by === "resampler" ? `${verb} from another particle` : `${verb} by the ${by}`;
+        counts.set(key, (counts.get(key) ?? 0) + 1);
+      });
+    }
+    for (const [key, count] of counts) parts.push(`${count} ${key}`);
+    return parts.join(", ");
   }
 
   /** Draw the state after a step, counted from 1. */
   update(number, position) {
     if (!this.trajectory) return;
     const run = this.trajectory;
-    const index = Math.min(number, run.nfe) - 1;
-    const step = run.steps[index];
+    const last = run.steps.length;
+    const index = Math.min(number, last) - 1;
     this.index = index;
-    this.eligible = new Set(step.eligible);
+    this.eligible = new Set(run.steps[index].eligible);
     this.cells.forEach((cell, place) => this.draw(cell, place));
-    const left = step.masked.length - step.committed.length;
-    const forced = step.forced.length ? ` (${step.forced.length} forced)` : "";
-    const count = `${step.committed.length} ${step.committed.length === 1 ? "token" : "tokens"}`;
-    const over = number > run.nfe ? "; finished" : "";
+    const left = this.history[index].filter((cell) => cell.text === null).length;
+    const over = number > last ? "; finished" : "";
     this.find(".state").textContent =
-      `Forward ${index + 1} of ${run.nfe}${over}: ${count} committed${forced}, ${left} of ${run.gen_length} masked`;
+      `Step ${index + 1} of ${last}${over}: ${this.told(index)}, ${left} of ${run.gen_length} masked`;
+    const now = byKind(run.steps[index].forwards) || "none";
+    this.find(".spent").textContent =
+      this.kinds.length > 1 ? `Forwards of this step: ${now}; so far: ${byKind(this.spent[index])}` : "";
     this.slider.value = index + 1;
-    this.find(".own output").textContent = `${index + 1} of ${run.nfe}`;
+    this.find(".own output").textContent = `${index + 1} of ${last}`;
     this.charts.update(index, position);
     this.point(position);
   }
@@ -147,8 +203,7 @@ class Panel {
   draw(cell, position) {
     const look = this.look(position, this.index);
     const [token, track] = cell.children;
-    const text = this.trajectory.tokens[position];
-    const shown = look.end ? "end" : look.committed ? shownToken(text) : shortNumber(look.confidence);
+    const shown = look.end ? "end" : look.committed ? shownToken(look.text) : shortNumber(look.confidence);
     const colour = confidenceColour(look.confidence);
     token.textContent = shown;
     token.style.setProperty("--fill", colour.fill);
@@ -157,6 +212,9 @@ class Panel {
     cell.dataset.state = look.committed ? "committed" : "masked";
     flag(cell, "new", look.isNew);
     flag(cell, "forced", look.forced);
+    flag(cell, "rewritten", look.rewritten);
+    flag(cell, "back", look.back);
+    flag(cell, "resampled", look.resampled);
     flag(cell, "eligible", look.eligible);
     flag(cell, "outside", !look.committed && !look.eligible);
     flag(cell, "end", look.end);
@@ -165,18 +223,22 @@ class Panel {
 
   /** Say everything about a position in words. */
   describe(position, look = this.look(position, this.index)) {
-    const text = this.trajectory.tokens[position];
     const parts = [`position ${position}`];
-    parts.push(look.committed ? JSON.stringify(text) : "masked");
+    parts.push(look.committed ? JSON.stringify(look.text) : "masked");
     if (look.filled) return [...parts, "filled in by the early stop, committed by nobody"].join(", ");
     const confidence = `confidence ${look.confidence.toFixed(3)}`;
     const probability = `probability ${look.probability.toFixed(3)}`;
+    const was = (look.before ?? null) === null ? "" : ` (was ${JSON.stringify(look.before)})`;
     if (!look.committed) {
+      if (look.at !== null) parts.push(`taken back by the ${look.by} at step ${look.at + 1}${was}`);
       parts.push(confidence, probability, look.eligible ? "eligible" : "outside the current block");
+    } else if (look.by === "resampler") {
+      parts.push(`taken over from another particle at step ${look.at + 1}`);
+      parts.push(`committed at step ${look.seen + 1} with ${confidence}, ${probability}`);
     } else {
       const forced = this.trajectory.steps[look.at].forced.includes(position);
-      const verb = forced ? "forced" : "committed";
-      parts.push(`${verb} at forward ${look.at + 1} with ${confidence}, ${probability}`);
+      const verb = look.by === "corrector" ? "rewritten by the corrector" : forced ? "forced" : "committed";
+      parts.push(`${verb} at step ${look.at + 1}${was} with ${confidence}, ${probability}`);
     }
     return parts.join(", ");
   }

@@ -52,7 +52,7 @@ function shownRuns() {
 
 /** Return the last step of one side, or of both together. */
 function lastStep(side) {
-  const lengths = shownRuns().map((run) => run?.nfe ?? 1);
+  const lengths = shownRuns().map((run) => run?.steps.length ?? 1);
   return state.together ? Math.max(...lengths) : lengths[side];
 }
 
@@ -60,6 +60,7 @@ function showProblem() {
   const problem = problems[state.problem];
   const runs = shownRuns();
   const scale = {
+    steps: Math.max(...runs.map((run) => run?.steps.length ?? 1)),
     forwards: Math.max(...runs.map((run) => run?.nfe ?? 1)),
     tokens: Math.max(
       ...runs.flatMap((run) => (run ? run.steps.map((step) => step.committed.length) : [1])),
@@ -74,7 +75,7 @@ function showProblem() {
     panel.offer(side ? [...labels, ""] : labels, state.chosen[side]);
     panel.show(runs[side], scale);
   });
-  byId("step").max = Math.max(...runs.map((run) => run?.nfe ?? 1));
+  byId("step").max = scale.steps;
   draw();
 }
 

@@ -28,15 +28,21 @@ class ProSeCo(Corrector):
 
     Attributes:
         iterations: Most forwards of a correction.
+        changes: Most positions that one forward rewrites: of those that differ the ones with the
+            largest confidence, in the likeliest token also where another one was drawn. None
+            rewrites all.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If a number is below 1.
     """
 
     iterations: int = 4
+    changes: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the number."""
+        """Check the numbers."""
+        if self.changes is not None and self.changes < 1:
+            raise ValueError(f"changes={self.changes} must be at least 1, or null for no bound")
         if self.iterations < 1:
             raise ValueError(f"iterations={self.iterations} must be at least 1 forward")
 
@@ -59,10 +65,13 @@ class ProSeCo(Corrector):
         for _ in range(self.iterations):
             read = ask(going, text[going])
             said = latest(said, going, read)
-            better = torch.where(reach[going], read.proposal, text[going])
-            changed = (better != text[going]).any(1)
-            text[going] = better
-            going = going[changed]
+            differs = reach[going] & (read.proposal != text[going])
+            if self.changes is not None:
+                sure = read.confidence[..., 0].masked_fill(~differs, -torch.inf)
+                rank = sure.argsort(dim=1, descending=True, stable=True).argsort(1)
+                differs &= rank < self.changes
+            text[going] = torch.where(differs, read.proposal, text[going])
+            going = going[differs.any(1)]
             if not len(going):
                 break
         return Edit(self.within(rows), text), said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from lit_unmask.randomness import RESAMPLE, Noise, uniform
 from lit_unmask.rollout.correctors.base import Edit
+from lit_unmask.rollout.history import Charges
 from lit_unmask.rollout.host import Flags, Indices, upload
 from lit_unmask.rollout.resamplers.base import Resampler
 from lit_unmask.rollout.state import RowState
@@ -138,3 +140,11 @@ class Particles:
             else:
                 found[kind] = whole
         return found | {PARTICLE: rest}
+
+    def charged(self, charges: Charges, winners: Tensor) -> Charges:
+        """Return what :meth:`price` adds up, numbered by groups; ``particle`` is the last kind."""
+        group, kinds = charges.rollout // self.resampler.particles, list(self.state.price)
+        rest = charges.rollout != winners[group]
+        for place, kind in enumerate(kinds):
+            rest &= (charges.kind != place) | (kind in (PREDICTOR, CORRECTOR))
+        return replace(charges, rollout=group, kind=charges.kind.masked_fill(rest, len(kinds)))

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 from matplotlib.image import imread
-from toy_trajectories import SHORT, SLOW
+from toy_trajectories import MENDED, SHORT, SLOW
+
+from lit_unmask.inspection.trajectories import written
 
 pytestmark = pytest.mark.browser
 LEFT, RIGHT, UP, DOWN, HOME, END, TAB, SPACE = (
@@ -18,14 +20,14 @@ HOSTILE = "</script><script>window.ran=1</script><img src=x onerror='window.ran=
 OTHER = replace(SHORT, uid="again", question="once more", label="left to right")
 
 
-def test_the_first_forward_is_shown(show):
+def test_the_first_step_is_shown(show):
     page = show([SHORT, SLOW])
     assert page.one("#question").text == "say hello"
     assert page.tokens(0) == [".25", "you", ".50", ".50"]
     assert page.tokens(1) == ["good", ".20", ".30", ".40"]
     assert page.marked("new") == [1] and page.marked("forced") == []
     assert page.marked("eligible") == [0, 1] and page.marked("outside") == [2, 3]
-    assert page.state() == "Forward 1 of 3: 1 token committed, 3 of 4 masked"
+    assert page.state() == "Step 1 of 3: 1 token committed, 3 of 4 masked"
     assert page.all(".summary")[0].text == (
         "✓ correct · 3 forwards · 0.67 tokens a forward · blocks of 2 · 1 forced"
     )
@@ -37,7 +39,7 @@ def test_keys_step_through_the_trajectory(show):
     page.press(RIGHT)
     assert page.tokens() == ["hello", "you", ".50", ".60"]
     assert page.marked("new") == page.marked("forced") == [0]
-    assert page.state() == "Forward 2 of 3: 1 token committed (1 forced), 2 of 4 masked"
+    assert page.state() == "Step 2 of 3: 1 token committed (1 forced), 2 of 4 masked"
     page.press(END)
     assert page.tokens(1) == ["good", "bye", "to", "you"]
     assert page.one("#step").get_property("value") == "4"
@@ -47,20 +49,54 @@ def test_keys_step_through_the_trajectory(show):
     assert page.tokens() == [".25", "you", ".50", ".50"]
 
 
+def test_what_a_corrector_changed_is_shown_as_it_was_with_its_forwards(show):
+    page = show([MENDED, SHORT])
+    assert page.tokens() == [".25", "me", ".50", ".50"]
+    page.press(RIGHT)
+    assert page.tokens() == ["hi", "1.0", ".50", ".60"]
+    assert page.marked("back") == [1] and page.marked("rewritten") == []
+    assert page.marked("new") == [0]
+    assert page.state() == (
+        "Step 2 of 3: 1 token committed (1 forced), 1 taken back by the corrector, 3 of 4 masked"
+    )
+    assert [line.text for line in page.all(".spent")] == [
+        "Forwards of this step: 1 predictor, 2 corrector; so far: 2 predictor, 2 corrector",
+        "",
+    ]
+    page.all(".tokens .cell")[1].click()
+    assert page.all(".detail")[0].text.startswith(
+        'position 1, masked, taken back by the corrector at step 2 (was "me"), confidence 1.000'
+    )
+    page.press(SHIFT, RIGHT)
+    assert page.tokens() == ["hello", "you", "two", "end"]
+    assert page.marked("rewritten") == [0] and page.marked("new") == [1, 2, 3]
+    page.all(".tokens .cell")[0].click()
+    assert page.all(".detail")[0].text.startswith(
+        'position 0, "hello", rewritten by the corrector at step 3 (was "hi") with confidence 1.000'
+    )
+    assert len(page.all(".panel:first-child .order path[data-change]")) == 2
+    lines = page.all(".panel:first-child .spending polyline")
+    ends = [line.get_attribute("points").split()[-1] for line in lines]
+    assert len(set(ends)) == 1  # three forwards of each kind
+    assert not page.all(".panel:last-child .spending")[0].is_displayed()
+    assert page.all(".summary")[0].text.startswith("✓ correct · 6 forwards · 3 steps · 0.50")
+    assert page.complaints() == []
+
+
 def test_the_slider_is_a_slider(show):
     page = show([SHORT, SLOW])
     page.one("#step").send_keys(RIGHT, RIGHT)
-    assert page.state().startswith("Forward 3 of 3")
+    assert page.state().startswith("Step 3 of 3")
     assert page.tokens()[2:] == ["end", "end"]
     page.one("#step").send_keys(HOME)
-    assert page.state().startswith("Forward 1 of 3")
+    assert page.state().startswith("Step 1 of 3")
 
 
 def test_a_shorter_trajectory_waits_at_its_end(show):
     page = show([SHORT, SLOW])
     page.press(END)
-    assert page.state(0) == "Forward 3 of 3; finished: 2 tokens committed, 0 of 4 masked"
-    assert page.state(1) == "Forward 4 of 4: 1 token committed, 0 of 4 masked"
+    assert page.state(0) == "Step 3 of 3; finished: 2 tokens committed, 0 of 4 masked"
+    assert page.state(1) == "Step 4 of 4: 1 token committed, 0 of 4 masked"
 
 
 def test_sides_may_step_apart(show):
@@ -69,12 +105,12 @@ def test_sides_may_step_apart(show):
     assert not page.one("#step").is_displayed()
     own = page.all(".own input")
     own[1].send_keys(RIGHT, RIGHT)
-    assert page.state(0).startswith("Forward 1") and page.state(1).startswith("Forward 3")
+    assert page.state(0).startswith("Step 1") and page.state(1).startswith("Step 3")
     assert page.one("#play").is_displayed()
     own[0].send_keys(RIGHT)
-    assert page.state(0).startswith("Forward 2") and page.state(1).startswith("Forward 3")
+    assert page.state(0).startswith("Step 2") and page.state(1).startswith("Step 3")
     page.one("#together").click()
-    assert page.state(1).startswith("Forward 2")
+    assert page.state(1).startswith("Step 2")
 
 
 def test_play_goes_to_the_end_and_starts_again(show):
@@ -89,13 +125,13 @@ def test_play_goes_to_the_end_and_starts_again(show):
     page.one("h1").click()
     page.press(SPACE)
     assert "pause" in page.one("#play").text and run("return window.wait") == 200
-    for forward in (2, 3, 4):
+    for step in (2, 3, 4):
         assert run("return window.stopped") is None
         run("window.tick()")
-        assert page.state(1).startswith(f"Forward {forward}")
+        assert page.state(1).startswith(f"Step {step}")
     assert "play" in page.one("#play").text and run("return window.stopped") == 7
     page.press(SPACE)
-    assert page.state(1).startswith("Forward 1") and "pause" in page.one("#play").text
+    assert page.state(1).startswith("Step 1") and "pause" in page.one("#play").text
     page.press(SPACE)
     assert "play" in page.one("#play").text
 
@@ -105,16 +141,14 @@ def test_a_position_tells_its_numbers_on_both_sides(show):
     page.press(RIGHT)
     page.all(".tokens .cell")[0].click()
     left, right = (detail.text for detail in page.all(".detail"))
-    assert (
-        left == 'position 0, "hello", forced at forward 2 with confidence 0.400, probability 0.100'
-    )
-    assert right.startswith('position 0, "good", committed at forward 1 with confidence 0.100')
+    assert left == 'position 0, "hello", forced at step 2 with confidence 0.400, probability 0.100'
+    assert right.startswith('position 0, "good", committed at step 1 with confidence 0.100')
     page.press(RIGHT, RIGHT)
     assert page.all(".detail")[0].text == (
         "position 2, masked, confidence 0.500, probability 0.000, outside the current block"
     )
     page.press(SHIFT, RIGHT)
-    assert page.state().startswith("Forward 3")
+    assert page.state().startswith("Step 3")
     chosen = page.browser.switch_to.active_element
     assert chosen.get_attribute("aria-selected") == "true"
     assert chosen.get_attribute("aria-label").startswith('position 2, "<end>", committed')
@@ -171,12 +205,12 @@ def test_the_charts_show_steps_and_order(show):
     assert len(page.all(".panel:first-child .order circle")) == 3
     assert len(page.all(".panel:first-child .order path")) == 1  # the forced position
     page.all(".panel:first-child .pace .hit")[2].click()
-    assert page.state().startswith("Forward 3")
+    assert page.state().startswith("Step 3")
 
 
 def test_text_of_models_stays_text_and_nothing_is_loaded(show):
     tokens = (HOSTILE, "a\nb", "<end>", "<end>")
-    hostile = replace(SHORT, uid=HOSTILE, question=HOSTILE, answer=HOSTILE, tokens=tokens)
+    hostile = written(replace(SHORT, uid=HOSTILE, question=HOSTILE, answer=HOSTILE, tokens=tokens))
     page = show([hostile, replace(hostile, label=HOSTILE, dataset="")])
     page.press(END)
     page.all(".tokens .cell")[0].click()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from toy_trajectories import SHORT, SLOW
 
-from lit_unmask.inspection.trajectories import TrajectoryStep, as_json
+from lit_unmask.inspection.trajectories import TrajectoryStep, as_json, written
 from lit_unmask.inspection.viewer import viewer_html, write_viewer
 
 HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>&amp;\u2028\u2029$data"
@@ -118,10 +118,11 @@ def test_twenty_problems_by_two_policies_stay_small(tmp_path: Path) -> None:
         tokens=("a token",) * length,
         steps=(step,) * forwards,
     )
+    run = written(run)
     runs = [
         replace(run, uid=str(number), label=label) for number in range(20) for label in ("a", "b")
     ]
     file = tmp_path / "new" / "page.html"
     write_viewer(file, runs)
-    assert 0.5e6 < file.stat().st_size < 1.5e6
+    assert 0.5e6 < file.stat().st_size < 1.7e6
     assert [path.name for path in file.parent.iterdir()] == ["page.html"]
