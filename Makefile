@@ -60,7 +60,8 @@ study: $(STAMP)
 results: $(STAMP)
 	$(BIN)/python benchmarks/results.py
 
-# Kills training runs at random and goes on with them; benchmarks/soak.py --help for fewer or more.
+# Kills training runs and graders at random, fills a large results store, and writes docs/soak.md;
+# benchmarks/soak.py --help for parts of it.
 soak: $(STAMP)
 	$(BIN)/python benchmarks/soak.py
 
