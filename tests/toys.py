@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -171,6 +173,30 @@ class Terminate(Callback):
     ) -> None:
         if (trainer.global_step, trainer.global_rank) == (self.round, self.rank):
             os.kill(os.getpid(), self.number)
+
+
+class Deletes(Callback):
+    """Deletes the folder of the logger before the second round."""
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == 1:
+            shutil.rmtree(trainer.log_dir)
+
+
+class Dawdles(Callback):
+    """Makes each round of one rank ten times as long, or a second longer at least."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank, self.start = rank, 0.0
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_rank == self.rank and trainer.global_step:
+            time.sleep(max(1.0, 9 * (time.monotonic() - self.start)))
+        self.start = time.monotonic()
 
 
 def config(checkpoint: Any, folder: Any) -> dict[str, Any]:
