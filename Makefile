@@ -2,8 +2,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test test-portable lint bench bench-grading browser gpu-pack sandbox study results pretrain soak clean
+.PHONY: demo test test-portable test-lowest lint bench bench-grading browser gpu-pack sandbox study results pretrain soak clean
 
 # Trains a policy on the bundled tiny denoiser and compares it with tuned heuristics.
 demo: $(STAMP)
@@ -21,6 +22,10 @@ test-portable: export ONEDNN_MAX_CPU_ISA = SSE41
 test-portable: export OPENBLAS_CORETYPE = Nehalem
 test-portable: export NPY_DISABLE_CPU_FEATURES = X86_V3 X86_V4 AVX512_ICL AVX512_SPR
 test-portable: test
+
+# The same with the lowest version of each range, in an environment of its own.
+test-lowest:
+	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
 
 # Chromium for the tests of the trajectory viewer, on Debian and as root; without a browser those
 # tests are skipped.
@@ -60,7 +65,8 @@ study: $(STAMP)
 results: $(STAMP)
 	$(BIN)/python benchmarks/results.py
 
-# Kills training runs at random and goes on with them; benchmarks/soak.py --help for fewer or more.
+# Kills training runs and graders at random, fills a large results store, and writes docs/soak.md;
+# benchmarks/soak.py --help for parts of it.
 soak: $(STAMP)
 	$(BIN)/python benchmarks/soak.py
 
@@ -69,11 +75,11 @@ pretrain: $(STAMP)
 	$(BIN)/lit-unmask-pretrain fit --config configs/pretrain/tiny_llada.yaml
 	$(BIN)/lit-unmask-pretrain fit --config configs/pretrain/tiny_dream.yaml
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), f"Python 3.11 to 3.13 is needed, this is {sys.version.split()[0]}; set PYTHON=python3.11"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
 clean:

@@ -1,6 +1,10 @@
-"""Kills training runs at random, goes on with ``--ckpt_path=last``, and compares their end.
+"""Kills training runs and graders at random, fills a large results store, and counts what is lost.
 
-    python benchmarks/soak.py --kills 20 --two-ranks 5
+    python benchmarks/soak.py                                 # all of it
+    python benchmarks/soak.py kills --kills 20 --two-ranks 5
+    python benchmarks/soak.py load grading                    # see benchmarks/loads.py
+
+What is not asked for keeps its figures in ``results/soak.json``, of which ``docs/soak.md`` is made.
 
 Each run is a small ``lit-unmask fit`` on tiny-llada. It is killed by SIGKILL, all of its ranks at
 once, at random times between its start and its end, as often as there are kills left; each time it
@@ -22,11 +26,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import yaml
+# Workers load this file, so that what is heavy is loaded where it is used.
+import loads
+
+if TYPE_CHECKING:
+    import torch
 
 RESULT = Path(__file__).parent / "results" / "soak.json"
+PAGE = Path(__file__).parents[1] / "docs" / "soak.md"
 ROUNDS = 12
 LONGEST = 600.0  # seconds of one start
 KILLED = -signal.SIGKILL
@@ -127,7 +136,7 @@ class Soak:
         """
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "config.yaml"
-        file.write_text(yaml.safe_dump(config(folder)))
+        file.write_text(json.dumps(config(folder)))  # which is YAML
         command = [sys.executable, "-m", "lit_unmask", "fit", "--config", str(file)]
         if self.ranks > 1:
             command += [f"--trainer.devices={self.ranks}", "--trainer.strategy=ddp"]
@@ -151,6 +160,8 @@ class Soak:
         return process.wait()
 
     def _end(self, folder: Path) -> dict[str, torch.Tensor]:
+        import torch
+
         files = folder.rglob("last*.ckpt")
         newest = max(files, key=lambda file: file.stat().st_mtime_ns)
         stored = torch.load(newest, weights_only=True)
@@ -158,6 +169,8 @@ class Soak:
         return stored["state_dict"]
 
     def _same(self, end: dict[str, torch.Tensor]) -> bool:
+        import torch
+
         return end.keys() == self.expected.keys() and all(
             torch.equal(value, self.expected[name]) for name, value in end.items()
         )
@@ -172,14 +185,8 @@ def _written(folder: Path) -> set[tuple[str, int]]:
     return found
 
 
-def main() -> None:
-    """Run what the command line asks for; exits with 1 if a kill was lost."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--kills", type=int, default=20, help="Kills of runs of one process.")
-    parser.add_argument("--two-ranks", type=int, default=5, help="Kills of runs of two ranks.")
-    parser.add_argument("--seed", type=int, default=0, help="Draws the times of the kills.")
-    parser.add_argument("--out", type=Path, default=RESULT, help="JSON file to write.")
-    asked = parser.parse_args()
+def kill_runs(asked: argparse.Namespace) -> Iterator[dict[str, dict[str, int]]]:
+    """Kill runs of one rank, then of two; yields what was found so far."""
     found = {}
     with tempfile.TemporaryDirectory() as home:
         for ranks, kills in ((1, asked.kills), (2, asked.two_ranks)):
@@ -188,9 +195,38 @@ def main() -> None:
                 soak.undisturbed()
                 for result in soak.disturb(kills):
                     found[f"{ranks} rank" + "s" * (ranks > 1)] = result
-                    asked.out.write_text(json.dumps(found, indent=1) + "\n")
+                    yield found
+
+
+def main() -> None:
+    """Run what the command line asks for; exits with 1 if anything was lost."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    what = ["kills", "load", "grading"]
+    parser.add_argument("what", nargs="*", help=f"Any of {what}; all without.")
+    parser.add_argument("--kills", type=int, default=20, help="Kills of runs of one process.")
+    parser.add_argument("--two-ranks", type=int, default=5, help="Kills of runs of two ranks.")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="Rows of the results store.")
+    parser.add_argument("--problems", type=int, default=10_000, help="Problems that are graded.")
+    parser.add_argument("--workers-killed", type=int, default=20, help="Kills of their workers.")
+    parser.add_argument("--seed", type=int, default=0, help="Draws the times of the kills.")
+    parser.add_argument("--out", type=Path, default=RESULT, help="JSON file to write.")
+    parser.add_argument("--page", type=Path, default=PAGE, help="Markdown file to write.")
+    asked = parser.parse_args()
+    if unknown := set(asked.what) - set(what):
+        parser.error(f"{sorted(unknown)} is none of {what}")
+    found = json.loads(asked.out.read_text()) if asked.out.exists() else {}
+    parts = {
+        "kills": lambda: kill_runs(asked),
+        "load": lambda: [loads.fill_store(asked.rows)],
+        "grading": lambda: [loads.grade(asked.problems, asked.workers_killed, asked.seed)],
+    }
+    for name in asked.what or what:
+        for result in parts[name]():
+            found[name] = result
+            asked.out.write_text(json.dumps(found, indent=1) + "\n")
+            asked.page.write_text(loads.page(found))
     print(json.dumps(found))
-    sys.exit(any(one["lost"] for one in found.values()))
+    sys.exit(any(row["lost"] for row in loads.rows_of(found)))
 
 
 if __name__ == "__main__":

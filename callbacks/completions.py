@@ -97,7 +97,14 @@ class PredictionWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Append the records of one batch."""
+        """Append the records of one batch, all of them or, on a full disk, none."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record) + "\n" for record in prediction)
+        data = "".join(json.dumps(record) + "\n" for record in prediction).encode()
+        with self.file.open("ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except OSError:
+                file.truncate(size)
+                raise

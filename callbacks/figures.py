@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 from lightning.pytorch import Trainer
@@ -124,7 +125,9 @@ def save_points(
         title = f"{name}: accuracy against forwards"
         figure = frontier_figure(tested[name], tuned[name], title)
         files.append(f"{folder}/frontier{f'-{name}' if len(tested) > 1 else ''}.png")
-        figure.savefig(files[-1], dpi=120)
+        image = BytesIO()
+        figure.savefig(image, format="png", dpi=120)
+        replace_file(Path(files[-1]), image.getvalue())
         if writer is not None:
             writer.add_figure(f"test/{name}/frontier", figure, trainer.global_step)
     return files

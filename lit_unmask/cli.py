@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import signal
@@ -13,6 +14,7 @@ from jsonargparse import set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich import get_console
 
@@ -33,6 +35,7 @@ from lit_unmask.preflight.resuming import check_seed, checkpoint_of
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.checkpoints import check_checkpoint
 from lit_unmask.training.module import LitUnmask
+from lit_unmask.training.strategy import WholeCheckpoints
 
 _TERMINATED = 128 + signal.SIGTERM
 _ABOUT = "lit-unmask plan, with the arguments of fit, says what fit or --stage would need."
@@ -123,6 +126,8 @@ class UnmaskCLI(SentenceCLI):
             return
         if self.subcommand == "fit":
             self.trainer.callbacks.append(Interruption())  # type: ignore[attr-defined]
+            if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+                self.trainer.strategy.checkpoint_io = WholeCheckpoints()
         check(self.subcommand, self.trainer, self.model, self.datamodule)
         if made is not None:
             self.dry_run.load(self.trainer)
@@ -238,6 +243,8 @@ _EXPECTED_WARNINGS = (
 
 
 _NO_TIPS = _NoTips()
+# What a disk says that is full or lets nobody write.
+_REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -254,6 +261,14 @@ def main(arguments: list[str] | None = None) -> None:
         kind(with_bases(given), first)
     except ConfigurationError as error:
         refuse(error)
+    except OSError as error:
+        if error.errno not in _REFUSED_WRITES:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        refuse(
+            f"{where}{error.strerror}, and a run must write; what was there before is whole: make "
+            "room, or the folder writable, and start again, fit with --ckpt_path=last"
+        )
     except SIGTERMException as end:
         sys.exit(_TERMINATED if end.code is None else end.code)
     except KeyboardInterrupt:

@@ -23,16 +23,24 @@ _UNZIPPED = (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, zl
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file in one step, so that an interrupted run leaves the old one.
+    """Write a file in one step, so that an interrupted run or a full disk leaves the old one.
 
     Args:
         path: The file; its folder exists.
         data: What it shall hold.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left of the attempt.
     """
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False, suffix=".tmp") as file:
-        file.write(data)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    file = tempfile.NamedTemporaryFile(dir=path.parent, delete=False, suffix=".tmp")
+    try:
+        with file:
+            file.write(data)
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+    except OSError:
+        Path(file.name).unlink(missing_ok=True)
+        raise
 
 
 def zip_damage(file: Path) -> str | None:

@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import lit_unmask
 
@@ -257,3 +259,17 @@ def test_a_former_class_path_names_the_same_thing(path):
     found = getattr(importlib.import_module(module), name)
     assert found.__module__ != module and getattr(sys.modules[found.__module__], name) is found
     assert importlib.import_module(found.__module__).__spec__.name == found.__module__
+
+
+def test_the_lowest_versions_are_where_the_ranges_begin() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    begins = {
+        one.name.lower(): Version(each.version)
+        for one in map(Requirement, needed)
+        for each in one.specifier
+        if each.operator == ">="
+    }
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    pinned = [line.split("==") for line in lines if not line.startswith("#")]
+    assert {name.lower(): Version(version) for name, version in pinned} == begins

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -171,6 +173,29 @@ class Terminate(Callback):
     ) -> None:
         if (trainer.global_step, trainer.global_rank) == (self.round, self.rank):
             os.kill(os.getpid(), self.number)
+
+
+class Deletes(Callback):
+    """Deletes the folder of the logger before the second round."""
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == 1:
+            shutil.rmtree(trainer.log_dir)
+
+
+class Dawdles(Callback):
+    """Makes each round of one rank about ten times as long."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_rank == self.rank:
+            time.sleep(2.0)
 
 
 def config(checkpoint: Any, folder: Any) -> dict[str, Any]:

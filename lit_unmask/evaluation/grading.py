@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import signal
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from types import FrameType
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.evaluation.alarm import Hanging, alarm
 from lit_unmask.rollout import Listener, Progress
 from lit_unmask.types import Problem
-from lit_unmask.verifiers.verdicts import Unfinished, verdict_of
+from lit_unmask.verifiers.verdicts import Unfinished, heed_no_signal, verdict_of
 
 _log = logging.getLogger(__name__)
 
 
 # Seconds without any verdict after which a verifier hangs: longer than one that ends itself needs.
 _PATIENCE = 300.0
+# Times that a completion is graded whose worker ends: with others, with them again, then alone.
+_ATTEMPTS = 4
+# Seconds that workers have to end by themselves, as one of a broken pool does not.
+_FAREWELL = 2.0
 
 
 class Grader(ABC):
@@ -67,12 +69,6 @@ class Grader(ABC):
                 raise
             self.give_up()
             raise self._hangs(problem) from error
-        except BrokenExecutor as error:
-            self.give_up()
-            raise ConfigurationError(
-                f"a worker ended while it graded, likely problem {problem.uid!r}: let its verifier "
-                "return a verdict instead of ending the process, and see that memory suffices"
-            ) from error
 
     def give_up(self) -> None:
         """Let go of what hangs."""
@@ -89,8 +85,8 @@ class Grader(ABC):
         """Let go of what the grader holds; it may be used again."""
 
 
-class _Hanging(BaseException):
-    """Interrupts a verifier, which may catch exceptions."""
+_Task = tuple[Callable[[str, str], float], str, str, str]
+"""Verifier, completion, answer and uid."""
 
 
 class InProcess(Grader):
@@ -106,9 +102,9 @@ class InProcess(Grader):
         """Grade now; see :meth:`Grader.submit`."""
         future: Future[float] = Future()
         try:
-            with _alarm(self.patience):
+            with alarm(self.patience):
                 verdict = verdict_of(problem.verifier, completion, problem.answer, problem.uid)
-        except _Hanging:
+        except Hanging:
             raise self._hangs(problem) from None
         future.set_result(verdict)
         return future
@@ -117,31 +113,16 @@ class InProcess(Grader):
         """Do nothing; nothing is held."""
 
 
-@contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    """Raise :class:`_Hanging` in the main thread after some seconds."""
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        raise _Hanging
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 class WorkerPool(Grader):
     """Grades in worker processes: right for verifiers that run programs or prove equations.
 
     The workers start with the first completion. Verifiers and answers must be picklable. Verifiers
     of :mod:`lit_unmask.verifiers` load neither torch nor Lightning there; they start processes
     of their own, which end with the worker.
+
+    A worker that is killed, as by a system short of memory, loses nothing: what has no verdict yet
+    is graded again by new ones. Only a problem whose worker ends time after time, the last times
+    while it is graded alone, ends the run.
 
     ```yaml
     model:
@@ -164,17 +145,55 @@ class WorkerPool(Grader):
             raise ValueError(f"processes={processes} must be at least 1")
         self.processes = processes
         self._pool: ProcessPoolExecutor | None = None
+        # What is graded for each future that has been given out, and the future of its newest
+        # attempt; futures that nobody waits for are forgotten.
+        self._tasks: WeakKeyDictionary[Future[float], _Task] = WeakKeyDictionary()
+        self._newest: WeakKeyDictionary[Future[float], Future[float]] = WeakKeyDictionary()
 
     def submit(self, problem: Problem, completion: str) -> Future[float]:
         """Hand over to a worker; see :meth:`Grader.submit`."""
+        task = problem.verifier, completion, problem.answer, problem.uid
+        future = self._send(task)
+        self._tasks[future] = task
+        return future
+
+    def wait(self, future: Future[float], problem: Problem) -> float:
+        """Return the verdict of a problem, graded again if its worker ended; see `Grader.wait`."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                verdict = super().wait(self._newest.get(future, future), problem)
+            except BrokenExecutor as error:
+                ended = error
+                self.give_up()
+                if attempt + 1 < _ATTEMPTS:
+                    _log.warning("a worker ended while it graded; what it lost is graded again")
+                    self._send_again(future if attempt else None)
+            else:
+                self._tasks.pop(future, None)
+                return verdict
+        raise ConfigurationError(
+            f"a worker ended each of the {_ATTEMPTS} times that it graded problem "
+            f"{problem.uid!r}: let its verifier return a verdict instead of ending the process, "
+            "and see that memory suffices"
+        ) from ended
+
+    def _send_again(self, only: Future[float] | None) -> None:
+        """Give new workers what the old ones left, or one completion of it alone."""
+        for future in list(self._tasks) if only is None else [only]:
+            newest = self._newest.get(future, future)
+            # What is not done was with the workers that are gone.
+            lost = not newest.done() or newest.cancelled()
+            if lost or isinstance(newest.exception(), BrokenExecutor):
+                self._newest[future] = self._send(self._tasks[future])
+
+    def _send(self, task: _Task) -> Future[float]:
         if self._pool is None:
             # A forked child of a process with threads and CUDA may hang.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.processes, context, initializer=_heed_no_signal)
-        task = problem.verifier, completion, problem.answer, problem.uid
+            self._pool = ProcessPoolExecutor(self.processes, context, initializer=heed_no_signal)
         try:
             return self._pool.submit(verdict_of, *task)
-        except BrokenExecutor as error:  # what ended a worker is told by whoever waits
+        except BrokenExecutor as error:  # whoever waits has it graded again
             future: Future[float] = Future()
             future.set_exception(error)
             return future
@@ -189,17 +208,14 @@ class WorkerPool(Grader):
                 worker.kill()
 
     def close(self) -> None:
-        """Stop the workers."""
+        """Stop the workers; what they still grade is given up."""
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+            workers = list(self._pool._processes.values())
+            self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
-
-
-def _heed_no_signal() -> None:
-    """Let a signal to the whole group, as Ctrl-C is, be heeded by the process that trains alone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Unlike ``SIG_IGN``, it is not handed on to programs that the worker starts.
-        signal.signal(number, lambda *_: None)
+            for worker in workers:
+                worker.join(_FAREWELL)
+                worker.kill()
 
 
 class Verdicts:

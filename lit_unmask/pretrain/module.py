@@ -118,7 +118,8 @@ class LitPretrain(LightningModule):
             pad_id=self.tokenizer.pad_token_id,
         )
         self.network = self.denoiser.initialise(shape)
-        synonyms = [self.tokenizer.convert_tokens_to_ids([*each]) for each in data.synonyms()]
+        ids: Any = self.tokenizer.convert_tokens_to_ids
+        synonyms = [ids([*each]) for each in data.synonyms()]
         meant = token_distributions(len(self.tokenizer), synonyms)
         self.register_buffer("meant", meant, persistent=False)
 

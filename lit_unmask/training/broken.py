@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lit_unmask.errors import NotFinite
+from lit_unmask.files import replace_file
 from lit_unmask.policies.networks.reference import not_finite
 from lit_unmask.tasks.datamodule import ResumableLoader
 from lit_unmask.types import Problem
@@ -204,7 +205,7 @@ class BrokenRounds:
                 "replay": command,
             }
             text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-            file.with_name(f"round-{number}{rank}.json").write_text(text, encoding="utf-8")
+            replace_file(file.with_name(f"round-{number}{rank}.json"), text.encode())
         return f"this replays the round: {command}"
 
 

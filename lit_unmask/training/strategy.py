@@ -1,17 +1,21 @@
-"""A denoiser too large for one device, under Lightning's DDP."""
+"""A denoiser too large for one device, under Lightning's DDP; checkpoints written whole."""
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from lit_unmask.denoisers.families.stock import StockDenoiser
 from lit_unmask.denoisers.running.sharding import mesh_of_ranks
 from lit_unmask.errors import ConfigurationError
+from lit_unmask.files import replace_file
 from lit_unmask.training.evaluating import LitEvaluate
 
 
@@ -142,3 +146,21 @@ class _Meeting(Callback):
 def _join(module: LightningModule) -> None:
     if isinstance(module, LitEvaluate) and module.denoiser.shards is not None:
         module.denoiser.shards.join()
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are there as a whole or not at all, also on a disk that is full.
+
+    Lightning writes to the system's temporary folder and moves the file, which is a copy where that
+    is another disk: one that breaks off leaves a torn file in the place of the one of before.
+    """
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint beside its place, then into it; a place elsewhere is Lightning's."""
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        written = BytesIO()
+        torch.save(checkpoint, written)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        replace_file(Path(path), written.getvalue())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -67,3 +68,10 @@ def _number(result: Any) -> float | None:
         return None
     value = float(result) if abs(result) <= 1 else math.inf
     return value
+
+
+def heed_no_signal() -> None:
+    """Let a signal to the whole group, as Ctrl-C is, be heeded by the process that trains alone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Unlike ``SIG_IGN``, it is not handed on to programs that the worker starts.
+        signal.signal(number, lambda *_: None)

@@ -1,6 +1,7 @@
 """Verdicts are the same wherever verifiers run, and a broken verifier is never a verdict."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toy_verifiers import Dies, Noted, length_is
 
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.decode import evaluate
@@ -20,10 +22,6 @@ from lit_unmask.rollout import Decoding, Progress, Scheduling
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.types import Problem
 from lit_unmask.verifiers.verdicts import Unfinished
-
-
-def length_is(completion: str, answer: str) -> float:
-    return float(len(completion) == int(answer))
 
 
 def process(completion: str, answer: str) -> float:
@@ -95,11 +93,6 @@ class Stubborn:
                 time.sleep(0.01)
 
 
-class Dies:
-    def __call__(self, completion: str, answer: str) -> float:
-        os._exit(0)
-
-
 NO_VERDICTS = [1.5, -0.1, float("nan"), float("inf"), 10**400, "1", "yes", None, [1.0], 1j]
 NO_VERDICTS += [torch.ones(2), torch.tensor(2.0)]
 
@@ -146,11 +139,47 @@ def test_a_worker_that_hangs_or_ends_is_named_and_replaced():
         with pytest.raises(ConfigurationError, match=r"problem 'p0' gave no verdict within 0.3 s"):
             graded(pool, Sleeps())
         pool.patience = 60
-        with pytest.raises(ConfigurationError, match=r"worker ended .*'p0'"):
-            graded(pool, Dies())
+        with pytest.raises(ConfigurationError, match=r"worker ended each of the 4 .*'p1'"):
+            graded(pool, Says(1.0), Dies(), Says(0.5))
         assert graded(pool, Says(0.5)) == [0.5]
     finally:
         pool.close()
+
+
+def test_completions_whose_workers_are_killed_are_graded_again_once_each(pool, tmp_path):
+    work = [problem(Noted(tmp_path), str(number % 5)) for number in range(200)]
+    futures = [pool.submit(one, "x" * 3) for one in work]
+    verdicts, killed = [], []
+    for number, (future, one) in enumerate(zip(futures, work, strict=True)):
+        verdicts.append(pool.wait(future, one))
+        if number % 35 == 0 and len(killed) < 5:
+            worker = next(iter(pool._pool._processes.values()))
+            os.kill(worker.pid, signal.SIGKILL)
+            killed.append(worker.pid)
+    assert len(set(killed)) == 5
+    assert verdicts == [float(one.answer == "3") for one in work]
+    assert not pool._tasks  # nothing is kept of what has its verdict
+    assert len((tmp_path / "noted").read_bytes()) >= 200
+
+
+def test_a_worker_killed_between_rounds_hinders_neither_the_next_nor_the_end():
+    pool = WorkerPool(2)
+    work = [problem(length_is, str(number)) for number in range(8)]
+
+    def verdicts():
+        futures = [pool.submit(one, "xxx") for one in work]
+        return [pool.wait(future, one) for future, one in zip(futures, work, strict=True)]
+
+    before = verdicts()
+    assert sum(before) == 1
+    workers = list(pool._pool._processes.values())
+    os.kill(workers[0].pid, signal.SIGKILL)
+    workers[0].join()
+    assert verdicts() == before
+    workers = list(pool._pool._processes.values())
+    os.kill(workers[0].pid, signal.SIGKILL)
+    pool.close()
+    assert not any(worker.is_alive() for worker in workers)
 
 
 def test_workers_are_other_processes_and_can_be_started_again(pool):

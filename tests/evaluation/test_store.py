@@ -73,6 +73,29 @@ def test_what_is_appended_is_read_back_by_another_store(tmp_path: Path) -> None:
         assert reader.missing(run, ["x", "a", "y", "x"]) == ["x", "y"]
 
 
+def test_opening_asks_the_same_however_many_outcomes_there_are_and_reads_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite compares its pages itself; no row of outcomes comes out of it."""
+    asked: list[str] = []
+    connect = sqlite3.connect
+
+    def traced(*args: Any, **settings: Any) -> sqlite3.Connection:
+        db = connect(*args, **settings)
+        db.set_trace_callback(asked.append)
+        return db
+
+    def statements(rows: int) -> list[str]:
+        Store(tmp_path).append(make_run(), [outcome(str(number)) for number in range(rows)])
+        asked.clear()
+        Store(tmp_path)
+        return list(asked)
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    few, many = statements(1), statements(2000)
+    assert few == many and not any("outcomes" in one for one in few)
+
+
 def test_an_open_store_sees_what_another_one_appends(tmp_path: Path) -> None:
     reader, writer = Store(tmp_path), Store(tmp_path)
     assert reader.runs() == [] and reader.outcomes("unknown") == {}
