@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from lit_unmask.denoisers import AdaptiveParallel, Denoiser, LLaDA
 from lit_unmask.denoisers.running.cache import Kept, KeyValues
+from lit_unmask.errors import NotFinite
 from lit_unmask.evaluation.fingerprints import denoiser_name
 from lit_unmask.policies import ConfidenceThreshold, EntropyBound, LowConfidence
 from lit_unmask.randomness import TOKEN, VOCABULARY, uniform
@@ -93,6 +94,48 @@ def test_mixture_0_is_the_autoregressive_model_token_for_token(pair, temperature
         assert torch.equal(found.response, wanted)
         order = found.committed_at
         assert (order.diff(dim=1) >= 0).all() and (found.decisions <= LENGTH).all()
+
+
+@pytest.mark.parametrize("first_accepted", [False, True])
+def test_a_reading_is_that_of_the_formula(pair, first_accepted, monkeypatch) -> None:
+    denoiser, partner = pair
+    prompt, heat, share = prompts(denoiser), 0.9, 0.8
+    draws = uniform(SEED, NUMBERS, torch.zeros(4, dtype=torch.int64), LENGTH, TOKEN)
+    generator = torch.Generator().manual_seed(2)
+    response = torch.randint(5, 40, (4, LENGTH), generator=generator)
+    response[torch.rand(4, LENGTH, generator=generator) < 0.7] = denoiser.mask_id
+    size = denoiser.vocab_size
+    noise = torch.stack(
+        [torch.stack([vector(row, place, size) for place in range(LENGTH)]) for row in range(4)]
+    )
+    drafting = denoiser.logits(prompt, response)
+    draft = (drafting / heat + noise).argmax(-1)
+    filled = torch.where(response == denoiser.mask_id, draft, response)
+    model, confidence = AutoModelForCausalLM.from_pretrained(partner), torch.zeros(4, LENGTH)
+    proposal = draft.clone()
+    for row in range(4):
+        words = prompt.tokens[row][prompt.attention[row]]
+        logits = model(torch.cat([words, filled[row]])[None]).logits[0, len(words) - 1 : -1]
+        mixed = share * drafting[row] + (1 - share) * logits
+        mixed[:, denoiser.mask_id] = -torch.inf
+        target = (mixed / heat + noise[row]).argmax(-1)
+        masks = (response[row] == denoiser.mask_id).nonzero()[:, 0].tolist()
+        for count, place in enumerate(masks[:5]):
+            same = bool(target[place] == draft[row, place])
+            if same or not first_accepted:
+                confidence[row, place], proposal[row, place] = 1, target[place]
+            elif count == 0:
+                confidence[row, place] = 1
+            if not same and not (first_accepted and count == 0):
+                break
+    settings: dict[str, Any] = {"window": 5, "first_accepted": first_accepted}
+    wrapped = AdaptiveParallel(denoiser, partner, mixture=share, **settings)
+    for limit in (None, 3):
+        monkeypatch.setattr(denoiser.row_limit, "rows", limit)
+        found = wrapped(prompt, response, Signals(), draws, heat)
+        assert torch.equal(found.confidence[..., 0], confidence)
+        assert torch.equal(found.proposal, proposal)
+    assert len(confidence.sum(1).unique()) > 1
 
 
 def test_mixture_1_accepts_every_draft(pair) -> None:
@@ -240,6 +283,13 @@ def test_runs_are_told_apart_by_the_autoregressive_model(tiny_llada, partner, tm
     assert AdaptiveParallel(tiny_llada, other).identity != AdaptiveParallel(
         tiny_llada, other
     ).identity | {"autoregressive": one.identity["autoregressive"]}
+
+
+def test_logits_of_either_model_that_are_not_finite_end_a_rollout(tiny_llada, partner) -> None:
+    wrapped = AdaptiveParallel(tiny_llada, partner)
+    wrapped.model.lm_head.weight[7] = torch.nan
+    with pytest.raises(NotFinite):
+        decode(wrapped, 0.0)
 
 
 def test_other_wrappers_go_around_it(tiny_llada, partner) -> None:
