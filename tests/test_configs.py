@@ -55,8 +55,9 @@ def test_a_system_is_decoded_beside_a_run(config, tmp_path, monkeypatch) -> None
     monkeypatch.chdir(tmp_path)
     quiet = ["--trainer.logger=false", "--trainer.callbacks=[]", "--trainer.limit_val_batches=1"]
     small = ["--data.init_args.val.math.init_args.size=2"]
-    if "runs/autoregressive" in config.read_text():  # of one's own
-        write_autoregressive(load_tokenizer(BUNDLED / "tiny-llada"), Path("runs/autoregressive"))
+    if "runs/apd/autoregressive" in config.read_text():  # of one's own
+        tokenizer = load_tokenizer(BUNDLED / "tiny-llada")
+        write_autoregressive(tokenizer, Path("runs/apd/autoregressive"))
     main(["validate", f"--config={CONFIGS / 'demo.yaml'}", f"--config={config}", *quiet, *small])
     assert f"--config configs/systems/{config.name}" in config.read_text()
 

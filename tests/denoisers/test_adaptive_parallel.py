@@ -23,7 +23,7 @@ from lit_unmask.randomness import TOKEN, VOCABULARY, uniform
 from lit_unmask.rollout import Decoding, Noise, Rollout, Scheduling, rollout
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.types import Prompt, Signals
-from tests.denoisers.test_wrappers import Identity
+from tests.denoisers.test_wrappers import Identity, Sharper
 
 LENGTH, SEED = 12, 7
 NUMBERS = torch.tensor([3, 2**40, 0, 11])
@@ -292,10 +292,21 @@ def test_logits_of_either_model_that_are_not_finite_end_a_rollout(tiny_llada, pa
         decode(wrapped, 0.0)
 
 
-def test_other_wrappers_go_around_it(tiny_llada, partner) -> None:
+def test_other_wrappers_go_around_it(tiny_llada, partner, monkeypatch) -> None:
     wrapped = AdaptiveParallel(tiny_llada, partner, mixture=0.4)
     found, plain = decode(Identity(wrapped), 1.0), decode(wrapped, 1.0)
     assert torch.equal(found.response, plain.response)
     assert torch.equal(found.nfe, 2 * plain.nfe)
     with pytest.raises(ValueError, match="only whether its token is accepted"):
         Identity(wrapped).check_signals(LowConfidence(1).signals | Signals(2))
+    prompt, masks = prompts(tiny_llada), torch.full((4, LENGTH), tiny_llada.mask_id)
+    all_drafts = AdaptiveParallel(tiny_llada, partner, mixture=1.0)
+    numbers = torch.rand(4, LENGTH, generator=torch.Generator().manual_seed(0))
+    sharper = Sharper(all_drafts, [1.0, 0.2, 3.0, 0.01])
+    whole = sharper(prompt, masks, Signals(), numbers, 1.0)
+    monkeypatch.setattr(tiny_llada.row_limit, "rows", 3)
+    parts = sharper(prompt, masks, Signals(), numbers, 1.0)
+    plain = all_drafts(prompt, masks, Signals(), numbers, 1.0)
+    assert torch.equal(parts.proposal, whole.proposal)
+    same = (parts.proposal == plain.proposal).all(1)
+    assert same.tolist() == [True, False, False, False]  # each row by its own number

@@ -170,3 +170,4 @@ def test_wrappers_are_checked_before_what_they_wrap_is_read(
 
     assert "window=0 must be at least 1 mask" in told(window=0)
     assert "both models must share a tokenizer" in told()
+    assert "'runs/no/model' must be a folder" in told(autoregressive="runs/no/model")

@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from lit_unmask.denoisers.face import Adjust, Denoiser
 from lit_unmask.denoisers.families.stock import DType
 from lit_unmask.denoisers.loading.checkpoint import config_hash, read_config
-from lit_unmask.denoisers.loading.hub import local_folder, resolve
+from lit_unmask.denoisers.loading.hub import is_hub_id, local_folder, resolve
 from lit_unmask.denoisers.loading.loading import check_dtype, load_network
 from lit_unmask.denoisers.loading.placement import Placement
 from lit_unmask.denoisers.loading.tokenizer import load_tokenizer
@@ -113,9 +113,9 @@ class AdaptiveParallel(Wrapper):
                 f"inner={type(inner).__name__} must be a denoiser of one network, as its output "
                 "layer is asked twice; put other wrappers around this one"
             )
-        folder = local_folder(autoregressive)
-        if folder is not None:  # what is on the hub is not fetched for a check
-            _check_tokens(inner, folder)
+        if local_folder(autoregressive) is not None or not is_hub_id(autoregressive):
+            # What is on the hub is not fetched for a check.
+            _check_tokens(inner, resolve(autoregressive, None)[0])
 
     @property
     def identity(self) -> dict[str, str | None]:
