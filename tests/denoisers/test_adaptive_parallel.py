@@ -18,11 +18,12 @@ from lit_unmask.denoisers import AdaptiveParallel, Denoiser, LLaDA
 from lit_unmask.denoisers.running.cache import Kept, KeyValues
 from lit_unmask.errors import NotFinite
 from lit_unmask.evaluation.fingerprints import denoiser_name
-from lit_unmask.policies import ConfidenceThreshold, EntropyBound, LowConfidence
+from lit_unmask.policies import ConfidenceThreshold, EntropyBound
 from lit_unmask.randomness import TOKEN, VOCABULARY, uniform
 from lit_unmask.rollout import Decoding, Noise, Rollout, Scheduling, rollout
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.types import Prompt, Signals
+from tests.denoisers.conftest import edit_config
 from tests.denoisers.test_wrappers import Identity, Sharper
 
 LENGTH, SEED = 12, 7
@@ -92,8 +93,7 @@ def test_mixture_0_is_the_autoregressive_model_token_for_token(pair, temperature
         wrapped = AdaptiveParallel(denoiser, partner, mixture=0.0, window=window)
         found = decode(wrapped, temperature, block)
         assert torch.equal(found.response, wanted)
-        order = found.committed_at
-        assert (order.diff(dim=1) >= 0).all() and (found.decisions <= LENGTH).all()
+        assert (found.committed_at.diff(dim=1) >= 0).all() and (found.decisions <= LENGTH).all()
 
 
 @pytest.mark.parametrize("first_accepted", [False, True])
@@ -105,9 +105,8 @@ def test_a_reading_is_that_of_the_formula(pair, first_accepted, monkeypatch) -> 
     response = torch.randint(5, 40, (4, LENGTH), generator=generator)
     response[torch.rand(4, LENGTH, generator=generator) < 0.7] = denoiser.mask_id
     size = denoiser.vocab_size
-    noise = torch.stack(
-        [torch.stack([vector(row, place, size) for place in range(LENGTH)]) for row in range(4)]
-    )
+    vectors = [vector(row, place, size) for row in range(4) for place in range(LENGTH)]
+    noise = torch.stack(vectors).unflatten(0, (4, LENGTH))
     drafting = denoiser.logits(prompt, response)
     draft = (drafting / heat + noise).argmax(-1)
     filled = torch.where(response == denoiser.mask_id, draft, response)
@@ -164,8 +163,8 @@ def test_a_step_commits_what_agrees_and_the_first_token_that_does_not(tiny_llada
         ({"first_accepted": True}, [[0, 2], [1, 2, 3, 4]], [[1, 2, 3, 4, 5], [1, 2, 3, 4, 5]]),
     ]
     for settings, places, tokens in cases:
-        wrapped = AdaptiveParallel(tiny_llada, partner, **settings)
-        found, accepted = wrapped._accepted(response, draft, target)
+        made = AdaptiveParallel(tiny_llada, partner, **settings)
+        found, accepted = made._accepted(response, draft, target)
         assert [row.nonzero()[:, 0].tolist() for row in accepted] == places
         assert found.tolist() == tokens
 
@@ -193,10 +192,7 @@ def test_what_a_policy_cannot_be_told_is_refused_before_a_forward(tiny_llada, pa
     with pytest.raises(ValueError, match=r"looks at top_k=3"):
         wrapped.check_signals(Signals(3))
     masks = torch.full((1, 4), tiny_llada.mask_id)
-    store = KeyValues(8)
-    store.slots = 1
-    kept = Kept(store, torch.zeros(1, dtype=torch.int64))
-    one = prompt.select(slice(1))
+    kept, one = Kept(KeyValues(8), torch.zeros(1, dtype=torch.int64)), prompt.select(slice(1))
     with pytest.raises(ValueError, match=r"leave out decoding\.approximate\.cache"):
         wrapped(one, masks, Signals(), kept=kept)
     empty = Prompt(one.tokens, torch.zeros_like(one.attention))
@@ -239,8 +235,7 @@ def test_an_autoregressive_model_with_other_tokens_is_refused(
     words = [w for w in tiny_llada.tokenizer.get_vocab() if w.isalpha()][:2]
 
     def swapped(vocabulary: dict[str, int]) -> None:
-        one, two = words
-        vocabulary[one], vocabulary[two] = vocabulary[two], vocabulary[one]
+        vocabulary |= dict(zip(words, (vocabulary[words[1]], vocabulary[words[0]]), strict=True))
 
     def lacking(vocabulary: dict[str, int]) -> None:
         del vocabulary[words[0]]
@@ -249,8 +244,7 @@ def test_an_autoregressive_model_with_other_tokens_is_refused(
         with pytest.raises(ValueError, match=rf"{name}; both models must share a tokenizer"):
             AdaptiveParallel(tiny_llada, edited(partner, tmp_path / name, edit))
     small = Path(shutil.copytree(partner, tmp_path / "small"))
-    config = json.loads((small / "config.json").read_text())
-    (small / "config.json").write_text(json.dumps(config | {"vocab_size": 20}))
+    edit_config(small, {"vocab_size": 20})
     with pytest.raises(ValueError, match=r"but the embedding of .*small has 20 rows"):
         AdaptiveParallel(tiny_llada, str(small))
 
@@ -277,12 +271,9 @@ def test_runs_are_told_apart_by_the_autoregressive_model(tiny_llada, partner, tm
     two.autoregressive = one.autoregressive  # the weights alone tell them apart
     assert denoiser_name(one) in names
     assert len(names | {denoiser_name(two)}) == 4
-    config = json.loads((Path(other) / "config.json").read_text())
-    config["rope_parameters"]["rope_theta"] = 77.0
-    (Path(other) / "config.json").write_text(json.dumps(config))
-    assert AdaptiveParallel(tiny_llada, other).identity != AdaptiveParallel(
-        tiny_llada, other
-    ).identity | {"autoregressive": one.identity["autoregressive"]}
+    edit_config(Path(other), {"rope_theta": 77.0, "rope_parameters": None})
+    three = AdaptiveParallel(tiny_llada, other)
+    assert three.identity["autoregressive"] != two.identity["autoregressive"]
 
 
 def test_logits_of_either_model_that_are_not_finite_end_a_rollout(tiny_llada, partner) -> None:
@@ -298,7 +289,7 @@ def test_other_wrappers_go_around_it(tiny_llada, partner, monkeypatch) -> None:
     assert torch.equal(found.response, plain.response)
     assert torch.equal(found.nfe, 2 * plain.nfe)
     with pytest.raises(ValueError, match="only whether its token is accepted"):
-        Identity(wrapped).check_signals(LowConfidence(1).signals | Signals(2))
+        Identity(wrapped).check_signals(Signals(2))
     prompt, masks = prompts(tiny_llada), torch.full((4, LENGTH), tiny_llada.mask_id)
     all_drafts = AdaptiveParallel(tiny_llada, partner, mixture=1.0)
     numbers = torch.rand(4, LENGTH, generator=torch.Generator().manual_seed(0))
