@@ -21,6 +21,8 @@ CORRECTION = 3
 """Stream of the numbers that decide which tokens are proposed to a corrector."""
 RESAMPLE = 4
 """Stream of the numbers that decide which particles go on."""
+VOCABULARY = 5
+"""Stream of the numbers that are drawn for each token of a vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,24 @@ def uniform(seed: int, rollout: Tensor, step: Tensor, length: int, stream: int) 
     words = _mix(row[:, None] + positions)
     high = (words >> (64 - _MANTISSA_BITS)).bitwise_and_((1 << _MANTISSA_BITS) - 1)
     return high.to(torch.float32).mul_(2.0**-_MANTISSA_BITS)
+
+
+def gumbel(numbers: Tensor, position: Tensor, size: int) -> Tensor:
+    """Return a vector of standard Gumbel numbers for each number that was drawn, by its own hash.
+
+    ``argmax(logits / T + vector)`` is then a draw from ``softmax(logits / T)``, and draws from two
+    distributions by one vector agree often.
+
+    Args:
+        numbers: ``[M]`` float32 in ``[0, 1)``, as :func:`uniform` returns them.
+        position: ``[M]`` int64, so that equal numbers at two places have other vectors.
+        size: Numbers of each vector, **V**.
+
+    Returns:
+        ``[M, V]`` float32; ``-inf`` with probability ``2**-24``.
+    """
+    key = (numbers.float() * 2**_MANTISSA_BITS).long()
+    return uniform(0, key, position, size, VOCABULARY).log_().neg_().log_().neg_()
 
 
 def check_seed(seed: int) -> None:

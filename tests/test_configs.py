@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonargparse import ArgumentParser
+from toys import write_autoregressive
 
 from lit_unmask.cli import main
+from lit_unmask.denoisers.loading.hub import BUNDLED
+from lit_unmask.denoisers.loading.tokenizer import load_tokenizer
 from lit_unmask.evaluation.grid import HeuristicGrid, settings
 from lit_unmask.preflight.extends import read_config
 from lit_unmask.rollout import Decoding
@@ -55,6 +58,9 @@ def test_a_system_is_decoded_beside_a_run(config, tmp_path, monkeypatch) -> None
     monkeypatch.chdir(tmp_path)
     quiet = ["--trainer.logger=false", "--trainer.callbacks=[]", "--trainer.limit_val_batches=1"]
     small = ["--data.init_args.val.math.init_args.size=2"]
+    if "runs/apd/autoregressive" in config.read_text():  # of one's own
+        tokenizer = load_tokenizer(BUNDLED / "tiny-llada")
+        write_autoregressive(tokenizer, Path("runs/apd/autoregressive"))
     main(["validate", f"--config={CONFIGS / 'demo.yaml'}", f"--config={config}", *quiet, *small])
     assert f"--config configs/systems/{config.name}" in config.read_text()
 

@@ -10,10 +10,12 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from lit_unmask.denoisers import Denoiser, LLaDA
 from lit_unmask.evaluation import rollout_numbers
@@ -196,6 +198,22 @@ class Dawdles(Callback):
     ) -> None:
         if trainer.global_rank == self.rank:
             time.sleep(2.0)
+
+
+def write_autoregressive(tokenizer: Any, folder: Path, seed: int = 0, spare: int = 0) -> Path:
+    """Write a random autoregressive model with the words of a tokenizer; returns its folder."""
+    settings = LlamaConfig(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=len(tokenizer) + spare, max_position_embeddings=128,
+    )  # fmt: skip
+    network, generator = LlamaForCausalLM(settings), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim == 2:  # large weights, so that what is said depends on the text
+                weight.normal_(std=0.5, generator=generator)
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def config(checkpoint: Any, folder: Any) -> dict[str, Any]:

@@ -11,11 +11,13 @@ from lit_unmask.denoisers.loading.adapter import Adapter
 from lit_unmask.denoisers.loading.placement import Placement
 from lit_unmask.denoisers.network import NetworkDenoiser
 from lit_unmask.denoisers.running.compilation import Compile
+from lit_unmask.denoisers.wrappers.adaptive_parallel import AdaptiveParallel
 from lit_unmask.denoisers.wrappers.base import Wrapper
 from lit_unmask.denoisers.wrappers.reward_weighted import RewardWeighted
 
 __all__ = [
     "Adapter",
+    "AdaptiveParallel",
     "Code",
     "Compile",
     "Denoiser",

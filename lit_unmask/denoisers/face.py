@@ -38,12 +38,15 @@ class Denoiser(ChatText, nn.Module, ABC):
         row_limit: Most rows in one call, found out by running out of memory.
         shards: The ranks that share the weights, or None.
         compilation: How the network is compiled, or None.
+        same_draws: Whether the noise of a position is the same at every step of a rollout; else it
+            is that of the step at which the buffer last changed.
     """
 
     shift: bool
     row_limit: RowLimit
     shards: Shards | None = None
     compilation: Compile | None = None
+    same_draws: bool = False
 
     @property
     @abstractmethod
@@ -129,6 +132,13 @@ class Denoiser(ChatText, nn.Module, ABC):
             from that of the one before, at temperature 1, in nats.
         """
         raise NotImplementedError
+
+    def check_signals(self, signals: Signals) -> None:
+        """Refuse signals that the denoiser cannot give.
+
+        Raises:
+            ValueError: If there is one among ``signals``.
+        """
 
     def check_length(self, prompt: Prompt, gen_length: int) -> None:
         """Refuse a sequence with more positions than the model has.

@@ -80,6 +80,7 @@ def check_denoiser(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDat
     """
     for decoding in (model.decoding, model.eval_decoding):
         check_shapes(model.denoiser, decoding)
+        model.denoiser.check_signals(model.policy.signals | decoding.signals)
     sets = problems_of(stage, data)
     if stage == "fit":
         data.limit_prompts(model.denoiser)

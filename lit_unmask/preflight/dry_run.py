@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 
-from lit_unmask.denoisers import Adapter, Denoiser, Placement
+from lit_unmask.denoisers import Adapter, Denoiser, Placement, Wrapper
 from lit_unmask.preflight.assumptions import Assumptions
 from lit_unmask.preflight.checks import problems_of
 from lit_unmask.preflight.devices import Missing
@@ -49,8 +49,10 @@ class Request:
 
     @property
     def spec(self) -> Spec:
-        """The spec of the module's denoiser."""
+        """The spec of the module's denoiser, without its wrappers."""
         found: Any = self.model.denoiser
+        while issubclass(found.itself.kind, Wrapper):
+            found = found.itself.arguments["inner"]
         return found.itself
 
     @property
@@ -116,6 +118,8 @@ class DryRun:
             return kind(*args, **kwargs)
         if issubclass(kind, Logger):
             return Later(kind, kwargs)
+        if issubclass(kind, Wrapper):
+            kind.check(**kwargs)
         if issubclass(kind, Denoiser):
             self._waiting.append(stand_in(Spec(kind, kwargs)))
             return self._waiting[-1]
@@ -128,13 +132,15 @@ class DryRun:
 
     @property
     def specs(self) -> list[Spec]:
-        """What stands for denoisers."""
-        return [waiting.itself for waiting in self._waiting]
+        """What stands for denoisers, wrappers left out."""
+        specs = (waiting.itself for waiting in self._waiting)
+        return [spec for spec in specs if not issubclass(spec.kind, Wrapper)]
 
     @property
     def missed(self) -> str | None:
         """What somebody asked of a denoiser that only a loaded one knows, if anybody did."""
-        return next((spec.missed for spec in self.specs if spec.missed is not None), None)
+        missed = (waiting.itself.missed for waiting in self._waiting)
+        return next((what for what in missed if what is not None), None)
 
     def run(self, act: Callable[[], T]) -> T | None:
         """Return what a function returns that makes things by way of this object.

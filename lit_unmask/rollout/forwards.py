@@ -191,6 +191,8 @@ class Forwards:
         response, draws = self.state.response[at], None
         if self.decoding.temperature > 0:
             key, step = self.noise.rollout[at], self.state.changed_at[at]
+            if getattr(self.denoiser, "same_draws", False):
+                step = torch.zeros_like(step)
             draws = uniform(self.noise.seed, key, step, response.shape[1], TOKEN)
         return Query(at, response, draws)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Trainer
-from toys import Coins, config
+from toys import Coins, config, write_autoregressive
 
 from lit_unmask.cli import main
 from lit_unmask.denoisers import Adapter, LLaDA
@@ -155,3 +155,19 @@ def test_problems_are_made_once() -> None:
     dry_run = DryRun()
     first = dry_run.run(lambda: dry_run(TaskDataModule, train=Coins("train", size=2)))
     assert first is dry_run(TaskDataModule, train=Coins("train", size=2))
+
+
+def test_wrappers_are_checked_before_what_they_wrap_is_read(
+    start: Start, tiny_checkpoint, tiny_dream, tmp_path
+) -> None:
+    foreign = write_autoregressive(tiny_dream.tokenizer, tmp_path / "foreign")
+    inner = UNREAD | {"init_args": {"path": str(tiny_checkpoint)}}
+
+    def told(**settings: Any) -> str:
+        arguments = {"inner": inner, "autoregressive": str(foreign)} | settings
+        kind = {"class_path": "lit_unmask.denoisers.AdaptiveParallel", "init_args": arguments}
+        return start("validate", f"--model.denoiser={json.dumps(kind)}")
+
+    assert "window=0 must be at least 1 mask" in told(window=0)
+    assert "both models must share a tokenizer" in told()
+    assert "'runs/no/model' must be a folder" in told(autoregressive="runs/no/model")

@@ -157,3 +157,14 @@ def test_a_policy_that_learns_from_experts_is_planned(plan: Plan) -> None:
     steered = f"--model.experts={json.dumps({'one': expert})}"
     code, said = plan(steered, "--model.decoding.block_length=8")
     assert code == 0 and "expert one" in [work["name"] for work in said["work"]]
+
+
+def test_a_wrapped_denoiser_is_planned_as_the_one_in_it(plan: Plan, tiny_checkpoint: Path) -> None:
+    inner = {
+        "class_path": "lit_unmask.denoisers.LLaDA",
+        "init_args": {"path": str(tiny_checkpoint)},
+    }
+    arguments = {"inner": inner, "reward": "builtins.len"}
+    kind = {"class_path": "lit_unmask.denoisers.RewardWeighted", "init_args": arguments}
+    code, said = plan("--model.denoiser", json.dumps(kind))
+    assert code == 0 and said["denoiser"] == plan()[1]["denoiser"]

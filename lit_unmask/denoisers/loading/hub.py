@@ -22,6 +22,11 @@ def is_commit(revision: str | None) -> bool:
     return revision is not None and _COMMIT.fullmatch(revision) is not None
 
 
+def is_hub_id(path: str) -> bool:
+    """Return whether a path may be the name of a repository."""
+    return path.count("/") == 1 and not path.startswith(("/", ".", "~"))
+
+
 def local_folder(path: str) -> Path | None:
     """Return the folder that a path or a bundled name stands for, or None."""
     for folder in (Path(path).expanduser(), BUNDLED / path):
@@ -58,7 +63,7 @@ def resolve(
                 "and only checkpoints on the hub have revisions"
             )
         return folder, None
-    if path.count("/") != 1 or path.startswith(("/", ".", "~")):
+    if not is_hub_id(path):
         names = sorted(entry.name for entry in BUNDLED.glob("*") if entry.is_dir())
         raise FileNotFoundError(
             f"path={path!r} must be a folder, a bundled name ({', '.join(names) or 'none here'}) "

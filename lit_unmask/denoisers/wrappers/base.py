@@ -36,8 +36,25 @@ class Wrapper(Denoiser):
         self.template_arguments = inner.template_arguments  # type: ignore[misc]
         self.shift, self.row_limit = inner.shift, inner.row_limit
         self.shards, self.compilation = inner.shards, inner.compilation
+        self.same_draws = inner.same_draws
         self.requires_grad_(False)
         self.eval()
+
+    @classmethod
+    def check(cls, *arguments: Any, **named: Any) -> None:
+        """Refuse arguments of ``__init__`` that cannot work, before any weights are read.
+
+        Args:
+            *arguments: Those without a name; of a denoiser, only config and tokenizer may be known.
+            **named: The others.
+
+        Raises:
+            ValueError: If one does not fit.
+        """
+
+    def check_signals(self, signals: Signals) -> None:
+        """Refuse what the inner denoiser cannot give; see :meth:`Denoiser.check_signals`."""
+        self.inner.check_signals(signals)
 
     @property
     def device(self) -> torch.device:
