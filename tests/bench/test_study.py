@@ -33,7 +33,9 @@ def places(tmp_path, monkeypatch):
     """Keep everything of the study in a folder of the test."""
     monkeypatch.chdir(tmp_path)
     # Runs that go on from a policy of the study name its folder from the repository's root.
-    (tmp_path / "benchmarks").symlink_to(Path(__file__).parents[2] / "benchmarks")
+    start = tmp_path / "benchmarks/study/trained" / runs.bernoulli(1.0, 64).name / "best"
+    policy = LearnedPolicy(ConfidenceTransformer(32, 2, 64, top_p=4))
+    save_policy(policy, start, TrainedWith(gen_length=64, block_length=64))
     for module in (training, logs, evaluating):
         monkeypatch.setattr(module, "TRAINED", tmp_path / "trained")
     monkeypatch.setattr(training, "WORK", tmp_path / "work")

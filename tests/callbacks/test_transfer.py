@@ -206,7 +206,7 @@ def test_a_policy_that_reads_hidden_states_stays_with_their_width(
     policy.signals = Signals(names={"hidden"})
     wide = LLaDA("tiny-llada")
     trainer = make_trainer(tmp_path, TransferTest({"far": coins(denoiser=wide)}, GRIDS))
-    with pytest.raises(ConfigurationError, match=r"hidden states of width 16, .* have 96"):
+    with pytest.raises(ConfigurationError, match=r"hidden states of width 16, .* have 128"):
         trainer.test(make_module(tiny_llada, policy), datamodule=make_data(), verbose=False)
 
 

@@ -23,7 +23,7 @@ def states_at(result: Rollout, step: int) -> Start:
     """Return the states of all rows when each was about to take a step, or its last state."""
     assert result.log is not None
     buffers = torch.full_like(result.response, MASK)
-    for row, when, where, tokens, _ in zip(*vars(result.log).values(), strict=True):
+    for row, when, where, tokens, *_ in zip(*vars(result.log).values(), strict=True):
         if when < step:
             buffers[row] = torch.where(where, tokens, buffers[row])
     return Start(buffers, result.decisions.clamp(max=step))
