@@ -5,14 +5,13 @@ import itertools
 import pytest
 import torch
 
-from lit_unmask.pretrain.objective import (
+from lit_unmask.pretrain.objectives.base import token_distributions, weighted_loss
+from lit_unmask.pretrain.objectives.masks import (
     BLOCK_LENGTHS,
     Window,
     draw_windows,
     mask_window,
-    masked_diffusion_loss,
     stratified_times,
-    token_distributions,
 )
 
 LENGTH, VOCABULARY, MASK = 5, 4, 9
@@ -52,14 +51,14 @@ def test_the_mean_over_random_maskings_is_the_enumerated_objective(start, size):
     noisy, weight = mask_window(clean, windows(start, size, rows), times, MASK, generator)
     hidden = weight > 0
     meant = torch.eye(VOCABULARY)[clean[hidden]]
-    loss = masked_diffusion_loss(logits_of(noisy)[hidden], meant, weight[hidden], rows)
+    loss = weighted_loss(logits_of(noisy)[hidden], meant, weight[hidden], rows)
     assert float(loss) == pytest.approx(expected, rel=0.02)
 
 
 def test_the_loss_of_one_masking_by_hand():
     logits = torch.log(torch.tensor([[0.5, 0.25, 0.25, 1e-9], [0.25, 0.25, 0.25, 0.25]]))
     target, weight = torch.eye(4)[[0, 3]], torch.tensor([0.5, 1.0])
-    loss = masked_diffusion_loss(logits, target, weight, rows=2)
+    loss = weighted_loss(logits, target, weight, rows=2)
     log_2 = torch.log(torch.tensor(2.0))
     torch.testing.assert_close(loss, (log_2 / 2 + 2 * log_2) / 2)
 
@@ -68,11 +67,10 @@ def test_the_loss_of_a_synonym_is_the_mean_over_the_texts_that_could_have_stood_
     logits, weight = torch.randn(2, 6, generator=torch.Generator().manual_seed(0)), torch.ones(2)
     meant = token_distributions(6, [(1, 4, 5)])
     losses = [
-        masked_diffusion_loss(logits, torch.eye(6)[[token, 0]], weight, rows=2)
-        for token in (1, 4, 5)
+        weighted_loss(logits, torch.eye(6)[[token, 0]], weight, rows=2) for token in (1, 4, 5)
     ]
     for token in (1, 4, 5):
-        loss = masked_diffusion_loss(logits, meant[[token, 0]], weight, rows=2)
+        loss = weighted_loss(logits, meant[[token, 0]], weight, rows=2)
         torch.testing.assert_close(loss, torch.stack(losses).mean())
     assert torch.equal(meant[[0, 2, 3]], torch.eye(6)[[0, 2, 3]])
 

@@ -1,13 +1,12 @@
-"""The masked diffusion objective of MDLM and LLaDA, over whole responses and over blocks."""
+"""Masks over responses: where, when and how they are drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 BLOCK_LENGTHS = (8, 16, 32)
 
@@ -93,35 +92,42 @@ def mask_window(
     return noisy, chosen / masked
 
 
-def token_distributions(size: int, synonyms: Iterable[Sequence[int]]) -> Tensor:
-    """Return what stands in the place of each token, ``[V, V]`` float32: synonyms, or itself.
+@dataclass(frozen=True)
+class Noised:
+    """Rows to learn from, one or several of each response.
 
-    The objective is a mean over texts. Where several tokens are equally likely whatever the rest of
-    the text is, their mean is known, and need not be drawn: the gradient has the same mean and less
-    variance (Rao and Blackwell). In the bundled tasks such tokens are three of seven.
-
-    Args:
-        size: Vocabulary size **V**.
-        synonyms: Sets of tokens that are equally likely wherever one of them stands.
+    Attributes:
+        tokens: ``[M, L]`` int64, with masks.
+        weight: ``[M, L]`` float32, of each position in the objective; those of the rows of one
+            response together add up to 1.
+        row: ``[M]`` int64, the response of each row.
     """
-    found = torch.eye(size)
-    for tokens in synonyms:
-        index = torch.tensor(tokens)
-        found[index[:, None], index] = 1 / len(tokens)
-    return found
+
+    tokens: Tensor
+    weight: Tensor
+    row: Tensor
 
 
-def masked_diffusion_loss(logits: Tensor, target: Tensor, weight: Tensor, rows: int) -> Tensor:
-    """Return the mean over rows of the mean cross entropy of their masked positions.
+class Masks(ABC):
+    """Draws masks; a subclass is one of an objective's ``masks``."""
 
-    Over all masks of a whole response that is LLaDA's bound a token in the form with a number of
-    masks in place of a time (arXiv 2502.09992, equation 3 and appendix A).
+    @abstractmethod
+    def draw(self, clean: Tensor, window: Window, times: Tensor, mask_id: int) -> Noised:
+        """Mask responses.
 
-    Args:
-        logits: ``[M, V]`` of the positions with a weight alone.
-        target: ``[M, V]`` float32 distributions of the clean tokens there.
-        weight: ``[M]`` their weights.
-        rows: Responses **B**.
-    """
-    losses = F.cross_entropy(logits.float(), target, reduction="none")
-    return (losses * weight).sum() / rows
+        Args:
+            clean: ``[B, L]`` int64.
+            window: What is being written.
+            times: ``[B]`` share of the window that is masked, in ``[0, 1)``.
+            mask_id: Mask token.
+        """
+
+
+@dataclass(frozen=True)
+class OneMask(Masks):
+    """One mask of each response; see :func:`mask_window`."""
+
+    def draw(self, clean: Tensor, window: Window, times: Tensor, mask_id: int) -> Noised:
+        """Mask responses; see :meth:`Masks.draw`."""
+        tokens, weight = mask_window(clean, window, times, mask_id)
+        return Noised(tokens, weight, torch.arange(len(clean), device=clean.device))

@@ -1,0 +1,13 @@
+"""What networks learn: one objective a file."""
+
+from lit_unmask.pretrain.objectives.base import Network, Objective
+from lit_unmask.pretrain.objectives.masked_diffusion import MaskedDiffusion
+from lit_unmask.pretrain.objectives.masks import Masks, OneMask
+
+__all__ = [
+    "MaskedDiffusion",
+    "Masks",
+    "Network",
+    "Objective",
+    "OneMask",
+]
