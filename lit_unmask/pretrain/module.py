@@ -63,6 +63,9 @@ class LitPretrain(LightningModule):
         objective: What is learned.
         optimizer: Learning rates.
         schedule: Factor on both learning rates.
+
+    Raises:
+        ValueError: If the objective is for causal networks, and the denoiser's is not.
     """
 
     def __init__(
@@ -75,6 +78,11 @@ class LitPretrain(LightningModule):
         schedule: Schedule = WarmupStableDecay(),  # noqa: B008  (frozen)
     ) -> None:
         super().__init__()
+        if objective.causal and not denoiser.causal:
+            raise ValueError(
+                f"{type(objective).__name__} teaches networks that look ahead nowhere, and "
+                f"{denoiser.__name__} looks; set model.denoiser: lit_unmask.denoisers.CausalQwen2"
+            )
         self.denoiser, self.vocabulary = denoiser, vocabulary
         self.size, self.objective = size, objective
         self.settings, self.schedule = optimizer, schedule

@@ -1,14 +1,24 @@
 """Objectives against oracles on a small network, and each of them learned for a few steps."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from toy_objectives import END, MASK, batch, network, train
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lit_unmask.denoisers import Dream, LLaDA
-from lit_unmask.pretrain.objectives import MaskedDiffusion
+from lit_unmask.denoisers import CausalQwen2, Dream, LLaDA
+from lit_unmask.policies import LowConfidence
+from lit_unmask.pretrain import DreamVocabulary, LitPretrain
+from lit_unmask.pretrain.cli import main
+from lit_unmask.pretrain.objectives import Autoregressive, MaskedDiffusion
 from lit_unmask.pretrain.objectives.masks import draw_windows, mask_window, stratified_times
+from lit_unmask.rollout import Decoding, Noise, rollout
+from lit_unmask.tasks import ShoppingSums
 
-OBJECTIVES = [MaskedDiffusion()]
+CONFIGS = Path(__file__).parents[2] / "configs" / "pretrain"
+OBJECTIVES = [MaskedDiffusion(), Autoregressive()]
 
 
 def log_probabilities(net, prompt, attention, response):
@@ -22,7 +32,8 @@ def log_probabilities(net, prompt, attention, response):
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda one: type(one).__name__)
 def test_a_network_learns_a_batch(objective):
-    losses = train(objective, network(), batch())
+    family = CausalQwen2 if objective.causal else Dream
+    losses = train(objective, network(family), batch())
     assert losses[-1] < 0.9 * losses[0] and all(loss == loss for loss in losses)
 
 
@@ -61,3 +72,55 @@ def test_blocks_come_after_the_first_share_of_the_training():
 def test_shares_outside_their_range_are_refused(setting):
     with pytest.raises(ValueError, match=f"{next(iter(setting))}=.* must lie in"):
         MaskedDiffusion(**setting)
+
+
+def test_the_next_token_is_predicted_from_what_is_before_it():
+    net, data = network(CausalQwen2, synonyms=[(1, 2, 3)]), batch()
+    expected = torch.zeros(())
+    for row in range(4):
+        for place in range(10):
+            # What stands here and behind is not even there.
+            before, token = data.response[row, :place], int(data.response[row, place])
+            prompt = torch.cat([data.prompt.tokens[row][data.prompt.attention[row]], before])
+            said = net.stock(input_ids=prompt[None]).logits[0, -1].log_softmax(-1)
+            same = [1, 2, 3] if token in (1, 2, 3) else [token]
+            expected = expected - said[same].mean() / 40
+    torch.testing.assert_close(Autoregressive().loss(data, net), expected)
+
+
+def test_an_objective_for_causal_networks_refuses_one_that_looks_ahead():
+    for denoiser in (LLaDA, Dream):
+        with pytest.raises(ValueError, match=r"Autoregressive teaches .*; set model.denoiser"):
+            LitPretrain(denoiser, DreamVocabulary(), objective=Autoregressive())
+    LitPretrain(CausalQwen2, DreamVocabulary(), objective=Autoregressive())
+
+
+def test_a_causal_model_is_trained_from_yaml_and_loaded_by_transformers(tmp_path, monkeypatch):
+    config = yaml.safe_load((CONFIGS / "tiny_autoregressive.yaml").read_text())
+    export = config["trainer"]["callbacks"][-1]
+    export["init_args"] = {"folder": str(tmp_path / "model"), "test": {}}
+    config["extends"] = str(CONFIGS / config["extends"])
+    config["trainer"] |= {
+        **{"callbacks": [export], "logger": False, "enable_progress_bar": False},
+        **{"max_steps": 4, "limit_val_batches": 0, "enable_checkpointing": False},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.chdir(tmp_path)
+    main(["fit", "--config=config.yaml", "--model.size.width=16", "--model.size.layers=1"])
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    ours = CausalQwen2(str(tmp_path / "model"))
+    assert type(plain).__name__ == "Qwen2ForCausalLM" and len(tokenizer) == ours.vocab_size
+    prompt = ours.encode([ShoppingSums("test", 1)[0]])
+    written = prompt.tokens
+    for _ in range(6):
+        logits = plain(written).logits[:, -1]
+        logits[:, ours.mask_id] = -torch.inf
+        written = torch.cat([written, logits.argmax(-1, keepdim=True)], 1)
+    decoded = rollout(
+        ours, LowConfidence(1), prompt, Decoding(6, 1), Noise(0, torch.zeros(1).long())
+    )
+    assert torch.equal(decoded.response, written[:, -6:])
+    scores = plain(written).logits[:, -7:-1]
+    scores[..., ours.mask_id] = -torch.inf
+    torch.testing.assert_close(ours.logits(prompt, decoded.response), scores)
