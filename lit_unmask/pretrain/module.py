@@ -60,7 +60,7 @@ class LitPretrain(LightningModule):
         denoiser: Class of the denoiser, which decides architecture, layout and logit shift.
         vocabulary: Builds the tokenizer.
         size: Size of the network.
-        objective: What is learned.
+        objective: What is learned; None is :class:`MaskedDiffusion`.
         optimizer: Learning rates.
         schedule: Factor on both learning rates.
 
@@ -73,11 +73,13 @@ class LitPretrain(LightningModule):
         denoiser: type[StockDenoiser],
         vocabulary: Vocabulary,
         size: NetworkSize = NetworkSize(),
-        objective: Objective = MaskedDiffusion(),  # noqa: B008  (frozen)
+        objective: Objective | None = None,
         optimizer: PretrainOptimizer = PretrainOptimizer(),
         schedule: Schedule = WarmupStableDecay(),  # noqa: B008  (frozen)
     ) -> None:
         super().__init__()
+        # As a default in the signature, its settings would become those of classes in its place.
+        objective = objective or MaskedDiffusion()
         if objective.causal and not denoiser.causal:
             raise ValueError(
                 f"{type(objective).__name__} teaches networks that look ahead nowhere, and "

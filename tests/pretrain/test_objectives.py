@@ -12,13 +12,29 @@ from lit_unmask.denoisers import CausalQwen2, Dream, LLaDA
 from lit_unmask.policies import LowConfidence
 from lit_unmask.pretrain import DreamVocabulary, LitPretrain
 from lit_unmask.pretrain.cli import main
-from lit_unmask.pretrain.objectives import Autoregressive, MaskedDiffusion
+from lit_unmask.pretrain.objectives import (
+    CARD,
+    GIDD,
+    Autoregressive,
+    ComplementaryMasks,
+    MaskedDiffusion,
+    MaskedProSeCo,
+    ProSeCo,
+)
 from lit_unmask.pretrain.objectives.masks import draw_windows, mask_window, stratified_times
 from lit_unmask.rollout import Decoding, Noise, rollout
 from lit_unmask.tasks import ShoppingSums
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "pretrain"
-OBJECTIVES = [MaskedDiffusion(), Autoregressive()]
+OBJECTIVES = [
+    MaskedDiffusion(),
+    MaskedDiffusion(masks=ComplementaryMasks()),
+    Autoregressive(),
+    ProSeCo(),
+    MaskedProSeCo(bounded=True),
+    GIDD(),
+    CARD(),
+]
 
 
 def log_probabilities(net, prompt, attention, response):
@@ -30,7 +46,7 @@ def log_probabilities(net, prompt, attention, response):
     return logits[first : first + len(response)].log_softmax(-1)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda one: str(one)[:40])
 def test_a_network_learns_a_batch(objective):
     family = CausalQwen2 if objective.causal else Dream
     losses = train(objective, network(family), batch())
@@ -66,6 +82,51 @@ def test_blocks_come_after_the_first_share_of_the_training():
     # As a whole, all that is masked is asked for; behind a block are masks that are not.
     behind = [((one.tokens == MASK) & (one.weight == 0)).any() for one in noised]
     assert behind == [False, True]
+
+
+@pytest.mark.parametrize("kind", [ProSeCo, MaskedProSeCo])
+@pytest.mark.parametrize("bounded", [False, True])
+def test_the_corrector_learns_the_clean_text_from_what_the_network_proposes(kind, bounded):
+    net, data = network(LLaDA), batch()
+    train(Autoregressive(), net, data, steps=20)  # LLaDA then knows each token that it reads
+    objective = kind(corrector_weight=0.5, bounded=bounded)
+    torch.manual_seed(3)
+    found = objective.loss(data, net)
+    torch.manual_seed(3)
+    expected = MaskedDiffusion(least=0.1).loss(data, net)
+    torch.manual_seed(3)
+    noisy = MaskedDiffusion(least=0.1).noise(data, net)[0].tokens
+    right = 0
+    for row in range(4):
+        prompt = (data.prompt.tokens[row], data.prompt.attention[row])
+        proposed = log_probabilities(net, *prompt, noisy[row])
+        proposed[:, MASK] = -torch.inf
+        text = proposed.argmax(-1)
+        if kind is MaskedProSeCo:
+            text = torch.where(noisy[row] == MASK, text, noisy[row])
+        said = log_probabilities(net, *prompt, text)
+        for place in range(10):
+            log_p, same = (
+                said[place, data.response[row, place]],
+                text[place] == data.response[row, place],
+            )
+            right += int(same)
+            share = (noisy[row] == MASK).float().sum()
+            expected = expected + 0.5 * (-log_p.exp() if same and bounded else -log_p) / share / 4
+    assert 0 < right < 40
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_corrector_reads_no_mask_and_its_text_has_no_gradient():
+    net, data = network(LLaDA), batch()
+    read = []
+    net.stock.model.register_forward_pre_hook(
+        lambda module, args, named: read.append(named["input_ids"]), with_kwargs=True
+    )
+    with torch.no_grad():
+        net.stock.lm_head.weight[MASK] = 100 * net.stock.lm_head.weight.abs().max()
+    ProSeCo().loss(data, net).backward()
+    assert [bool((tokens == MASK).any()) for tokens in read] == [True, False]
 
 
 @pytest.mark.parametrize("setting", [{"block_share": 1.5}, {"whole_share": -1}, {"least": 1.0}])
@@ -124,3 +185,16 @@ def test_a_causal_model_is_trained_from_yaml_and_loaded_by_transformers(tmp_path
     scores = plain(written).logits[:, -7:-1]
     scores[..., ours.mask_id] = -torch.inf
     torch.testing.assert_close(ours.logits(prompt, decoded.response), scores)
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "given"),
+    [("proseco", "least", "corrector_weight=2.0"), ("gidd", "weights", "weights=BoundWeights")],
+)
+def test_settings_that_are_not_given_are_the_defaults_of_the_class(config, name, given, capsys):
+    given = f"--model.objective.init_args.{given}"
+    with pytest.raises(SystemExit):
+        main(["fit", f"--config={CONFIGS / config}.yaml", given, "--print_config"])
+    said = yaml.safe_load(capsys.readouterr().out)["model"]["objective"]["init_args"]
+    found = said[name] if name == "least" else said[name]["init_args"]["most"]
+    assert found == {"least": 0.1, "weights": float("inf")}[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,7 +67,8 @@ class Objective(ABC):
         causal: Whether it is meant for networks alone that do not look ahead.
     """
 
-    causal: ClassVar[bool] = False
+    # Without an annotation, which jsonargparse would look up in the modules of subclasses.
+    causal = False
 
     @abstractmethod
     def loss(self, batch: Demonstrations, network: Network) -> Tensor:

@@ -131,3 +131,59 @@ class OneMask(Masks):
         """Mask responses; see :meth:`Masks.draw`."""
         tokens, weight = mask_window(clean, window, times, mask_id)
         return Noised(tokens, weight, torch.arange(len(clean), device=clean.device))
+
+
+@dataclass(frozen=True)
+class ComplementaryMasks(Masks):
+    """Disjoint masks of each response that together hide every position of its window once.
+
+    Source: fully explored masked language modelling, arXiv 2010.06040: the gradients of two masks
+    agree the less the more they differ, so the mean over disjoint ones varies least. Masks of one
+    response have the same time here, ``1 / K`` for ``K = round(1 / t)``, as the weight of a time
+    makes masks of different times no exchange for each other; sizes differ by one position at most.
+    A response is read in ``K`` rows, and costs as much. The shares of masks are 1, 1/2, 1/3 and so
+    on to ``1 / most``, where :class:`OneMask` has every number of masks.
+
+    Attributes:
+        most: Largest number of masks of a response.
+
+    Raises:
+        ValueError: If that is none.
+    """
+
+    most: int = 8
+
+    def __post_init__(self) -> None:
+        """Check the number."""
+        if self.most < 1:
+            raise ValueError(f"most={self.most} must be at least 1 mask of a response")
+
+    def draw(self, clean: Tensor, window: Window, times: Tensor, mask_id: int) -> Noised:
+        """Mask responses; see :meth:`Masks.draw`."""
+        sets = (1 / times).clamp(max=self.most).round().long()
+        sets = torch.minimum(sets, window.size.cpu())
+        row = torch.arange(len(clean)).repeat_interleave(sets)
+        number = torch.arange(len(row)) - (sets.cumsum(0) - sets)[row]
+        start, size, count = (
+            part[row, None].to(clean.device) for part in (window.start, window.size.cpu(), sets)
+        )
+        place = torch.arange(clean.shape[1], device=clean.device)
+        inside = (place >= start) & (place < start + size)
+        rank = self._order(clean.shape, row).to(clean.device).masked_fill(~inside, torch.inf)
+        part = rank.argsort(1).argsort(1) * count // size
+        chosen = inside & (part == number[:, None].to(clean.device))
+        tokens = clean[row.to(clean.device)].masked_fill(chosen | (place >= start + size), mask_id)
+        weight = chosen / (chosen.sum(1, keepdim=True) * count)
+        return Noised(tokens, weight, row.to(clean.device))
+
+    def _order(self, shape: torch.Size, row: Tensor) -> Tensor:
+        """Return the numbers ``[M, L]`` whose order says which mask of its row hides a position."""
+        return torch.rand(shape)[row]
+
+
+@dataclass(frozen=True)
+class IndependentMasks(ComplementaryMasks):
+    """As many masks of the same sizes, each drawn by itself: what complementary ones compare to."""
+
+    def _order(self, shape: torch.Size, row: Tensor) -> Tensor:
+        return torch.rand(len(row), shape[1])
