@@ -74,11 +74,6 @@ class UnmaskCLI(SentenceCLI):
             # A parser that nobody uses takes as long to build as the one that is used.
             return self.init_parser(**kwargs)
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        parser.add_argument(
-            "--extends",
-            type=str | list[str] | None,
-            help="In a configuration: those that it changes, relative to itself.",
-        )
         if subcommand == "predict":
             parser.add_argument(
                 "--trajectories",

@@ -1,6 +1,7 @@
 """Frozen diffusion language models behind one face."""
 
 from lit_unmask.denoisers.face import Denoiser
+from lit_unmask.denoisers.families.causal import CausalQwen2
 from lit_unmask.denoisers.families.dream import Dream
 from lit_unmask.denoisers.families.layout import DenoiserShape
 from lit_unmask.denoisers.families.llada import LLaDA
@@ -18,6 +19,7 @@ from lit_unmask.denoisers.wrappers.reward_weighted import RewardWeighted
 __all__ = [
     "Adapter",
     "AdaptiveParallel",
+    "CausalQwen2",
     "Code",
     "Compile",
     "Denoiser",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -42,11 +42,14 @@ class NetworkDenoiser(Denoiser):
     Attributes:
         network: The network.
         placement: Where its weights are.
+        causal: Whether the network looks ahead nowhere.
 
     Raises:
         ValueError: If ``max_logits`` is not positive.
         RuntimeError: If a start-up probe fails.
     """
+
+    causal: ClassVar[bool] = False
 
     def __init__(self, loaded: Loaded, max_logits: int | None = None) -> None:
         super().__init__()
@@ -83,9 +86,10 @@ class NetworkDenoiser(Denoiser):
         """Check on short inputs that the loaded network is the denoiser it claims to be.
 
         Raises:
-            RuntimeError: If the network is causal, sees padding or is not repeatable.
+            RuntimeError: If the network looks where it should not, or is not repeatable.
         """
-        run_probes(Probed(self._body, self._project, self.vocab_size, self.device))
+        probed = Probed(self._body, self._project, self.vocab_size, self.device, self.causal)
+        run_probes(probed)
 
     @torch.no_grad()
     def forward(

@@ -20,6 +20,14 @@ class SentenceParser(Sentences, LightningArgumentParser):
 class SentenceCLI(LightningCLI):
     """LightningCLI whose parser refuses interpolations and seeds as it refuses other values."""
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Let configurations name others; see :func:`lit_unmask.preflight.extends.with_bases`."""
+        parser.add_argument(
+            "--extends",
+            type=str | list[str] | None,
+            help="In a configuration: those that it changes, relative to itself.",
+        )
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse arguments; what cannot be read ends with one sentence and status 2."""
         try:

@@ -22,6 +22,8 @@ from lit_unmask.tasks.datamodule import is_fast_dev_run
 class HeldOut:
     """Problems that a trained denoiser is examined on, one token a step by confidence.
 
+    A causal one is read from left to right, whatever the block lengths.
+
     Attributes:
         task: The problems.
         gen_length: Response length **L**.
@@ -71,7 +73,7 @@ class Export(Callback):
                 "gen_length": test.gen_length,
                 "decoding": "one token a step, by confidence",
             }
-            for block_length in test.block_lengths:
+            for block_length in (1,) if kind.causal else test.block_lengths:
                 decoding = Decoding(
                     test.gen_length, block_length, scheduling=Scheduling(max_rows=128)
                 )

@@ -13,13 +13,8 @@ from torch.optim import AdamW, Muon
 from lit_unmask.denoisers import StockDenoiser
 from lit_unmask.denoisers.families.layout import DenoiserShape
 from lit_unmask.pretrain.data import DemonstrationData, Demonstrations
-from lit_unmask.pretrain.objective import (
-    draw_windows,
-    mask_window,
-    masked_diffusion_loss,
-    stratified_times,
-    token_distributions,
-)
+from lit_unmask.pretrain.objectives import MaskedDiffusion, Objective
+from lit_unmask.pretrain.objectives.base import Network, token_distributions
 from lit_unmask.pretrain.vocabulary import Vocabulary
 from lit_unmask.training.schedule import Schedule, WarmupStableDecay
 
@@ -59,26 +54,18 @@ class PretrainOptimizer:
 
 
 class LitPretrain(LightningModule):
-    """Masked diffusion training of a small denoiser on worked solutions.
-
-    Any number of the response's tokens is masked, each number as often, and the loss is the mean
-    cross entropy of the masked ones (arXiv 2502.09992; MDLM, arXiv 2406.07524). Later, a share of
-    the responses is noised in one block, with a clean text before it and masks behind it, which is
-    what decoding in blocks asks for. From the start, networks did not learn to read the prompt: a
-    block has few tokens to learn from. Responses are filled up with the end token, which is learned
-    like any other, as in LLaDA's fine-tuning.
+    """Training of a small denoiser on worked solutions.
 
     Args:
         denoiser: Class of the denoiser, which decides architecture, layout and logit shift.
         vocabulary: Builds the tokenizer.
         size: Size of the network.
-        block_share: Share of the responses that are noised in one block, in ``[0, 1]``.
-        whole_share: Share of the training, in ``[0, 1]``, in which all are noised as a whole first.
+        objective: What is learned; None is :class:`MaskedDiffusion`.
         optimizer: Learning rates.
         schedule: Factor on both learning rates.
 
     Raises:
-        ValueError: If a share lies outside ``[0, 1]``.
+        ValueError: If the objective is for causal networks, and the denoiser's is not.
     """
 
     def __init__(
@@ -86,18 +73,20 @@ class LitPretrain(LightningModule):
         denoiser: type[StockDenoiser],
         vocabulary: Vocabulary,
         size: NetworkSize = NetworkSize(),
-        block_share: float = 0.5,
-        whole_share: float = 0.2,
+        objective: Objective | None = None,
         optimizer: PretrainOptimizer = PretrainOptimizer(),
         schedule: Schedule = WarmupStableDecay(),  # noqa: B008  (frozen)
     ) -> None:
         super().__init__()
-        if not (0 <= block_share <= 1 and 0 <= whole_share <= 1):
+        # As a default in the signature, its settings would become those of classes in its place.
+        objective = objective or MaskedDiffusion()
+        if objective.causal and not denoiser.causal:
             raise ValueError(
-                f"block_share={block_share} and whole_share={whole_share} must lie in [0, 1]"
+                f"{type(objective).__name__} teaches networks that look ahead nowhere, and "
+                f"{denoiser.__name__} looks; set model.denoiser: lit_unmask.denoisers.CausalQwen2"
             )
         self.denoiser, self.vocabulary = denoiser, vocabulary
-        self.size, self.block_share, self.whole_share = size, block_share, whole_share
+        self.size, self.objective = size, objective
         self.settings, self.schedule = optimizer, schedule
         self.automatic_optimization = False
         self.network: Any = None
@@ -143,23 +132,16 @@ class LitPretrain(LightningModule):
         return optimizers, [self.schedule.build(optimizer, steps) for optimizer in optimizers]
 
     def loss(self, batch: Demonstrations) -> Tensor:
-        """Return the objective on one batch with fresh masks."""
-        prompt, clean = batch.prompt, batch.response
-        rows, length = clean.shape
-        written = (clean != self.tokenizer.pad_token_id).sum(1) + 1
-        done = self.trainer.global_step / max(self.trainer.max_steps, 1)
-        share = self.block_share if done >= self.whole_share else 0.0
-        window = draw_windows(length, written, share)
-        mask_id = self.tokenizer.mask_token_id
-        noisy, weight = mask_window(clean, window, stratified_times(rows), mask_id)
-        attention = torch.cat([prompt.attention, torch.ones_like(clean, dtype=torch.bool)], 1)
-        states = self.network.model(
-            input_ids=torch.cat([prompt.tokens, noisy], 1), attention_mask=attention
-        ).last_hidden_state
-        start = prompt.tokens.shape[1] - int(self.denoiser.shift)
-        asked = weight > 0
-        logits = self.network.lm_head(states[:, start : start + length][asked])
-        return masked_diffusion_loss(logits, self.meant[clean[asked]], weight[asked], rows)
+        """Return the objective on one batch with fresh noise."""
+        network = Network(
+            self.network,
+            self.denoiser.shift,
+            self.tokenizer.mask_token_id,
+            self.tokenizer.pad_token_id,
+            self.meant,
+            done=self.trainer.global_step / max(self.trainer.max_steps, 1),
+        )
+        return self.objective.loss(batch, network)
 
     def training_step(self, batch: dict[str, Demonstrations], batch_idx: int) -> None:
         """Take one step of both optimizers on a batch of each response length."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lit_unmask.denoisers import LLaDA
+from lit_unmask.denoisers import CausalQwen2, LLaDA
 from lit_unmask.denoisers.loading.checkpoint import check_transformers
 from tests.denoisers.conftest import Writer
 
@@ -43,6 +43,15 @@ class Causal(LLaDA):
 def test_a_causal_network_fails_the_probe(folder: Path) -> None:
     with pytest.raises(RuntimeError, match=r"bidirectional probe.*is_causal=False"):
         Causal(str(folder))
+
+
+def test_a_network_that_looks_ahead_fails_the_probe_of_a_causal_one(
+    write_checkpoint: Writer,
+) -> None:
+    denoiser = CausalQwen2(str(write_checkpoint(CausalQwen2)))
+    denoiser.network.config.is_causal = False
+    with pytest.raises(RuntimeError, match=r"causal probe.*is_causal=True"):
+        denoiser.probe()
 
 
 @pytest.mark.parametrize("value", [torch.nan, 0.5])

@@ -5,14 +5,15 @@ import itertools
 import pytest
 import torch
 
-from lit_unmask.pretrain.objective import (
+from lit_unmask.pretrain.objectives.base import token_distributions, weighted_loss
+from lit_unmask.pretrain.objectives.masks import (
     BLOCK_LENGTHS,
+    ComplementaryMasks,
+    IndependentMasks,
     Window,
     draw_windows,
     mask_window,
-    masked_diffusion_loss,
     stratified_times,
-    token_distributions,
 )
 from lit_unmask.tasks.base import synonym_shares
 
@@ -53,14 +54,14 @@ def test_the_mean_over_random_maskings_is_the_enumerated_objective(start, size):
     noisy, weight = mask_window(clean, windows(start, size, rows), times, MASK, generator)
     hidden = weight > 0
     meant = torch.eye(VOCABULARY)[clean[hidden]]
-    loss = masked_diffusion_loss(logits_of(noisy)[hidden], meant, weight[hidden], rows)
+    loss = weighted_loss(logits_of(noisy)[hidden], meant, weight[hidden], rows)
     assert float(loss) == pytest.approx(expected, rel=0.02)
 
 
 def test_the_loss_of_one_masking_by_hand():
     logits = torch.log(torch.tensor([[0.5, 0.25, 0.25, 1e-9], [0.25, 0.25, 0.25, 0.25]]))
     target, weight = torch.eye(4)[[0, 3]], torch.tensor([0.5, 1.0])
-    loss = masked_diffusion_loss(logits, target, weight, rows=2)
+    loss = weighted_loss(logits, target, weight, rows=2)
     log_2 = torch.log(torch.tensor(2.0))
     torch.testing.assert_close(loss, (log_2 / 2 + 2 * log_2) / 2)
 
@@ -69,11 +70,10 @@ def test_the_loss_of_a_synonym_is_the_mean_over_the_texts_that_could_have_stood_
     logits, weight = torch.randn(2, 6, generator=torch.Generator().manual_seed(0)), torch.ones(2)
     meant = token_distributions(6, [(1, 4, 5)])
     losses = [
-        masked_diffusion_loss(logits, torch.eye(6)[[token, 0]], weight, rows=2)
-        for token in (1, 4, 5)
+        weighted_loss(logits, torch.eye(6)[[token, 0]], weight, rows=2) for token in (1, 4, 5)
     ]
     for token in (1, 4, 5):
-        loss = masked_diffusion_loss(logits, meant[[token, 0]], weight, rows=2)
+        loss = weighted_loss(logits, meant[[token, 0]], weight, rows=2)
         torch.testing.assert_close(loss, torch.stack(losses) @ torch.tensor(synonym_shares(3)))
     assert torch.equal(meant[[0, 2, 3]], torch.eye(6)[[0, 2, 3]])
 
@@ -116,3 +116,44 @@ def test_times_are_uniform_and_in_random_order():
     many = torch.stack([stratified_times(4, generator) for _ in range(4000)])
     torch.testing.assert_close(many.mean(0), torch.full((4,), 0.5), atol=0.02, rtol=0)
     torch.testing.assert_close(many.var(0), torch.full((4,), 1 / 12), atol=0.01, rtol=0)
+
+
+def test_complementary_masks_hide_every_position_of_a_window_once():
+    clean = torch.arange(12).expand(40, 12) + 20
+    start, size = torch.randint(6, (40,)), torch.randint(1, 7, (40,))
+    times = torch.rand(40)
+    for masks in (ComplementaryMasks(4), IndependentMasks(4)):
+        noised = masks.draw(clean, Window(start, size), times, MASK)
+        hidden, covered = noised.tokens == MASK, []
+        for row in range(40):
+            mine = noised.row == row
+            sets = min(max(round(1 / float(times[row])), 1), 4, int(size[row]))
+            place = torch.arange(12)
+            inside = (place >= start[row]) & (place < start[row] + size[row])
+            assert mine.sum() == sets and hidden[mine][:, place >= start[row] + size[row]].all()
+            count = (hidden[mine] & inside).sum(1)
+            assert count.sum() == size[row] and count.max() - count.min() <= 1
+            expected = (hidden[mine] & inside) / (count[:, None] * sets)
+            torch.testing.assert_close(noised.weight[mine], expected)
+            assert (noised.tokens[mine][~hidden[mine]] == clean[:sets][~hidden[mine]]).all()
+            covered.append(bool(((hidden[mine] & inside).sum(0) == inside).all()))
+        assert all(covered) == (type(masks) is ComplementaryMasks)
+
+
+@pytest.mark.parametrize("masks", [ComplementaryMasks(2), IndependentMasks(2)])
+def test_masks_of_one_time_estimate_the_loss_of_that_time(masks):
+    target, rows = torch.tensor([2, 0, 3, 1]), 20_000
+    expected = 0.0
+    for chosen in itertools.combinations(range(4), 2):
+        noisy = torch.cat([target, torch.zeros(1, dtype=torch.int64)])
+        noisy[[*chosen]] = MASK
+        table = logits_of(noisy[None])[0].double().log_softmax(-1)
+        expected -= sum(float(table[place, target[place]]) for place in chosen) / 2 / 6
+    torch.manual_seed(0)
+    clean = torch.cat([target, torch.zeros(1, dtype=torch.int64)]).expand(rows, 5)
+    noised = masks.draw(clean, windows(0, 4, rows), torch.full((rows,), 0.5), MASK)
+    noised.tokens[:, 4] = 0  # what is behind the window counts neither here nor there
+    asked = noised.weight > 0
+    meant = torch.eye(VOCABULARY)[clean[noised.row][asked]]
+    loss = weighted_loss(logits_of(noised.tokens)[asked], meant, noised.weight[asked], rows)
+    assert float(loss) == pytest.approx(expected, rel=0.02)

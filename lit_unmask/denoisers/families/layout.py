@@ -85,6 +85,7 @@ class Layout(ABC):
             (transformers silently leaves random weights where a pattern has two).
         end_roles: Which of the config's special tokens end a response: ``"eos"``, ``"pad"``.
         end_tokens: Further tokens that do, where the tokenizer has them.
+        causal: Whether networks look ahead nowhere.
         published: What ``config.json`` of the best-known checkpoint says about sizes and tokens;
             ``lit-unmask plan`` assumes it where no config can be read.
     """
@@ -94,6 +95,7 @@ class Layout(ABC):
     key_mapping: ClassVar[dict[str, str]]
     end_roles: ClassVar[tuple[str, ...]]
     end_tokens: ClassVar[tuple[str, ...]]
+    causal: ClassVar[bool] = False
     published: ClassVar[Mapping[str, Any]]
 
     @classmethod
@@ -136,11 +138,11 @@ class Layout(ABC):
     def original_name(cls, name: str) -> str:
         """Return the original name of a stock weight; undoes ``key_mapping``."""
 
-    @staticmethod
+    @classmethod
     def make_bidirectional(
-        config: StockConfig, mask_id: int, eos_id: int | list[int], pad_id: int
+        cls, config: StockConfig, mask_id: int, eos_id: int | list[int], pad_id: int
     ) -> StockConfig:
-        """Turn a stock causal config into a denoiser's, in place.
+        """Turn a stock causal config into a denoiser's, in place; causal only where the class is.
 
         The token ids are kept apart in ``config.token_ids``: given ``pad_token_id``, the stock
         embedding would never train that row, which LLaDA and Dream share with the end token.
@@ -160,7 +162,7 @@ class Layout(ABC):
         ends = eos_id if isinstance(eos_id, list) else [eos_id]
         if not ends:
             raise ValueError("config.json: eos_token_id=[] names no token; give one or several")
-        config.is_causal = False
+        config.is_causal = cls.causal
         config.use_cache = False
         config.bos_token_id = config.eos_token_id = config.pad_token_id = None
         further = {f"eos_{number}": token for number, token in enumerate(ends[1:], 2)}
@@ -192,7 +194,7 @@ class Layout(ABC):
             shape: Its size and token ids.
 
         Returns:
-            The bidirectional network in training mode, float32, without dropout.
+            The network in training mode, float32, without dropout.
         """
         config = cls.architecture.config_class(
             hidden_size=shape.width,

@@ -28,17 +28,19 @@ class Probed:
         logits: States -> logits ``[B, S, V]``.
         vocab_size: Vocabulary **V**.
         device: Where tokens go.
+        causal: Whether it must look ahead nowhere; it must look everywhere otherwise.
     """
 
     states: Callable[[Tensor, Tensor | None], Tensor]
     logits: Callable[[Tensor], Tensor]
     vocab_size: int
     device: torch.device
+    causal: bool = False
 
 
 @torch.no_grad()
 def run_probes(probed: Probed) -> None:
-    """Check that a network is bidirectional, repeatable, blind to padding and finite.
+    """Check that a network is bidirectional or causal, repeatable, blind to padding and finite.
 
     Takes three forwards of 8 to 32 tokens.
 
@@ -61,7 +63,13 @@ def run_probes(probed: Probed) -> None:
             "repeatable probe: two forwards on the same tokens differ; switch off dropout and use "
             "deterministic kernels"
         )
-    if torch.equal(logits[:, 0], logits[:1, 0].expand(PROBE_ROWS, -1)):
+    blind = torch.equal(logits[:, 0], logits[:1, 0].expand(PROBE_ROWS, -1))
+    if probed.causal and not blind:
+        raise RuntimeError(
+            "causal probe: changing the last token changes the logits at position 0, so attention "
+            "looks ahead; use config.is_causal=True"
+        )
+    if blind and not probed.causal:
         raise RuntimeError(
             "bidirectional probe: changing the last token does not change the logits at position "
             "0, so attention is causal; use transformers>=5.2 and config.is_causal=False"
