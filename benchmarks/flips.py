@@ -36,7 +36,7 @@ LENGTH = 64
 POLICIES: dict[str, Policy] = {
     "threshold (0.9)": ConfidenceThreshold(0.9),
     "low confidence (k=4)": LowConfidence(4),
-    "learned (policy/seed-0)": load_policy(Path(__file__).parent / "policies/policy/seed-0"),
+    "learned (policy/seed-1)": load_policy(Path(__file__).parent / "policies/policy/seed-1"),
 }
 TEMPERATURES = [0.0, 0.5]
 ALONE = Scheduling(max_rows=1, share=False)
