@@ -31,7 +31,7 @@ def generate(question: str, policy: Policy, length: int = 64) -> tuple[str, int]
         opened = policy.select(probabilities, masked, masked, step, length)
         response = torch.where(opened, tokens[..., 0], response)
         step += 1
-    return tokenizer.decode(response[0], skip_special_tokens=True), step
+    return checkpoint.decode(response)[0], step  # up to its first end token
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def test_the_log_replays_the_buffers_and_says_when_each_token_came(
     buffers = torch.full((len(NUMBERS), LENGTH), MASK)
     came = torch.full_like(buffers, -1)
     at_step: dict[tuple[int, int], Tensor] = {}
-    for row, step, where, tokens, corrected in zip(*vars(log).values(), strict=True):
+    for row, step, where, tokens, corrected, *_ in zip(*vars(log).values(), strict=True):
         if not corrected and where.any():
             at_step[int(row), int(step)] = buffers[row].clone()
         buffers[row] = torch.where(where, tokens, buffers[row])

@@ -15,7 +15,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from toys import DECODING, After, make_data, make_module, make_trainer, small_policy
+from toys import DECODING, After, Coins, make_data, make_module, make_trainer, small_policy
 
 from lit_unmask import load_policy, policies, save_policy
 from lit_unmask.denoisers import LLaDA
@@ -32,7 +32,8 @@ from lit_unmask.training.rewards import MultiplicativeSpeed
 from lit_unmask.training.settings import Rounds
 from lit_unmask.types import Reading
 
-PROBLEMS = list(make_data().val["coins"])
+# Of one length, so that the first of them is the first row of a call.
+PROBLEMS = list(Coins("validation", size=5, steps=(3, 3)))
 UID = "problem '" + PROBLEMS[0].uid.replace("?", r"\?") + "' at step 0"
 GREEDY = replace(DECODING, temperature=0.0)
 

@@ -87,7 +87,7 @@ def test_without_advantages_the_divergence_alone_pulls_back(tiny_llada: LLaDA) -
         optimizer.zero_grad()
         found.loss.backward()
         optimizer.step()
-    assert seen[-1] < 0.5 * seen[0]
+    assert seen[-1] < 0.6 * seen[0]
 
 
 def test_steps_that_add_nothing_are_not_replayed_and_a_round_of_them_has_zero_gradients(

@@ -98,7 +98,7 @@ def test_a_taught_policy_does_as_the_expert(tiny_llada: LLaDA, store: Path, tmp_
         lambda trainer, batch: logged.append(float(trainer.callback_metrics["train/loss"]))
     )
     make_trainer(tmp_path, read, max_steps=30).fit(module, datamodule=data(store, batch_size=24))
-    assert sum(logged[-3:]) < 0.7 * sum(logged[:3])
+    assert sum(logged[-3:]) < 0.8 * sum(logged[:3])
     trainer = make_trainer(tmp_path, limit_val_batches=1.0)
     trainer.validate(module, datamodule=data(store), verbose=False)
     assert 0 < float(trainer.callback_metrics["val/coins/nfe"]) <= 8

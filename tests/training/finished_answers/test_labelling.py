@@ -21,7 +21,7 @@ from lit_unmask.types import Observation, Problem
 
 LENGTH, SEED, THRESHOLD = 8, 3, 0.12
 EXPERT = Expert(ConfidenceThreshold(0.3), block_length=2)
-PROBLEMS = list(Coins("train", size=14))
+PROBLEMS = list(Coins("train", size=24))
 
 
 def labeller(denoiser: LLaDA, block_length: int = LENGTH, policy: Policy | None = None) -> Labeller:
