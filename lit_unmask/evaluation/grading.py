@@ -216,6 +216,7 @@ class WorkerPool(Grader):
             for worker in workers:
                 worker.join(_FAREWELL)
                 worker.kill()
+                worker.join()
 
 
 class Verdicts:

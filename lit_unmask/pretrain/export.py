@@ -69,7 +69,6 @@ class Export(Callback):
             loss = trainer.callback_metrics.get(f"pretrain/{name}/loss")
             metrics[name] = {
                 "validation_loss": None if loss is None else round(float(loss), 4),
-                "problems": len(test.task),
                 "gen_length": test.gen_length,
                 "decoding": "one token a step, by confidence",
             }
@@ -82,5 +81,6 @@ class Export(Callback):
                 metrics[name][f"block_length={block_length}"] = {
                     "accuracy": round(result.accuracy, 4),
                     "ci": [round(low, 4), round(high, 4)],
+                    "problems": len(test.task),
                 }
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
