@@ -238,8 +238,8 @@ _EXPECTED_WARNINGS = (
 
 
 _NO_TIPS = _NoTips()
-# What a disk says that is full or lets nobody write.
-_REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+# What a disk says that is full, or lets nobody read or write.
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -257,12 +257,12 @@ def main(arguments: list[str] | None = None) -> None:
     except ConfigurationError as error:
         refuse(error)
     except OSError as error:
-        if error.errno not in _REFUSED_WRITES:
+        if error.errno not in _REFUSED:
             raise
         where = f"{error.filename}: " if error.filename else ""
         refuse(
-            f"{where}{error.strerror}, and a run must write; what was there before is whole: make "
-            "room, or the folder writable, and start again, fit with --ckpt_path=last"
+            f"{where}{error.strerror}; what was there before is whole: make room, or mend who may "
+            "read and write there, and start again, fit with --ckpt_path=last"
         )
     except SIGTERMException as end:
         sys.exit(_TERMINATED if end.code is None else end.code)
