@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lit_unmask.denoisers import NetworkDenoiser
 from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.points import wilson_interval
 from lit_unmask.policies import LowConfidence
@@ -33,6 +36,28 @@ class HeldOut:
     task: Task
     gen_length: int = 64
     block_lengths: tuple[int, ...] = (2, 64)
+
+
+def examine(
+    denoiser: NetworkDenoiser, tests: Mapping[str, HeldOut]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what a denoiser gets right of each test, by name: accuracies by block length."""
+    for name, test in tests.items():
+        problems = list(test.task)
+        found: dict[str, Any] = {
+            "problems": len(problems),
+            "gen_length": test.gen_length,
+            "decoding": "one token a step, by confidence",
+        }
+        for block_length in (1,) if denoiser.causal else test.block_lengths:
+            decoding = Decoding(test.gen_length, block_length, scheduling=Scheduling(max_rows=128))
+            result = evaluate(denoiser, LowConfidence(1), problems, decoding)
+            low, high = wilson_interval(result.accuracy, len(problems))
+            found[f"block_length={block_length}"] = {
+                "accuracy": round(result.accuracy, 4),
+                "ci": [round(low, 4), round(high, 4)],
+            }
+        yield name, found
 
 
 class Export(Callback):
@@ -65,22 +90,8 @@ class Export(Callback):
             "steps": trainer.global_step // 2,
             "minutes": round(seconds / 60, 1),
         }
-        for name, test in self.test.items():
+        for name, found in examine(denoiser, self.test):
             loss = trainer.callback_metrics.get(f"pretrain/{name}/loss")
-            metrics[name] = {
-                "validation_loss": None if loss is None else round(float(loss), 4),
-                "gen_length": test.gen_length,
-                "decoding": "one token a step, by confidence",
-            }
-            for block_length in (1,) if kind.causal else test.block_lengths:
-                decoding = Decoding(
-                    test.gen_length, block_length, scheduling=Scheduling(max_rows=128)
-                )
-                result = evaluate(denoiser, LowConfidence(1), list(test.task), decoding)
-                low, high = wilson_interval(result.accuracy, len(test.task))
-                metrics[name][f"block_length={block_length}"] = {
-                    "accuracy": round(result.accuracy, 4),
-                    "ci": [round(low, 4), round(high, 4)],
-                    "problems": len(test.task),
-                }
+            found["validation_loss"] = None if loss is None else round(float(loss), 4)
+            metrics[name] = found
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
