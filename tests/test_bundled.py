@@ -23,15 +23,20 @@ def test_a_bundled_checkpoint_is_small_and_in_the_original_layout(name, kind, mo
     assert len((folder / "model.safetensors").read_bytes()) < 12 * 2**20
 
 
-# Of responses of 64 tokens, one token a step in blocks of two.
-LEAST = {"math/short": 0.95, "code/short": 0.85}
+# One token a step in blocks of two; in full diffusion there must be something left to learn.
+LEAST = {"math/short": 0.95, "math/long": 0.95, "code/short": 0.85, "code/long": 0.85}
+MISSED = ("tiny-llada", "math/long")  # docs/language.md says how far it came
 
 
+@pytest.mark.parametrize("task", LEAST)
 @pytest.mark.parametrize(("name", "kind", "model_type"), BUNDLED)
-def test_a_bundled_denoiser_was_good_at_both_tasks(name, kind, model_type) -> None:
-    metrics = json.loads((files("lit_unmask.bundled") / name / "metrics.json").read_text())
-    for task, least in LEAST.items():
-        assert metrics[task]["block_length=2"]["accuracy"] >= least
+def test_a_bundled_denoiser_was_good_in_short_blocks_alone(name, kind, model_type, task) -> None:
+    folder = files("lit_unmask.bundled") / name
+    measured = json.loads((folder / "metrics.json").read_text())[task]
+    blocks = measured["block_length=2"]["accuracy"]
+    whole = measured[f"block_length={measured['gen_length']}"]["accuracy"]
+    assert measured["problems"] == 500 and whole <= blocks - 0.15
+    assert (blocks >= LEAST[task]) == ((name, task) != MISSED)
 
 
 @pytest.mark.parametrize(("name", "kind", "model_type"), BUNDLED)
