@@ -100,11 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="*", help="seeds; all without any")
     options = parser.parse_args(arguments)
     for trial in TRIALS:
-        rows = read()
         asked = trial.what in (options.what or [trial.what])
         asked = asked and trial.seed in (options.seeds or [trial.seed])
-        if asked and trial.key not in set(map(key_of, rows)):
-            write([*rows, run(trial)])
+        if asked and trial.key not in set(map(key_of, read())):
+            row = run(trial)
+            write([*read(), row])  # another process may have written one meanwhile
     print(table(read()))
 
 
