@@ -73,6 +73,7 @@ soak: $(STAMP)
 # Re-trains the bundled denoisers; the README says how long it takes.
 pretrain: $(STAMP)
 	$(BIN)/lit-unmask-pretrain fit --config configs/pretrain/tiny_llada.yaml
+	$(BIN)/lit-unmask-pretrain fit --config configs/pretrain/tiny_llada_long.yaml --ckpt_path runs/pretrain-tiny-llada/version_0/checkpoints/last.ckpt
 	$(BIN)/lit-unmask-pretrain fit --config configs/pretrain/tiny_dream.yaml
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
