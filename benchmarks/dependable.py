@@ -97,11 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", nargs="*", help="configurations; all without any")
-    parser.add_argument("--seeds", type=int, nargs="*", help="seeds; all without any")
+    for name in ("seeds", "threads"):
+        parser.add_argument(f"--{name}", type=int, nargs="*", help=f"{name}; all without any")
     options = parser.parse_args(arguments)
     for trial in TRIALS:
         asked = trial.what in (options.what or [trial.what])
         asked = asked and trial.seed in (options.seeds or [trial.seed])
+        asked = asked and trial.threads in (options.threads or [trial.threads])
         if asked and trial.key not in set(map(key_of, read())):
             row = run(trial)
             write([*read(), row])  # another process may have written one meanwhile
