@@ -169,7 +169,7 @@ def row_of(trial: Trial, folder: Path, version: str, seconds: float) -> dict[str
         **{name: round(policy[name], 4) for name in ("accuracy", "ci_low", "ci_high", "nfe")},
         "heuristic_accuracy": round(best["accuracy"], 4),
         "heuristic_nfe": round(best["nfe"], 4),
-        **costs(results.parent / version, policy["nfe"]),
+        **costs(results.parent / f"version_{version}", policy["nfe"]),
         "seconds": round(seconds),
         "commit": commit.stdout.strip(),
     }
