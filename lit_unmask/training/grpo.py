@@ -232,8 +232,10 @@ class GRPO:
         """Return the loss of a batch of steps.
 
         Args:
-            log_prob: ``[N]`` float, under the policy that is trained; carries the gradient.
-            old_log_prob: ``[N]`` float, under the policy that acted.
+            log_prob: ``[N]`` float, under the policy that is trained; carries the gradient. Where
+                an action has independent parts, ``[N, C]`` has a ratio for each of them, and a
+                step is their mean.
+            old_log_prob: Of the same shape, under the policy that acted.
             advantage: ``[N]`` float, of the step's rollout.
             weight: ``[N]`` float, as from :class:`StepWeights`.
             counted: ``[N]`` bool, steps that the readings beside the loss are about; None means
@@ -243,11 +245,17 @@ class GRPO:
             ValueError: If the shapes differ.
         """
         shapes = [tuple(x.shape) for x in (log_prob, old_log_prob, advantage, weight)]
-        if log_prob.ndim != 1 or len(set(shapes)) > 1:
+        if log_prob.ndim not in (1, 2) or shapes != shapes[:1] * 2 + [shapes[0][:1]] * 2:
             raise ValueError(
-                f"log_prob, old_log_prob, advantage, weight have shapes {shapes}; all must be [N]"
+                f"log_prob, old_log_prob, advantage, weight have shapes {shapes}; all must be [N], "
+                "the first two [N, C] where an action has parts"
             )
         log_ratio = log_prob - old_log_prob.detach()
+        if log_ratio.ndim == 2:
+            parts, log_ratio = log_ratio.shape[1], log_ratio.flatten()
+            advantage = advantage.repeat_interleave(parts)
+            weight = (weight / parts).repeat_interleave(parts)
+            counted = None if counted is None else counted.repeat_interleave(parts)
         low = math.log1p(-self.clip) if self.clip < 1 else -math.inf
         high = math.log1p(self.clip if self.clip_high is None else self.clip_high)
         # min(r A, clip(r) A) keeps one bound: the upper for A >= 0, the lower for A < 0. Clamping

@@ -117,6 +117,18 @@ def test_loss_by_hand():
     torch.testing.assert_close(result.kl, torch.tensor((7.4 - 5 - logs) / 5))
 
 
+def test_parts_of_an_action_are_clipped_each_for_itself_and_count_as_their_mean():
+    ratios = torch.tensor([[2.0, 0.2], [2.0, 0.2]])
+    advantage, weight = torch.tensor([1.0, -1.0]), torch.tensor([0.5, 0.25])
+    counted = torch.tensor([True, False])
+    result = GRPO(clip=0.5)(ratios.log(), torch.zeros(2, 2), advantage, weight, counted)
+    expected = -(0.5 * (1.5 + 0.2) / 2 - 0.25 * (2.0 + 0.5) / 2)
+    torch.testing.assert_close(result.loss, torch.tensor(expected))
+    torch.testing.assert_close(result.clip_high, torch.tensor(0.5))  # one of two that are counted
+    with pytest.raises(ValueError, match=r"all must be \[N\], the first two \[N, C\]"):
+        GRPO()(ratios.log(), torch.zeros(2), advantage, weight)
+
+
 def test_loss_is_the_minimum_of_the_two_surrogates():
     generator = torch.Generator().manual_seed(2)
     new, old, advantage = torch.randn(3, 500, generator=generator)
