@@ -119,14 +119,11 @@ LIKELIHOOD = Signal("likelihood", "BL", "log-probability of the proposal at temp
 STANDING = Signal("standing", "BL", "probability of the token that stands there; 0 at masks")
 CHANGE = Signal("change", "BL", "largest KL of the last two readings from those before, in nats")
 SPEED = Signal("speed", "B", "speed that the policy is conditioned on, float32", condition=True)
-REMOVABLE = Signal(
-    "removable",
-    "BL",
-    "tokens of the current block that may be taken back, bool",
-    condition=True,
-)
+REMOVABLE = Signal("removable", "BL", "tokens of the block that may be taken back, bool", True)
+UNMASKED = Signal("unmasked", "B", "share of prompt and response that is not masked, float32", True)
 SIGNALS: Mapping[str, Signal] = {
-    one.name: one for one in (ENTROPY, HIDDEN, LIKELIHOOD, STANDING, CHANGE, SPEED, REMOVABLE)
+    one.name: one
+    for one in (ENTROPY, HIDDEN, LIKELIHOOD, STANDING, CHANGE, SPEED, REMOVABLE, UNMASKED)
 }
 
 

@@ -120,4 +120,4 @@ def test_the_results_are_a_gain_below_the_oracle():
     assert results["after_over_seeds"]["high"] < results["oracle_over_mixtures"]["mean"]
     page = (EXAMPLE / "README.md").read_text()
     for row in ("before_over_mixtures", "after_over_seeds", "oracle_over_mixtures"):
-        assert f"{results[row]['mean']:.1f}" in page
+        assert f"| {results[row]['mean']:.2f} (" in page

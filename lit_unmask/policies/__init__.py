@@ -30,6 +30,7 @@ from lit_unmask.policies.heuristics import (
 from lit_unmask.policies.learned import LearnedPolicy, Scaled, Tempered, Thresholded
 from lit_unmask.policies.networks.confidence import ConfidenceTransformer
 from lit_unmask.policies.networks.hidden import HiddenTransformer
+from lit_unmask.policies.networks.planner import Planner
 from lit_unmask.policies.plain import Plain
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "Margin",
     "PlackettLuceHead",
     "Plain",
+    "Planner",
     "Policy",
     "Random",
     "RemaskingHead",

@@ -39,6 +39,7 @@ from lit_unmask.types import (
     HIDDEN,
     REMOVABLE,
     SPEED,
+    UNMASKED,
     Observation,
     Prompt,
     Reading,
@@ -96,7 +97,7 @@ class Loop:
         """Let rows ``[R]`` take a step, or as many as pass until something is written."""
         said = wanted(self.correct(rows, self.forwards.of(rows)), self.forwards.signals)
         for asked in lookahead(self.state, rows, self.ahead):
-            seen = observe(self.state, said, asked, self.policy.takes_back)
+            seen = observe(self.state, said, asked, self.policy.takes_back, self.forwards.signals)
             action = self.act(seen, asked)
             self.state.mark(asked.row, action.broken, POLICY)
             self.write(reveal(action, said, asked, self.state.mask_id), asked, said)
@@ -186,13 +187,23 @@ def wanted(said: Reading, signals: Signals) -> Reading:
     return replace(said, signals=kept)
 
 
-def observe(state: RowState, said: Reading, asked: Asked, takes_back: bool = False) -> Observation:
+def unmasked(prompt: Prompt, masked: Tensor) -> Tensor:
+    """Return the share of the tokens of prompt and response that are no masks, ``[B]`` float32."""
+    total = prompt.attention.sum(1) + masked.shape[1]
+    return 1 - masked.sum(1) / total
+
+
+def observe(
+    state: RowState, said: Reading, asked: Asked, takes_back: bool, signals: Signals
+) -> Observation:
     """Return what the policy sees of each row at the steps that it is asked about."""
     row, speed = asked.row, state.prompt.speed
     masked, in_block = state.masked(row), state.in_block(row)
     condition = {} if speed is None else {SPEED.name: speed[row]}
     if takes_back:
         condition[REMOVABLE.name] = ~masked & in_block
+    if UNMASKED in signals:
+        condition[UNMASKED.name] = unmasked(state.prompt.select(row), masked)
     return Observation(
         masked=masked,
         eligible=masked & in_block,

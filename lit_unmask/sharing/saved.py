@@ -186,6 +186,11 @@ def read_checkpoint(file: Path, entry: Mapping[str, Any] | None = None) -> Saved
     """
     stored = stored_in(file)
     entry = stored.get("policy", entry)
+    if "trained_denoiser" in stored:
+        raise ConfigurationError(
+            f"{file} holds a policy that was trained together with its denoiser, and is nothing "
+            "without it; use it with --ckpt_path and the configuration of its run"
+        )
     if entry is None:
         raise ConfigurationError(
             f"{file} does not say what its policy is, as early checkpoints did not; run "

@@ -114,7 +114,7 @@ class BrokenRounds:
         except NotFinite as error:
             self._end(module, error)
         # Lightning takes no other answer on several ranks, whose backward pass has all weights.
-        weights = [weight for weight in module.policy.parameters() if weight.requires_grad]
+        weights = [weight for weight in module.trained if weight.requires_grad]
         return torch.stack([weight.sum() for weight in weights]).sum() * 0
 
     def update(
@@ -137,7 +137,7 @@ class BrokenRounds:
         if self.left_out:  # weight decay and moments have moved it all the same
             self._restore(module)
             return 0.0
-        weights = [weight.detach() for weight in module.policy.parameters()]
+        weights = [weight.detach() for weight in module.trained]
         size = torch.nn.utils.get_total_norm(weights, math.inf)
         # The mean over ranks, so that all of them stop together.
         means = module.trainer.strategy.reduce(torch.stack([*told, size]), reduce_op="mean")
@@ -154,6 +154,7 @@ class BrokenRounds:
         self._start = _copied(
             {
                 "policy": module.policy.state_dict(),
+                "joint": module.joint.state_dict() if module.joint else None,
                 "optimizers": [one.state_dict() for one in module.trainer.optimizers],
                 "condition": module.condition.state_dict() if module.condition else {},
             }
@@ -176,6 +177,8 @@ class BrokenRounds:
     def _restore(self, module: LitUnmask) -> None:
         start = _copied(self._start)
         module.policy.load_state_dict(start["policy"])
+        if module.joint is not None:
+            module.joint.load_state_dict(start["joint"])
         for optimizer, state in zip(module.trainer.optimizers, start["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         if module.condition is not None:

@@ -14,10 +14,12 @@ from torch.optim import Optimizer
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.fingerprints import decoding_fields
 from lit_unmask.policies.base import Policy
+from lit_unmask.policies.networks.reference import check_finite
 from lit_unmask.rollout import Approximate, Decoding
 from lit_unmask.sharing import load_policy
 from lit_unmask.sharing.description import TrainedWith, class_path, describe, head
 from lit_unmask.sharing.saved import stored_in
+from lit_unmask.training.joint import ENTRY, take_over
 
 if TYPE_CHECKING:
     from lit_unmask.training.module import LitUnmask
@@ -113,6 +115,30 @@ def start_afresh(checkpoint: dict[str, Any], objective: str) -> bool:
     return True
 
 
+def check_fitting(checkpoint: dict[str, Any], module: LitUnmask, objective: str | None) -> bool:
+    """Check that what a checkpoint holds fits a module, and take the denoiser's weights over.
+
+    Args:
+        checkpoint: What Lightning is about to restore; changed in place by :func:`start_afresh`.
+        module: The module.
+        objective: What the run learns from that goes on with it; None if none does.
+
+    Returns:
+        Whether its weights alone are used.
+
+    Raises:
+        ConfigurationError: If weights, trained denoiser or optimizer are others.
+    """
+    stored = checkpoint["state_dict"]
+    check_weights(stored, module.state_dict(), type(module.policy).__name__)
+    check_finite(module, stored, "the checkpoint")
+    afresh = objective is not None and start_afresh(checkpoint, objective)
+    take_over(checkpoint, module, goes_on=objective is not None and not afresh)
+    if objective is not None:
+        check_optimizer(checkpoint, module.make_optimizer(module.trained))
+    return afresh
+
+
 def check_checkpoint(path: str | Path | None, model: LitUnmask) -> None:
     """Check that a checkpoint can be loaded into the module.
 
@@ -144,6 +170,8 @@ def saved_policy(name: str, path: str, module: LitUnmask) -> Policy:
     if Path(path).is_dir():
         return load_policy(path)
     try:
+        if Path(path).is_file() and ENTRY in stored_in(Path(path)):
+            raise ValueError(f"{path} was trained together with its denoiser; test it by itself")
         check_checkpoint(path, module)
         stored = stored_in(Path(path))["state_dict"]
     except (ValueError, OSError) as error:

@@ -19,6 +19,7 @@ from lit_unmask.training.conditioning import Condition, ConditionedRollouts, che
 from lit_unmask.training.experts import Expert, check_experts
 from lit_unmask.training.grpo import group_advantages, mixture_log_prob
 from lit_unmask.training.imitation import as_committed, in_view
+from lit_unmask.training.joint import Joint
 from lit_unmask.training.rewards import SpeedReward
 from lit_unmask.training.settings import Rounds, round_diagnostics
 from lit_unmask.types import Experience, Problem, Prompt, Signals, Steps
@@ -89,6 +90,7 @@ class Collector:
         experts: By name, policies whose rollouts join each group.
         condition: Draws the speed of each group, for a policy that is conditioned on one.
         reference: Policy near which the trained one is kept, or None.
+        joint: The denoiser as it is trained with the policy, or None.
     """
 
     denoiser: Denoiser
@@ -100,6 +102,7 @@ class Collector:
     experts: Mapping[str, Expert]
     condition: Condition | None = None
     reference: Policy | None = None
+    joint: Joint | None = None
 
     @property
     def group_size(self) -> int:
@@ -209,11 +212,12 @@ class Collector:
             verdicts, spec.policy, prompt, spec.decoding, noise,
             record=True, signals=self.signals,
         )  # fmt: skip
-        assert result.steps is not None
+        steps = result.steps
+        assert steps is not None
+        if self.joint is not None:
+            steps = self.joint.recorded(steps, prompt, result.response, self.rounds.replay_chunk)
         rewards = self._rewards(correct, result.nfe, prompt.speed)
-        return _Graded(
-            result, result.steps, correct, verdicts.unfinished, rewards, prompt.speed
-        )  # fmt: skip
+        return _Graded(result, steps, correct, verdicts.unfinished, rewards, prompt.speed)
 
     def _rewards(self, correct: Tensor, nfe: Tensor, speed: Tensor | None) -> Tensor:
         """Return the rewards of rollouts, ``[B]`` float32, by the speed of each."""
@@ -255,6 +259,7 @@ class Collector:
         advantage = group_advantages(
             table.flatten(), table.shape[1], self.rounds.scale_by_std, self.rounds.std_floor
         )
+        advantage = self.rounds.advantages(advantage)
         if bool((~advantage.isfinite()).any()):
             broken = (~table.isfinite()).any(1).nonzero()[:, 0].tolist()
             raise NotFinite(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_unmask.denoisers.face import Denoiser
+from lit_unmask.denoisers.tuning import Tuning
 from lit_unmask.evaluation.grading import Grader, InProcess
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.learned import behind_threshold
@@ -35,6 +36,7 @@ from lit_unmask.training.finished_answers import (
 )
 from lit_unmask.training.grpo import GRPO
 from lit_unmask.training.imitation import behaviour_cloning_loss, in_view
+from lit_unmask.training.joint import ENTRY, Joint, check_joint
 from lit_unmask.training.objective import Counts, Update, update
 from lit_unmask.training.rewards import MultiplicativeSpeed, SpeedReward
 from lit_unmask.training.schedule import Schedule, WarmupCosine
@@ -53,7 +55,7 @@ class LitUnmask(LitEvaluate):
     policy is to do the same.
 
     Args:
-        denoiser: The frozen dLLM; it is neither trained nor stored in checkpoints.
+        denoiser: The dLLM; frozen and not stored in checkpoints, unless ``train_denoiser`` says so.
         policy: The policy to train; a heuristic can be validated but not trained.
         decoding: Decoding of training rollouts and of validation.
         eval_decoding: Decoding of validation and test where it differs.
@@ -68,6 +70,7 @@ class LitUnmask(LitEvaluate):
         reference: Policy near which ``rounds.kl_weight`` keeps the trained one; None takes the
             policy itself as it is when training starts.
         teaching: What the first rounds teach from finished answers, if they do.
+        train_denoiser: Weights of the denoiser that are trained too; None leaves it frozen.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class LitUnmask(LitEvaluate):
         condition: Condition | None = None,
         reference: Policy | None = None,
         teaching: FinishedAnswers | None = None,
+        train_denoiser: Tuning | None = None,
     ) -> None:
         super().__init__(
             denoiser, policy, eval_decoding or decoding, reward, grader, rounds.seed
@@ -95,6 +99,7 @@ class LitUnmask(LitEvaluate):
         self.experts, self.condition, self.teaching = experts or {}, condition, teaching
         self._reference, self._teacher = Unregistered(reference), Unregistered[Teacher | None](None)
         self._start: dict[str, Tensor] | None = None
+        self.train_denoiser, self.joint = train_denoiser, cast(Joint | None, None)
         self._broken, self._iteration = Unregistered(BrokenRounds()), 0
         self._told = torch.zeros(()), torch.zeros(())  # how far the policy has moved, and the loss
 
@@ -103,9 +108,15 @@ class LitUnmask(LitEvaluate):
         """The policy near which the trained one is kept."""
         return self._reference.value
 
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """All weights that are trained."""
+        return [*self.policy.parameters(), *(self.joint.weights.values() if self.joint else [])]
+
     def setup(self, stage: str) -> None:
         """Move what is not trained to this rank's device, and check what ``fit`` needs."""
         self._move(self.device)
+        self.joint = self.joint or Joint.of(self)
         if stage == "fit":
             self.check_trainable(self.trainer.accumulate_grad_batches)
             if isinstance(self._data, ImitationData):
@@ -133,6 +144,7 @@ class LitUnmask(LitEvaluate):
         """
         self.rounds.check(self.policy, self.reference, self.denoiser, accumulate_grad_batches)
         self.collector.check()
+        check_joint(self)
         if self.teaching is not None:
             self.teaching.check(self.policy, self.decoding, self.denoiser)
 
@@ -161,7 +173,7 @@ class LitUnmask(LitEvaluate):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, stepped once a round."""
-        optimizer = self.make_optimizer(self.policy.parameters())
+        optimizer = self.make_optimizer(self.trained)
         stages = self.teaching.stages(self.schedule) if self.teaching else self.schedule
         schedule = stages.build(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -204,7 +216,7 @@ class LitUnmask(LitEvaluate):
         reference = self.reference if self.rounds.kl_weight else None
         return Collector(
             self.denoiser, behind_threshold(self.policy), self.decoding, self.reward, self.rounds,
-            self.grader, self.experts, self.condition, reference,
+            self.grader, self.experts, self.condition, reference, self.joint,
         )  # fmt: skip
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -218,7 +230,9 @@ class LitUnmask(LitEvaluate):
             return self._imitate(batch.draw(self._iteration).to(self.device), batch)
         own = len(batch.decisions) - int(batch.expert.sum())
         counts = Counts(self.total(batch.rollouts), self.total(own), self.trainer.world_size)
-        result = update(behind_threshold(self.policy), batch, self.grpo, self.rounds, counts)
+        policy = behind_threshold(self.policy)
+        acting = self.joint.acting(policy) if self.joint else policy
+        result = update(acting, batch, self.grpo, self.rounds, counts)
         self._told = result.surrogate.kl, result.loss.detach()
         self._log_update(result, batch)
         return result.loss
@@ -277,6 +291,7 @@ class LitUnmask(LitEvaluate):
         checkpoint["teaching"] = self._teacher.value and str(self._teacher.value.folder)
         if self._start is not None:
             checkpoint["reference"] = self._start
+        checkpoint |= {ENTRY: self.joint.state_dict()} if self.joint else {}
         checkpoints.note_objective(checkpoint, self._objective)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -288,17 +303,11 @@ class LitUnmask(LitEvaluate):
             ConfigurationError: If its weights have other names or shapes, its condition others,
                 or the optimizer is another.
         """
-        policy, stored = type(self.policy).__name__, checkpoint["state_dict"]
-        checkpoints.check_weights(stored, self.state_dict(), policy)
-        check_finite(self, stored, "the checkpoint")
         fits = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
-        if fits and checkpoints.start_afresh(checkpoint, self._objective):
+        if checkpoints.check_fitting(checkpoint, self, self._objective if fits else None):
             rank_zero_info("the checkpoint is of a run with another objective: weights alone used")
-        if fits:
-            optimizer = self.make_optimizer(self.policy.parameters())
-            checkpoints.check_optimizer(checkpoint, optimizer)
-            if self._teacher.value is not None:
-                self._teacher.value.go_on(checkpoint)
+        if fits and self._teacher.value is not None:
+            self._teacher.value.go_on(checkpoint)
         self._start = checkpoint.get("reference")
         if self.condition is not None:
             self.condition.load_state_dict(checkpoint.get("condition", {}))

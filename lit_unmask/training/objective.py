@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lit_unmask.policies.actions import UnmaskDistribution
 from lit_unmask.training.grpo import GRPO, GRPOLoss, MeanOverSteps, mixture_log_prob, reference_kl
 from lit_unmask.training.settings import Rounds
-from lit_unmask.types import Experience, Observation, Steps
+from lit_unmask.types import Experience, Steps
 
-Distribute = Callable[[Observation], UnmaskDistribution]
+
+class Replayed(Protocol):
+    """What the objective asks of a distribution over what was done at **N** steps."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Return ``[N]``, or ``[N, C]`` of actions of independent parts, in nats."""
+
+    def entropy(self) -> Tensor:
+        """Return ``[N]`` in nats."""
+
+
+Distribute = Callable[[Any], Replayed]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Terminal rewards that trade correctness against speed: formulas on (correct, nfe, length)."""
+"""Terminal rewards that trade correctness against speed, and which advantages teach."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -114,3 +115,48 @@ class NearTarget(SpeedReward):
     def __repr__(self) -> str:
         """Return the class and its settings, for logs."""
         return f"{type(self).__name__}(target={self.target}, alpha={self.alpha})"
+
+
+class Advantages(ABC):
+    """Which advantages teach."""
+
+    @abstractmethod
+    def __call__(self, advantage: Tensor) -> Tensor:
+        """Return what becomes of advantages ``[B]``."""
+
+
+@dataclass(frozen=True)
+class AllAdvantages(Advantages):
+    """All of them."""
+
+    def __call__(self, advantage: Tensor) -> Tensor:
+        """Return them."""
+        return advantage
+
+
+@dataclass(frozen=True)
+class WinnersOnly(Advantages):
+    """Those of rollouts that are clearly better than their group: losers teach nothing.
+
+    From the released code of dUltra (arXiv 2512.21446).
+
+    Attributes:
+        threshold: Advantages below it become 0, positive, in reward (or in standard deviations,
+            where rewards are divided by that).
+
+    Raises:
+        ValueError: If it is not positive.
+    """
+
+    threshold: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the threshold."""
+        if not self.threshold > 0:
+            raise ValueError(
+                f"threshold={self.threshold} must be positive; 0 keeps no winner apart"
+            )
+
+    def __call__(self, advantage: Tensor) -> Tensor:
+        """Return them, 0 below the threshold."""
+        return advantage.where(advantage >= self.threshold, 0.0)

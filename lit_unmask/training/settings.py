@@ -17,6 +17,7 @@ from lit_unmask.policies.base import Policy
 from lit_unmask.randomness import check_seed
 from lit_unmask.rollout import Rollout
 from lit_unmask.training.experts import probe
+from lit_unmask.training.rewards import Advantages, AllAdvantages
 
 # Makes an optimizer of parameters, as the classes of torch.optim do.
 OptimizerFactory = Callable[[Any], Optimizer]
@@ -33,6 +34,7 @@ class Rounds:
 
     Attributes:
         group_size: Rollouts a prompt, **G**.
+        advantages: Which advantages teach.
         num_iterations: Gradient iterations on the rollouts of one round, at most.
         target_kl: No further iteration follows one whose replay found the policy further than
             this from the one that acted, in nats a step; None always takes ``num_iterations``.
@@ -74,6 +76,7 @@ class Rounds:
     """
 
     group_size: int = 8
+    advantages: Advantages = AllAdvantages()  # noqa: RUF009  (frozen)
     num_iterations: int = 2
     target_kl: float | None = None
     adaptive_lr_kl: float | None = None

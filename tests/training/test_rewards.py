@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from lit_unmask.training.rewards import AdditiveSpeed, MultiplicativeSpeed, NearTarget
+from lit_unmask.training.rewards import (
+    AdditiveSpeed,
+    AllAdvantages,
+    MultiplicativeSpeed,
+    NearTarget,
+    WinnersOnly,
+)
 
 
 def test_multiplicative_by_hand():
@@ -66,3 +72,11 @@ def test_each_rollout_may_have_a_speed_of_its_own(kind):
 def test_a_target_below_one_forward_is_refused():
     with pytest.raises(ValueError, match="target=0 must be at least 1"):
         NearTarget(0)
+
+
+def test_only_winners_teach_by_hand():
+    advantage = torch.tensor([0.5, 0.1, 0.0999, 0.0, -0.5])
+    assert WinnersOnly(0.1)(advantage).tolist() == pytest.approx([0.5, 0.1, 0, 0, 0])
+    assert torch.equal(AllAdvantages()(advantage), advantage)
+    with pytest.raises(ValueError, match="threshold=0 must be positive"):
+        WinnersOnly(0)

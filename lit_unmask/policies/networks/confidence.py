@@ -102,7 +102,7 @@ class ConfidenceTransformer(nn.Module):
         self.entropy, self.margin = entropy, margin
         self.see_mask, self.see_time = see_mask, see_time
         self.context_block = context_block
-        self.register_module("time_mlp", _silu_net(width) if see_time else None)
+        self.register_module("time_mlp", silu_net(width) if see_time else None)
         self.confidence_proj = nn.Linear(top_p + entropy + margin, width)
         self.register_module("mask_embedding", nn.Embedding(2, width) if see_mask else None)
         self.transformer_blocks = nn.ModuleList(
@@ -202,7 +202,8 @@ class ConfidenceTransformer(nn.Module):
         return net(waves.to(self.confidence_proj.weight.dtype))
 
 
-def _silu_net(width: int) -> nn.Sequential:
+def silu_net(width: int) -> nn.Sequential:
+    """Return a small net of one hidden layer that keeps the width."""
     return nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
 

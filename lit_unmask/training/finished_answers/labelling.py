@@ -30,9 +30,10 @@ from lit_unmask.evaluation.grading import Grader, Verdicts
 from lit_unmask.policies import Thresholded
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Ledger, Listener, Noise, Rollout, Start
+from lit_unmask.rollout.loop import unmasked
 from lit_unmask.training.demonstrations import Demonstrated
 from lit_unmask.training.experts import Expert
-from lit_unmask.types import Observation, Problem, Prompt, Signals, Steps
+from lit_unmask.types import UNMASKED, Observation, Problem, Prompt, Signals, Steps
 
 
 @dataclass
@@ -114,7 +115,10 @@ class Labeller:
             index = torch.full_like(rows, len(parts))
             eligible = masked & self._in_block(masked)
             time = index.float() / masked.shape[1]
-            seen = Observation(masked, eligible, reading.confidence, time, reading.signals)
+            signals = dict(reading.signals)
+            if UNMASKED in self.signals:
+                signals[UNMASKED.name] = unmasked(prompt.select(rows), masked)
+            seen = Observation(masked, eligible, reading.confidence, time, signals)
             safe = (reading.proposal == answers.response[rows]) & eligible
             parts.append(_labelled(rows, index, seen, safe))
             first = torch.zeros_like(safe).scatter_(1, masked.int().argmax(1, keepdim=True), True)
