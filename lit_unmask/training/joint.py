@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_unmask.denoisers.face import Denoiser
+from lit_unmask.denoisers.loading.placement import Placement
 from lit_unmask.denoisers.network import NetworkDenoiser
 from lit_unmask.denoisers.tuning import Tuning
 from lit_unmask.errors import ConfigurationError
@@ -92,11 +93,14 @@ class Joint:
     """
 
     def __init__(self, denoiser: Denoiser, tuning: Tuning, temperature: float) -> None:
-        if not isinstance(denoiser, NetworkDenoiser) or denoiser.compilation or denoiser.shards:
+        placed = isinstance(denoiser, NetworkDenoiser) and denoiser.placement != Placement()
+        if not isinstance(denoiser, NetworkDenoiser) or (
+            placed or denoiser.compilation or denoiser.shards
+        ):
             raise ConfigurationError(
                 f"model.train_denoiser={tuning} needs a denoiser of one network on one device, and "
-                f"{type(denoiser).__name__} is wrapped, compiled or spread over ranks; leave that "
-                "out"
+                f"{type(denoiser).__name__} is wrapped, placed, compiled or spread over ranks; "
+                "leave that out"
             )
         self.denoiser, self.temperature = denoiser, temperature
         self.base = denoiser_name(denoiser)
