@@ -48,9 +48,10 @@ def train(arm: str, asked: argparse.Namespace) -> dict[str, Any]:
     log = max(folder.rglob("events*"), key=lambda file: file.stat().st_mtime).parent
     scalars = EventAccumulator(str(log))
     scalars.Reload()
-    names = ["val/math/accuracy", "val/math/nfe", "train/entropy", "train/nfe", "train/accuracy"]
+    names = ["val/math/accuracy", "val/math/nfe"]
+    names += ["train/entropy", "train/nfe", "train/accuracy"] if arm != "warm" else []
     found = {name: [round(one.value, 4) for one in scalars.Scalars(name)] for name in names}
-    return {name: values[-1] if name[0] == "v" else values for name, values in found.items()}
+    return {name: v[-1] if name.startswith("val") else v for name, v in found.items()}
 
 
 @torch.no_grad()
@@ -64,14 +65,12 @@ def agreement(policy: Policy, problems: int = 64) -> dict[str, float]:
         denoiser, rule, prompt, decoding, noise, record=True, signals=policy.signals
     ).steps
     assert steps is not None
-    eligible = steps.observation.eligible
     distribution = policy(steps.observation)
     chosen = distribution.forced(distribution.positions(distribution.mode()))
     both = (chosen & steps.chosen).sum()
     return {
         "steps": len(steps),
         "same_set": float((chosen == steps.chosen).all(1).float().mean()),
-        "same_position": float((chosen == steps.chosen)[eligible].float().mean()),
         "rule_opens_a_step": float(steps.chosen.sum(1).float().mean()),
         "planner_opens_a_step": float(chosen.sum(1).float().mean()),
         "precision": float(both / chosen.sum()),
@@ -90,7 +89,7 @@ def main() -> None:
     asked = parser.parse_args()
     results = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     for arm in asked.arms:
-        results[arm] = train(arm, asked) | {"rounds": asked.rounds, "prompts": asked.batch_size}
+        results[arm] = train(arm, asked)
         if arm == "warm":
             file = max((asked.runs / arm).rglob("*.ckpt"), key=lambda one: one.stat().st_mtime)
             results["agreement"] = agreement(load_policy(file))

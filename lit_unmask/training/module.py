@@ -67,8 +67,7 @@ class LitUnmask(LitEvaluate):
         grader: Where verifiers run, while other rows decode.
         experts: By name, policies whose rollouts join each group in full diffusion.
         condition: Draws the speed of each group, for a policy that is conditioned on one.
-        reference: Policy near which ``rounds.kl_weight`` keeps the trained one; None takes the
-            policy itself as it is when training starts.
+        reference: Policy near which ``rounds.kl_weight`` keeps the trained one; None is its start.
         teaching: What the first rounds teach from finished answers, if they do.
         train_denoiser: Weights of the denoiser that are trained too; None leaves it frozen.
     """
@@ -91,9 +90,7 @@ class LitUnmask(LitEvaluate):
         teaching: FinishedAnswers | None = None,
         train_denoiser: Tuning | None = None,
     ) -> None:
-        super().__init__(
-            denoiser, policy, eval_decoding or decoding, reward, grader, rounds.seed
-        )  # fmt: skip
+        super().__init__(denoiser, policy, eval_decoding or decoding, reward, grader, rounds.seed)
         self.decoding, self.grpo, self.rounds = decoding, grpo, rounds
         self.make_optimizer, self.schedule = optimizer, schedule
         self.experts, self.condition, self.teaching = experts or {}, condition, teaching
@@ -258,9 +255,8 @@ class LitUnmask(LitEvaluate):
         sync = self.trainer.world_size > 1
         values = batch.diagnostics | result.scalars(self._iteration)
         if sync:
-            times: Any = self.all_gather(
-                torch.tensor(batch.diagnostics["rollout_seconds"], device=self.device)
-            )
+            seconds = torch.tensor(batch.diagnostics["rollout_seconds"], device=self.device)
+            times: Any = self.all_gather(seconds)
             values["rank_balance"] = times.mean() / times.max()
         self.log_dict({f"train/{n}": v for n, v in values.items()}, batch_size=1, sync_dist=sync)
         shown = {"reward": values["reward"], "nfe": values["nfe"], "accuracy": values["accuracy"]}
@@ -300,8 +296,7 @@ class LitUnmask(LitEvaluate):
         A run that learns from rewards takes the weights alone of one that imitated.
 
         Raises:
-            ConfigurationError: If its weights have other names or shapes, its condition others,
-                or the optimizer is another.
+            ConfigurationError: If its weights, condition, optimizer or trained denoiser differ.
         """
         fits = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
         if checkpoints.check_fitting(checkpoint, self, self._objective if fits else None):
