@@ -27,13 +27,7 @@ from lit_unmask.training.demonstrations import ImitationData
 from lit_unmask.training.dynamic_sampling import Processes, sample_dynamically
 from lit_unmask.training.evaluating import LitEvaluate, Unregistered
 from lit_unmask.training.experts import Expert
-from lit_unmask.training.finished_answers import (
-    FinishedAnswers,
-    Lessons,
-    Teacher,
-    hired,
-    taught,
-)
+from lit_unmask.training.finished_answers import FinishedAnswers, Lessons, Teacher, hired
 from lit_unmask.training.grpo import GRPO
 from lit_unmask.training.imitation import behaviour_cloning_loss, in_view
 from lit_unmask.training.joint import ENTRY, Joint, check_joint
@@ -239,7 +233,7 @@ class LitUnmask(LitEvaluate):
         world, total = self.trainer.world_size, self.total(len(steps))
         policy, caution = behind_threshold(self.policy), 1.0
         if lessons is not None:
-            policy, caution = taught(policy), lessons.caution
+            policy, caution = lessons.taught(policy), lessons.caution
         seen = in_view(steps, policy.signals, self.decoding.block_length)
         loss, readings = behaviour_cloning_loss(policy, seen, total, world, caution)
         readings["loss"], self._told = loss.detach(), (loss.new_zeros(()), loss.detach())

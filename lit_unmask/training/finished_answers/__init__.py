@@ -6,7 +6,6 @@ from lit_unmask.training.finished_answers.teacher import (
     Lessons,
     Teacher,
     hired,
-    taught,
 )
 
-__all__ = ["FinishedAnswers", "Labeller", "Lessons", "Teacher", "hired", "taught"]
+__all__ = ["FinishedAnswers", "Labeller", "Lessons", "Teacher", "hired"]

@@ -138,6 +138,15 @@ class Lessons:
     caution: float
     readings: dict[str, float]
 
+    @staticmethod
+    def taught(policy: Policy) -> Policy:
+        """Return the policy, with the same weights, at the temperature at which it is taught: 1.
+
+        Labels are about chances. At a temperature of its own below 1 the policy then draws, in the
+        rounds of rewards, more nearly what it is likely to do.
+        """
+        return policy.at(temperature=1.0)
+
     def draw(self, update: int) -> Steps:
         """Return the states of an update, drawn with replacement; none if there are none yet."""
         counts = torch.tensor([len(shard.tensors["masked"]) for shard in self.shards])
@@ -247,15 +256,6 @@ class Teacher:
         return Lessons(shards, seed, settings.batch_size, settings.caution, named)
 
 
-def taught(policy: Policy) -> Policy:
-    """Return the policy, with the same weights, at the temperature at which it is taught: 1.
-
-    Labels are about chances. At a temperature of its own below 1 the policy then draws, in the
-    rounds of rewards, more nearly what it is likely to do.
-    """
-    return policy.at(temperature=1.0)
-
-
 def hired(settings: FinishedAnswers, module: Any) -> Teacher:
     """Return the teacher of a run.
 
@@ -272,7 +272,7 @@ def hired(settings: FinishedAnswers, module: Any) -> Teacher:
             "recorded steps; leave model.teaching out, or give data.train problems"
         )
     labeller = Labeller(
-        module.denoiser, taught(behind_threshold(module.policy)), settings.expert,
+        module.denoiser, Lessons.taught(behind_threshold(module.policy)), settings.expert,
         module.decoding, module.rounds.seed, module.grader,
     )  # fmt: skip
     return Teacher(settings, labeller, _store(settings, module.trainer), module.global_rank)

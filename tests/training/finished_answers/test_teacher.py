@@ -117,6 +117,22 @@ def run(
     return module, trainer
 
 
+def test_a_policy_is_taught_at_temperature_1_and_draws_rewards_at_its_own(
+    tiny_llada: LLaDA, tmp_path: Path
+) -> None:
+    ends = {}
+    for rounds in (4, 5):
+        for temperature in (1.0, 0.25):
+            policy = small_policy().at(temperature=temperature)
+            folder = tmp_path / f"{rounds}-{temperature}"
+            module, _ = run(tiny_llada, folder, rounds, policy=policy)
+            weights = [weight.flatten() for weight in module.policy.state_dict().values()]
+            ends[rounds, temperature] = torch.cat(weights)
+    assert torch.equal(ends[4, 1.0], ends[4, 0.25])
+    assert not torch.equal(ends[4, 1.0], ends[5, 1.0])
+    assert not torch.equal(ends[5, 1.0], ends[5, 0.25])
+
+
 def test_a_resumed_run_ends_as_one_that_was_not_interrupted(
     tiny_llada: LLaDA, tmp_path: Path
 ) -> None:
