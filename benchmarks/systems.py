@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from systems_page import commit, measured, said, seen, write_page, write_rows
+from systems_page import RIVALS, commit, measured, said, seen, write_page, write_rows
 from systems_settings import Solver, changed, choices, made, recipe_of, short
 
 from lit_unmask.denoisers import Dream, LLaDA
@@ -51,8 +51,6 @@ from lit_unmask.tasks import ShoppingSums, ShortFunctions
 ROOT = Path(__file__).parents[1]
 TASKS = {"math": ShoppingSums, "code": ShortFunctions}
 DENOISERS = {"tiny-dream": Dream, "tiny-llada": LLaDA}
-# A system is set beside these at equal forwards, whatever it claims.
-RIVALS = ("threshold", "entropy bound", "learned policy")
 # How a setting of these is chosen that needs no more forwards, or is the only one.
 FAIR = (MATCHED, CHEAPEST, EVERY)
 SEED = 0
@@ -186,13 +184,14 @@ class Cell:
                 several = compare(dataset, resampled, [subject], [method])
                 asked += [(name, other)] * len(several)
                 found += several
+        rows = []
         tests = list(zip(asked, corrected(found), strict=True))
-        return [
-            self._row(name, test[place[mine.key]], [
-                (other, one) for (subject, other), one in tests if subject == name
-            ])
-            for name, mine in self.tested.items()
-        ]  # fmt: skip
+        for name, mine in self.tested.items():
+            own = [(other, one) for (subject, other), one in tests if subject == name]
+            front = [test[index] for index in methods[name].indices]
+            points = sorted((one.mean_nfe.value, one.accuracy.value) for one in front)
+            rows.append(self._row(name, test[place[mine.key]], own) | {"front": points})
+        return rows
 
     def _others(self, name: str) -> list[str]:
         """Return the systems that one is compared with at equal forwards."""
@@ -203,7 +202,7 @@ class Cell:
         self, name: str, result: Result, tests: list[tuple[str, Comparison]]
     ) -> dict[str, Any]:
         system, mine = self.systems[name], self.tested[name]
-        claim, (control,) = system["claim"], [one for other, one in tests if other == "control"][:1]
+        claim, control = system["claim"], next(one for other, one in tests if other == "control")
         chosen = {
             other: next(one for its, one in tests if its == other and one.rules[0] in FAIR)
             for other in dict.fromkeys(other for other, _ in tests)
