@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from lit_unmask.files import replace_file
 from lit_unmask.report.comparisons import SIGNIFICANT, Comparison
@@ -26,9 +27,9 @@ _TITLES = (
     "gain over threshold", "gain over entropy bound", "gain over learned policy", "claim seen",
 )  # fmt: skip
 _EXPECTS = {
-    "more": "More accurate than",
-    "no_more": "Not more accurate than",
-    "cheaper": "As accurate with fewer forwards:",
+    "more": "*more accurate* than the",
+    "no_more": "*not more accurate* than the",
+    "cheaper": "*as accurate with fewer forwards* than the",
 }
 _HEAD = """# Every way of decoding, measured
 
@@ -154,7 +155,7 @@ def write_page(page: Path, systems: dict[str, Any], rows: Sequence[dict[str, Any
     parts.append("## The systems\n")
     parts.append(_table(("", "system", "what it is here", "control", "claim, and what is tested"), [
         (str(numbers[name]), name, f"{one['what']} ({one['source']})", one["control"]["name"],
-         f"{one['claim']['text']} {_EXPECTS[one['claim']['expects']]} {one['claim']['against']}.")
+         _claim(**one["claim"]))
         for name, one in systems.items()
     ]))  # fmt: skip
     missing = [name for name in systems if name not in measured_ones]
@@ -164,6 +165,10 @@ def write_page(page: Path, systems: dict[str, Any], rows: Sequence[dict[str, Any
             f"- {name}: {systems[name].get('needs', 'not yet')}\n" for name in missing
         ))  # fmt: skip
     page.write_text("\n".join(parts))
+
+
+def _claim(text: str, expects: str, against: str) -> str:
+    return f"{text} Tested: {_EXPECTS[expects]} {against}."
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -218,12 +223,15 @@ def _draw(file: Path, cells: dict[str, list[dict[str, Any]]], numbers: dict[str,
             )  # fmt: skip
             if row["front"] and row["system"] in RIVALS:
                 axes.plot(*zip(*row["front"], strict=True), color=colour, linewidth=0.8, alpha=0.6)
-        axes.set(xscale="log", title=name, ylabel="accuracy", ylim=(-0.03, 1.04))
+        axes.set(title=name, ylabel="accuracy", ylim=(-0.03, 1.04))
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_xlabel("forwards of all kinds a problem")
         axes.grid(alpha=0.3)
     words = "\n".join(f"{place} {name}" for name, place in numbers.items() if name in drawn)
-    figure.text(1.0, 0.5, words, fontsize=8, ha="right", va="center")
-    figure.get_layout_engine().set(rect=(0, 0, 1 - 2.4 / figure.get_figwidth(), 1))
+    rest = 1 - 2.4 / figure.get_figwidth()
+    figure.text(rest + 0.01, 0.5, words, fontsize=8, va="center")
+    figure.get_layout_engine().set(rect=(0, 0, rest, 1))
     figure.savefig(file, dpi=100, metadata={"Software": None})
 
 
