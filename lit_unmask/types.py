@@ -125,8 +125,12 @@ REMOVABLE = Signal(
     "tokens of the current block that may be taken back, bool",
     condition=True,
 )
+CORRECTABLE = Signal(
+    "correctable", "B", "rows that may be corrected before their next step, bool", condition=True
+)
 SIGNALS: Mapping[str, Signal] = {
-    one.name: one for one in (ENTROPY, HIDDEN, LIKELIHOOD, STANDING, CHANGE, SPEED, REMOVABLE)
+    one.name: one
+    for one in (ENTROPY, HIDDEN, LIKELIHOOD, STANDING, CHANGE, SPEED, REMOVABLE, CORRECTABLE)
 }
 
 
