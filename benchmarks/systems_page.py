@@ -26,6 +26,7 @@ _TITLES = (
     "", "system", "tuned setting", "accuracy", "forwards a problem", "control", "gain over control",
     "gain over threshold", "gain over entropy bound", "gain over learned policy", "claim seen",
 )  # fmt: skip
+_MEASURED = ("setting", "accuracy", "forwards", "problems", "seed")
 _EXPECTS = {
     "more": "*more accurate* than the",
     "no_more": "*not more accurate* than the",
@@ -125,10 +126,9 @@ def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
     merged = {key_of(row): row for row in known}
     for row in rows:
         old = merged.get(key_of(row), {})
-        # What is measured again with the same result keeps the commit that it was measured with.
-        merged[key_of(row)] = row | {
-            "commit": old["commit"] if old == row | {"commit": old.get("commit")} else commit()
-        }
+        # What comes out again keeps the commit that it was measured with.
+        same = all(old.get(name) == row[name] for name in _MEASURED)
+        merged[key_of(row)] = row | {"commit": old["commit"] if same else row["commit"]}
     replace_file(file, (json.dumps([*merged.values()], indent=1) + "\n").encode())
 
 
@@ -160,7 +160,7 @@ def write_page(page: Path, systems: dict[str, Any], rows: Sequence[dict[str, Any
     ]))  # fmt: skip
     missing = [name for name in systems if name not in measured_ones]
     if missing:
-        parts.append("## Not measured\n")
+        parts.append("## Not measured\n\nTables that are not above, and:\n")
         parts.append("".join(
             f"- {name}: {systems[name].get('needs', 'not yet')}\n" for name in missing
         ))  # fmt: skip

@@ -11,6 +11,8 @@ from lit_unmask.policies import (
     ConfidenceThreshold,
     ConfidenceTransformer,
     CorrectingHead,
+    Dilated,
+    EarlyExit,
     LearnedPolicy,
     Thresholded,
 )
@@ -139,6 +141,16 @@ def test_recorded_actions_replay_and_all_weights_learn():
     log_prob.sum().backward()
     assert policy.head.asking_proj.weight.grad.abs().min() > 1e-6
     assert policy.network.output_proj.weight.grad.abs().max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    "around", [lambda p: EarlyExit(p, [1e4]), lambda p: Dilated(p, strides=[1])]
+)
+def test_a_filter_that_filters_nothing_asks_as_its_policy_does(around):
+    policy = make_policy()
+    wanted = decode(policy, corrector=TWICE)
+    assert_same(decode(around(policy), corrector=TWICE), wanted)
+    assert wanted.price["corrector"].any()
 
 
 def test_it_learns_by_the_same_rounds_and_its_forwards_are_logged(tiny_llada, tmp_path):
