@@ -46,7 +46,8 @@ that McNemar's test, corrected for all tests of the table (Holm), tells a gain f
 
 The last gains are over the most accurate setting of threshold, entropy bound and learned policy on
 the tuning problems that needs no more forwards in all than the system does (where each needs more,
-over the cheapest), as *gain to its accuracy @ its forwards*.
+over the cheapest), as *gain to its accuracy @ its forwards*. Grids are coarse: a large gain over
+something much cheaper says that there was no setting in between.
 
 A claim was **seen** by these rules. *More accurate*: yes if interval and McNemar's test tell the
 gain from 0, no if the interval ends below {margin}, else unclear; at equal forwards. *Not more
