@@ -30,7 +30,7 @@ def dependable(tmp_path, monkeypatch):
 
 def write_run(folder):
     """Write what a run leaves behind: a comparison, and what its rounds have cost."""
-    log = folder / "runs/demo/0"
+    log = folder / "runs/demo/version_0"  # what Lightning makes of a number
     point = {"block_length": 64, "ci_low": 0.7, "ci_high": 0.9}
     rows = [("learned", 0.8, 9.0), ("learned", 0.9, 20.0), ("heuristic", 0.6, 8.0)]
     rows += [("heuristic", 0.7, 30.0), ("heuristic", 0.7, 25.0)]
