@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test test-portable test-lowest lint bench bench-grading browser gpu-pack sandbox study results pretrain soak clean
+.PHONY: demo test test-portable test-lowest lint bench bench-grading browser gpu-pack sandbox study results systems pretrain soak clean
 
 # Trains a policy on the bundled tiny denoiser and compares it with tuned heuristics.
 demo: $(STAMP)
@@ -64,6 +64,11 @@ study: $(STAMP)
 # docs/results.md; a second run computes nothing.
 results: $(STAMP)
 	$(BIN)/python benchmarks/results.py
+
+# Measures every way of decoding of benchmarks/systems.yaml beside its control, and writes
+# docs/systems.md; a second run computes nothing. benchmarks/systems.py --help for parts of it.
+systems: $(STAMP)
+	$(BIN)/python benchmarks/systems.py
 
 # Kills training runs and graders at random, fills a large results store, and writes docs/soak.md;
 # benchmarks/soak.py --help for parts of it.

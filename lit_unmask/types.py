@@ -121,10 +121,9 @@ CHANGE = Signal("change", "BL", "largest KL of the last two readings from those 
 SPEED = Signal("speed", "B", "speed that the policy is conditioned on, float32", condition=True)
 REMOVABLE = Signal("removable", "BL", "tokens of the block that may be taken back, bool", True)
 UNMASKED = Signal("unmasked", "B", "share of prompt and response that is not masked, float32", True)
-SIGNALS: Mapping[str, Signal] = {
-    one.name: one
-    for one in (ENTROPY, HIDDEN, LIKELIHOOD, STANDING, CHANGE, SPEED, REMOVABLE, UNMASKED)
-}
+CORRECTABLE = Signal("correctable", "B", "rows correctable before their next step, bool", True)
+_ALL = ENTROPY, HIDDEN, LIKELIHOOD, STANDING, CHANGE, SPEED, REMOVABLE, UNMASKED, CORRECTABLE
+SIGNALS: Mapping[str, Signal] = {one.name: one for one in _ALL}
 
 
 @dataclass(frozen=True)

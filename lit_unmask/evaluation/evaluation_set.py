@@ -111,8 +111,9 @@ class EvaluationSet:
             kind=setting.kind,
             policy=type(policy).__name__,
             params=setting.params if learned else setting.params | plain_settings(policy),
-            # What a heuristic does follows from its settings, unless it has tables in buffers.
-            weights=policy_hash(policy) if policy.state_dict() else "",
+            # What a heuristic does follows from its settings, unless it has tables in buffers or
+            # holds another policy.
+            weights=policy_hash(policy) if policy.state_dict() or [*policy.children()] else "",
             **decoding_fields(decoding),
             seed=seed,
             limits=self.limits,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,8 +27,20 @@ class RolloutMetrics(nn.Module):
         )
         self.means: Any = nn.ModuleDict({name: MeanMetric() for name in names})
 
-    def update(self, evaluation: Evaluation, rewards: Tensor) -> None:
-        """Add the problems of one evaluation and their rewards ``[B]``."""
+    def update(
+        self, evaluation: Evaluation, rewards: Tensor, forwards: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Add the problems of one evaluation.
+
+        Args:
+            evaluation: Its verdicts and costs.
+            rewards: ``[B]`` float32.
+            forwards: ``[B]`` by kind, each a mean ``forwards/<kind>``; None has none of these.
+        """
+        for kind, spent in (forwards or {}).items():
+            if f"forwards/{kind}" not in self.means:
+                self.means[f"forwards/{kind}"] = MeanMetric().to(self.means["nfe"].device)
+            self.means[f"forwards/{kind}"].update(spent.float())
         nfe = evaluation.nfe.float()
         self.means["accuracy"].update(evaluation.correct)
         self.means["nfe"].update(nfe)

@@ -6,6 +6,7 @@ from lit_unmask.policies.actions.bernoulli_argmax import BernoulliArgmaxHead
 from lit_unmask.policies.actions.beta_intensity import IntensityHead
 from lit_unmask.policies.actions.beta_threshold import ThresholdHead
 from lit_unmask.policies.actions.block_threshold import BlockThresholdHead
+from lit_unmask.policies.actions.correcting import CorrectingHead
 from lit_unmask.policies.actions.count import CountHead, LogitCountHead
 from lit_unmask.policies.actions.head import Head
 from lit_unmask.policies.actions.plackett_luce import PlackettLuceHead
@@ -43,6 +44,7 @@ __all__ = [
     "Conditioned",
     "ConfidenceThreshold",
     "ConfidenceTransformer",
+    "CorrectingHead",
     "CountHead",
     "Dilated",
     "EarlyExit",

@@ -38,6 +38,11 @@ class Policy(nn.Module, ABC):
         return any(part.takes_back for part in self.children() if isinstance(part, Policy))
 
     @property
+    def corrects(self) -> bool:
+        """Whether actions may ask for corrections; they have a column more then."""
+        return any(part.corrects for part in self.children() if isinstance(part, Policy))
+
+    @property
     def has_parameters(self) -> bool:
         """Whether there is anything to train or to store."""
         return any(True for _ in self.parameters())

@@ -74,6 +74,11 @@ class LearnedPolicy(Policy):
         return self._acting.takes_back
 
     @property
+    def corrects(self) -> bool:
+        """Whether the head may ask for corrections."""
+        return self._acting.corrects
+
+    @property
     def knobs(self) -> Knobs:
         """Temperature and scale."""
         return Knobs(self.temperature, self.scale)
@@ -233,4 +238,6 @@ class Thresholded(Policy):
         likely = distribution.probability() > self.threshold
         eligible, back = observation.eligible, distribution.removal_probability()
         back = None if back is None else back > self.threshold
-        return Deterministic(likely & eligible, eligible, distribution.ranking(), back)
+        asks = distribution.asking_probability()
+        asks = None if asks is None else asks > self.threshold
+        return Deterministic(likely & eligible, eligible, distribution.ranking(), back, asks)

@@ -14,7 +14,7 @@ from torch.nn import Parameter
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.metrics import RolloutMetrics
 from lit_unmask.files import check_folder
-from lit_unmask.rollout.checks import check_remasking, check_shapes
+from lit_unmask.rollout.checks import check_placement, check_remasking, check_shapes
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.conditioning import check_conditioned
@@ -112,6 +112,7 @@ def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataMod
     for decoding in (model.decoding, model.eval_decoding):
         model.policy.check_decoding(decoding.on_empty)
         check_remasking(model.policy, decoding)
+        check_placement(model.policy, decoding)
     if stage == "fit":
         _check_fit(trainer, model)
         if not isinstance(data, ImitationData):  # which has a store in the place of problems

@@ -40,6 +40,20 @@ def check_remasking(policy: Policy, decoding: Decoding) -> None:
         )
 
 
+def check_placement(policy: Policy, decoding: Decoding) -> None:
+    """Refuse a policy that asks for corrections where nothing waits for it.
+
+    Raises:
+        ValueError: If there is no corrector, or one with another placement.
+    """
+    corrector = decoding.corrector
+    if policy.corrects and (corrector is None or not corrector.placement.learned):
+        raise ValueError(
+            f"a policy that asks for corrections needs a corrector that waits for it, not "
+            f"corrector={corrector}; set decoding.corrector, with placement: {{learned: true}}"
+        )
+
+
 def check_shapes(denoiser: Denoiser, decoding: Decoding) -> None:
     """Refuse calls for each of which a compiled denoiser would be compiled anew.
 

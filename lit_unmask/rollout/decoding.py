@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+import torch
+from torch import Tensor
 
 from lit_unmask.rollout.correctors.base import Corrector
 from lit_unmask.rollout.resamplers.base import Resampler
 from lit_unmask.rollout.scheduling import Scheduling
-from lit_unmask.types import Signals
+from lit_unmask.types import CORRECTOR, PARTICLE, PREDICTOR, Signals
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,17 @@ class Decoding:
             found = found if part is None else found | part.signals
         return found
 
+    def by_kind(self, price: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return forwards ``[B]`` by kind; nothing if there is no kind but the predictor's.
+
+        Kinds that corrector or resampler may charge for are there even where they charged nothing,
+        so that all ranks have the same.
+        """
+        extra = {CORRECTOR: self.corrector, PARTICLE: self.resampler}
+        kinds = price.keys() | {kind for kind, part in extra.items() if part is not None}
+        none = torch.zeros_like(price[PREDICTOR])
+        return {kind: price.get(kind, none) for kind in sorted(kinds) if len(kinds) > 1}
+
     def trajectory_settings(self) -> dict[str, Any]:
         """Return all that trajectories depend on, as JSON; scheduling is not among it.
 
@@ -160,6 +175,9 @@ class Decoding:
 def _plain(value: Any) -> Any:
     """Return settings as JSON; of an exchangeable part, its class and settings."""
     if isinstance(value, Corrector | Resampler):
-        kind = type(value)
-        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": asdict(value)}
+        kind, settings = type(value), asdict(value)
+        # Runs of before there were learned placements keep their keys.
+        if not settings.get("placement", {}).get("learned", True):
+            del settings["placement"]["learned"]
+        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": settings}
     return asdict(value) if isinstance(value, Approximate) else value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -94,6 +96,11 @@ class Log:
     def charge(self, at: Tensor, step: Tensor, steps: Tensor, kind: int, forwards: Tensor) -> None:
         """Note a charge of rows ``[R]``; see :class:`Charges`."""
         self.charges.append(Charges(at, step, steps, torch.full_like(at, kind), forwards))
+
+
+def total(price: Mapping[str, Tensor]) -> Tensor:
+    """Return the forwards of all kinds, ``[B]`` int64."""
+    return reduce(torch.add, price.values())
 
 
 def ended(response: Tensor, mask_id: int, end_ids: Tensor) -> tuple[Tensor, Tensor]:

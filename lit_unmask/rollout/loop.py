@@ -23,7 +23,7 @@ from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.policies.base import Policy
 from lit_unmask.randomness import ACTION, Noise, uniform
 from lit_unmask.rollout.changes import Changes
-from lit_unmask.rollout.checks import check, check_remasking, check_shapes
+from lit_unmask.rollout.checks import check, check_placement, check_remasking, check_shapes
 from lit_unmask.rollout.correctors.base import Corrector, Edit
 from lit_unmask.rollout.decoding import Decoding
 from lit_unmask.rollout.forwards import Forwards
@@ -36,6 +36,7 @@ from lit_unmask.rollout.state import RowState
 from lit_unmask.rows import Rows
 from lit_unmask.types import (
     CHANGE,
+    CORRECTABLE,
     HIDDEN,
     REMOVABLE,
     SPEED,
@@ -57,6 +58,7 @@ class Action(Rows):
         chosen: ``[M, L]`` bool, eligible positions that it opens.
         commit: ``[M, L]`` bool, the same with forced positions.
         back: ``[M, L]`` bool, tokens that it takes back, or None if the policy never does.
+        asks: ``[M]`` bool, rows that it wants corrected, or None if the policy never does.
         broken: ``[M]`` bool, where the policy's numbers are not finite.
         log_prob: ``[M]`` float32 of the action, or None if nothing is recorded.
     """
@@ -65,6 +67,7 @@ class Action(Rows):
     chosen: Tensor
     commit: Tensor
     back: Tensor | None
+    asks: Tensor | None
     broken: Tensor
     log_prob: Tensor | None
 
@@ -99,7 +102,7 @@ class Loop:
         for asked in lookahead(self.state, rows, self.ahead):
             seen = observe(self.state, said, asked, self.policy.takes_back, self.forwards.signals)
             action = self.act(seen, asked)
-            self.state.mark(asked.row, action.broken, POLICY)
+            self.state.mark(asked.row, action.broken, POLICY, action.asks)
             self.write(reveal(action, said, asked, self.state.mask_id), asked, said)
             if action.log_prob is not None:
                 done = action.action, action.chosen, action.log_prob, action.commit
@@ -156,9 +159,8 @@ class Loop:
         """Return what the policy does, asked in calls of one shape if need be."""
         scheduling, ledger = self.state.decoding.scheduling, self.forwards.ledger
         noise = self.forwards.noise
-        draws = uniform(
-            noise.seed, noise.rollout[asked.row], asked.index, seen.masked.shape[1], ACTION
-        )
+        columns = seen.masked.shape[1] + self.policy.corrects
+        draws = uniform(noise.seed, noise.rollout[asked.row], asked.index, columns, ACTION)
         if not scheduling.deterministic:
             ledger.policy_rows += len(seen)
             return self._act(seen, draws)
@@ -177,8 +179,8 @@ class Loop:
         if self.state.decoding.on_empty == "force":
             commit = distribution.forced(chosen) & seen.eligible
         log_prob = distribution.log_prob(action) if self.record.keeps else None
-        back = distribution.taken_back(action)
-        return Action(action, chosen, commit, back, distribution.broken(), log_prob)
+        back, asks = distribution.taken_back(action), distribution.asked(action)
+        return Action(action, chosen, commit, back, asks, distribution.broken(), log_prob)
 
 
 def wanted(said: Reading, signals: Signals) -> Reading:
@@ -204,6 +206,10 @@ def observe(
         condition[REMOVABLE.name] = ~masked & in_block
     if UNMASKED in signals:
         condition[UNMASKED.name] = unmasked(state.prompt.select(row), masked)
+    corrector = state.decoding.corrector
+    if corrector is not None and corrector.placement.learned:
+        # The last mask ends the row, after which there is no step to correct before.
+        condition[CORRECTABLE.name] = masked.sum(1) > 1
     return Observation(
         masked=masked,
         eligible=masked & in_block,
@@ -260,13 +266,14 @@ def rollout(
     Raises:
         ValueError: If the prompt and the response do not fit into the denoiser, the noise does
             not have one number a row, a conditioned policy has no speed, one that takes tokens
-            back no bound, a compiled denoiser would be called with any shapes, or changes are asked
-            of a denoiser that cannot say them.
+            back no bound, one that asks for corrections no corrector, a compiled denoiser would be
+            called with any shapes, or changes are asked of a denoiser that cannot say them.
         NotFinite: If the denoiser or the policy says NaN or infinity.
     """
     since, signals = time.perf_counter(), policy.signals | signals | decoding.signals
     check(policy, prompt, noise, signals)
     check_remasking(policy, decoding)
+    check_placement(policy, decoding)
     check_shapes(denoiser, decoding)
     denoiser.check_length(prompt, decoding.gen_length)
     particles, resampler = None, decoding.resampler

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_unmask.rollout.history import Charges, Writes
+from lit_unmask.rollout.history import Charges, Writes, total
 from lit_unmask.rollout.host import Indices, upload
 from lit_unmask.rollout.ledger import Ledger
 from lit_unmask.rollout.resamplers.particles import Particles
-from lit_unmask.rollout.state import RowState, total
+from lit_unmask.rollout.state import RowState
 from lit_unmask.types import CORRECTOR, PREDICTOR, Steps
 
 

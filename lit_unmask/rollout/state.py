@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import reduce
 
 import torch
 from torch import Tensor
@@ -14,14 +13,9 @@ from lit_unmask.denoisers.running.cache import Span
 from lit_unmask.rollout.changes import Changes
 from lit_unmask.rollout.correctors.base import Edit, View
 from lit_unmask.rollout.decoding import Decoding
-from lit_unmask.rollout.history import Log, Start, ended
+from lit_unmask.rollout.history import Log, Start, ended, total
 from lit_unmask.rollout.host import HostRows, Indices
 from lit_unmask.types import CORRECTOR, PREDICTOR, Prompt, Reading
-
-
-def total(price: Mapping[str, Tensor]) -> Tensor:
-    """Return the forwards of all kinds, ``[B]`` int64."""
-    return reduce(torch.add, price.values())
 
 
 class RowState:
@@ -46,6 +40,7 @@ class RowState:
         changed_at: ``[B]`` int64, the step at which the buffer last changed.
         corrected: ``[B]`` bool, rows whose reading is a corrector's, and good for one step.
         asked: ``[B]`` int64, how often a corrector asked about the row.
+        wanted: ``[B]`` bool, whether the policy asked for a correction in the row's last step.
         finished: ``[B]`` bool.
         broken: ``[B]`` int64, not 0 where the denoiser or the policy said NaN or infinity.
         base: ``[B, L]`` int64, the buffers as they were when their blocks began; None without a
@@ -75,7 +70,7 @@ class RowState:
         self.price = {PREDICTOR: torch.zeros_like(self.step)}
         self.block, self.block_steps = torch.zeros_like(self.step), torch.zeros_like(self.step)
         self.changed_at, self.asked = torch.zeros_like(self.step), torch.zeros_like(self.step)
-        self.finished, self.corrected = torch.zeros(2, count, dtype=torch.bool, device=device)
+        self.finished, self.corrected, self.wanted = torch.zeros(3, count, device=device).bool()
         self.base = self.response.clone() if decoding.approximate.cache != "none" else None
         self.slot = torch.full_like(self.step, -1)
         self.said: Reading | None = None
@@ -142,14 +137,17 @@ class RowState:
         for kind, price in self.said.price.items():
             price[at] = reading.price[kind]
 
-    def mark(self, at: Tensor, broken: Tensor, whose: int) -> None:
-        """Note where what the denoiser or the policy said is not finite; the next write tells.
+    def mark(self, at: Tensor, broken: Tensor, whose: int, asks: Tensor | None = None) -> None:
+        """Note where what was said is not finite, of which the next write tells, and what is asked.
 
         Args:
             at: ``[M]`` int64, rows, also more than once.
             broken: ``[M]`` bool.
             whose: ``DENOISER`` or ``POLICY``.
+            asks: ``[M]`` bool, rows for which the policy asks for a correction, if it ever does.
         """
+        if asks is not None:
+            self.wanted[at] = asks
         self.broken.index_add_(0, at, broken.long(), alpha=whose)
 
     def settle(self, rows: Indices) -> None:
@@ -169,6 +167,7 @@ class RowState:
             in_block=self.in_block(at),
             committed_at=self.committed_at[at],
             sure=self.sure[at],
+            asked=self.wanted[at],
             step=self.step[at],
             block_steps=self.block_steps[at],
             mask_id=self.mask_id,
@@ -259,7 +258,8 @@ class RowState:
     def replace(self, at: Tensor, others: Tensor) -> None:
         """Let rows ``[R]`` take over the states of others ``[R]``; what they cost stays theirs."""
         own = self.response, self.committed_at, self.sure, self.step, self.block, self.block_steps
-        for value in (*own, self.changed_at, self.corrected, self.asked, self.finished):
+        flags = self.corrected, self.wanted, self.finished
+        for value in (*own, self.changed_at, self.asked, *flags):
             value[at] = value[others]
         if self.changes is not None:
             self.changes.replace(at, others)

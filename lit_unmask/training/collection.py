@@ -170,6 +170,8 @@ class Collector:
         diagnostics = round_diagnostics(
             own.result, own.rewards, own.correct, self.rounds.group_size
         )
+        for kind, spent in self.decoding.by_kind(own.result.price).items():
+            diagnostics[f"forwards/{kind}"] = float(spent.float().mean())
         for name, part, advantage in zip(self.experts, cloned, advantages[1:], strict=True):
             diagnostics |= _expert_diagnostics(name, part, advantage)
         diagnostics["row_forwards"] = float(sum(part.result.ledger.computed for part in parts))

@@ -162,7 +162,7 @@ class LitEvaluate(LightningModule):
         metrics = self.metrics[key]
         assert isinstance(metrics, RolloutMetrics)
         rewards = self.reward(result.correct, result.nfe, self.eval_decoding.gen_length)
-        metrics.update(result, rewards)
+        metrics.update(result, rewards, self.eval_decoding.by_kind(result.price))
         for metric, mean in metrics.means.items():
             self.log(
                 f"{stage}/{name}/{metric}", mean, on_step=False, on_epoch=True,

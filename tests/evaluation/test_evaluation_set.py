@@ -20,9 +20,11 @@ from lit_unmask.evaluation.grid import Setting
 from lit_unmask.policies import (
     ConfidenceThreshold,
     ConfidenceTransformer,
+    Dilated,
     EntropyBound,
     LearnedPolicy,
     LowConfidence,
+    Policy,
 )
 from lit_unmask.rollout import Approximate, Decoding
 from lit_unmask.tasks import ShortFunctions
@@ -91,6 +93,16 @@ def test_a_run_says_what_grading_may_use_where_verdicts_depend_on_it(tiny_llada:
     assert key(*both) == key(both[0], both[0])
     [limits] = EvaluationSet.of("x", "test", tiny_llada, [replace(a, verifier=ten)]).limits
     assert json.loads(json.dumps(limits)) == limits and limits["seconds"] == 10.0
+
+
+def test_rules_around_different_policies_are_different_runs(tiny_llada: LLaDA) -> None:
+    problems = EvaluationSet.of("coins", "test", tiny_llada, Coins("test", 2))
+
+    def key(policy: Policy) -> str:
+        return problems.run(Setting.of("rounds", policy, DECODING), 0).key
+
+    keys = [key(Dilated(inner, 4)) for inner in (None, EntropyBound(0.1), EntropyBound(1.0))]
+    assert len(set(keys)) == 3 and key(Dilated(EntropyBound(1.0), 4)) == keys[2]
 
 
 def test_a_problem_that_was_drawn_twice_counts_once(tiny_llada: LLaDA) -> None:

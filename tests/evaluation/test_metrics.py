@@ -43,6 +43,14 @@ def test_the_whole_set_by_hand():
     )
 
 
+def test_forwards_by_kind_are_means_of_their_own():
+    metrics, spent = RolloutMetrics(), torch.arange(20)
+    for rows in (slice(0, 1), slice(1, 20)):
+        metrics.update(evaluation(rows), REWARDS[rows], {"corrector": spent[rows]})
+    assert float(metrics.means["forwards/corrector"].compute()) == pytest.approx(9.5)
+    assert set(metrics.means) - set(RolloutMetrics().means) == {"forwards/corrector"}
+
+
 def test_uneven_batches_change_nothing():
     parts = [slice(0, 1), slice(1, 8), slice(8, 20)]
     assert computed(parts) == pytest.approx(computed([slice(0, 20)]))

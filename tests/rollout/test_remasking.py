@@ -8,6 +8,7 @@ import torch
 
 from lit_unmask.policies import (
     ConfidenceTransformer,
+    EarlyExit,
     LearnedPolicy,
     RemaskingHead,
     Thresholded,
@@ -135,6 +136,13 @@ def test_behind_a_threshold_what_is_likely_is_taken_back():
         likely, said = policy(seen).removal_probability() > 0.4, greedy(seen)
     assert likely.any() and (result.log.tokens == MASK)[result.log.where].any()
     assert torch.equal(said.taken_back(said.mode()), likely)
+
+
+def test_an_early_exit_that_never_comes_changes_nothing():
+    policy = make_policy()
+    found, wanted = (decode(one, max_block_steps=9) for one in (EarlyExit(policy, [1e4]), policy))
+    assert_same(found, wanted)
+    assert (wanted.log.where & (wanted.log.tokens == MASK)).any()
 
 
 def test_rollouts_without_an_end_are_refused():

@@ -23,6 +23,7 @@ from lit_unmask.errors import ConfigurationError, NotFinite
 from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.policies import ConfidenceThreshold, LearnedPolicy, Policy, Thresholded
 from lit_unmask.policies.actions import UnmaskDistribution
+from lit_unmask.rollout.correctors import Placement, Remask
 from lit_unmask.rollout.state import RowState
 from lit_unmask.training import module as module_of
 from lit_unmask.training.broken import BrokenRounds
@@ -88,8 +89,10 @@ def test_a_policy_whose_weights_are_no_numbers_decodes_nothing(
     policy = spoiled(policy, fault)
     if head not in HEADS:
         policy = Thresholded(0.5, policy)
+    asked = Remask(placement=Placement(learned=True))  # does nothing for those who do not ask
+    decoding = replace(DECODING, max_block_steps=16, corrector=asked)
     with pytest.raises(NotFinite, match=f"the policy's logits of {UID} and of 4 more are NaN"):
-        evaluate(tiny_llada, policy, PROBLEMS, replace(DECODING, max_block_steps=16))
+        evaluate(tiny_llada, policy, PROBLEMS, decoding)
 
 
 def test_a_reward_that_is_no_number_is_noticed(tiny_llada: LLaDA) -> None:

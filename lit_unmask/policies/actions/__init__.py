@@ -7,6 +7,7 @@ from lit_unmask.policies.actions.beta import Spread
 from lit_unmask.policies.actions.beta_intensity import BetaIntensity
 from lit_unmask.policies.actions.beta_threshold import BetaThreshold
 from lit_unmask.policies.actions.block_threshold import BlockThreshold
+from lit_unmask.policies.actions.correcting import Correcting
 from lit_unmask.policies.actions.count import TopKCount
 from lit_unmask.policies.actions.deterministic import Deterministic, UniformSubset
 from lit_unmask.policies.actions.plackett_luce import DynamicPlackettLuce
@@ -18,6 +19,7 @@ __all__ = [
     "BetaIntensity",
     "BetaThreshold",
     "BlockThreshold",
+    "Correcting",
     "Deterministic",
     "DynamicPlackettLuce",
     "Remasking",

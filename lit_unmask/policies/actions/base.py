@@ -111,6 +111,14 @@ class UnmaskDistribution(ABC):
         """Return the marginal probability of each token to be taken back, ``[B, L]``, or None."""
         return None
 
+    def asked(self, action: Tensor) -> Tensor | None:
+        """Return the rows for which an action asks the corrector, ``[B]`` bool; None if none do."""
+        return None
+
+    def asking_probability(self) -> Tensor | None:
+        """Return the marginal probability of each row to ask for it, ``[B]``, or None."""
+        return None
+
     def action_of(self, positions: Tensor) -> Tensor:
         """Return an action that opens given positions, as an imitator needs it.
 

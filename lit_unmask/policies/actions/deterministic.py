@@ -16,17 +16,23 @@ class Deterministic(UnmaskDistribution):
         eligible: ``[B, L]`` bool.
         ranking: ``[B, L]`` float, preference of positions.
         back: ``[B, L]`` bool, tokens to take back; None takes none.
+        asks: ``[B]`` bool, rows to be corrected; None asks for none.
 
     Raises:
         ValueError: If the shapes differ.
     """
 
     def __init__(
-        self, action: Tensor, eligible: Tensor, ranking: Tensor, back: Tensor | None = None
+        self,
+        action: Tensor,
+        eligible: Tensor,
+        ranking: Tensor,
+        back: Tensor | None = None,
+        asks: Tensor | None = None,
     ) -> None:
         check_shapes(eligible, action=action, ranking=ranking)
         super().__init__(eligible)
-        self.action, self.back = action, back
+        self.action, self.back, self.asks = action, back, asks
         self._ranking = ranking
 
     def sample(self, uniform: Tensor) -> Tensor:
@@ -45,6 +51,10 @@ class Deterministic(UnmaskDistribution):
     def taken_back(self, action: Tensor) -> Tensor | None:
         """Return the tokens to take back, whatever the action."""
         return self.back
+
+    def asked(self, action: Tensor) -> Tensor | None:
+        """Return the rows to be corrected, whatever the action."""
+        return self.asks
 
     def entropy(self) -> Tensor:
         """Return zeros, ``[B]`` float32."""

@@ -34,11 +34,13 @@ class Head(nn.Module, ABC):
     Attributes:
         never_empty: Whether every action opens something where anything is eligible.
         takes_back: Whether actions may take tokens back.
+        corrects: Whether actions may ask for corrections.
         signals: What it needs of readings beside what the network needs.
     """
 
     never_empty: bool = False
     takes_back: bool = False
+    corrects: bool = False
     signals: Signals = Signals()
 
     def __init__(self) -> None:
@@ -56,6 +58,36 @@ class Head(nn.Module, ABC):
         self, network: nn.Module, observation: Observation, knobs: Knobs
     ) -> UnmaskDistribution:
         """Return the distribution on the eligible positions."""
+
+
+def attached(head: Head, network: nn.Module, known: nn.Linear | None, initial: float) -> nn.Linear:
+    """Return the map from a network's features and one number more to the logit of a draw.
+
+    Args:
+        head: Whose map it is.
+        network: Whose features.
+        known: The map that the head has already.
+        initial: Probability at the start, with weights of zero.
+
+    Raises:
+        ValueError: If the network has no features, or the head has those of another one.
+    """
+    if not all(hasattr(network, name) for name in ("features", "logits", "width")):
+        raise ValueError(
+            f"{type(head).__name__} needs a network with features, logits and width, not "
+            f"{type(network).__name__}; use one like ConfidenceTransformer"
+        )
+    width = cast(int, network.width)
+    if known is None:
+        known = nn.Linear(width + 1, 1)
+        nn.init.zeros_(known.weight)
+        nn.init.constant_(known.bias, float(torch.tensor(initial).logit()))
+    elif known.in_features != width + 1:
+        raise ValueError(
+            f"the head was made for a network of width {known.in_features - 1}, not {width}; make "
+            "another head"
+        )
+    return known
 
 
 class RowHead(Head):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_unmask.policies.actions.base import check_shapes
 from lit_unmask.policies.actions.bernoulli import Bernoulli
-from lit_unmask.policies.actions.head import Head, Knobs
+from lit_unmask.policies.actions.head import Head, Knobs, attached
 from lit_unmask.policies.networks.confidence import ConfidenceTransformer
 from lit_unmask.types import REMOVABLE, STANDING, Observation, Signals
 
@@ -95,26 +95,8 @@ class RemaskingHead(Head):
         self.register_module("removal_proj", None)
 
     def attach(self, network: nn.Module) -> None:
-        """Make the map from features to logits; the width is the network's.
-
-        Raises:
-            ValueError: If the network has no features, or the head has those of another one.
-        """
-        if not all(hasattr(network, name) for name in ("features", "logits", "width")):
-            raise ValueError(
-                f"RemaskingHead needs a network with features, logits and width, not "
-                f"{type(network).__name__}; use one like ConfidenceTransformer"
-            )
-        width = cast(int, network.width)
-        if self.removal_proj is None:
-            self.removal_proj = nn.Linear(width + 1, 1)
-            nn.init.zeros_(self.removal_proj.weight)
-            nn.init.constant_(self.removal_proj.bias, float(torch.tensor(self.initial).logit()))
-        elif self.removal_proj.in_features != width + 1:
-            raise ValueError(
-                f"the head was made for a network of width {self.removal_proj.in_features - 1}, "
-                f"not {width}; make another head"
-            )
+        """Make the map from features to logits; see ``attached``."""
+        self.removal_proj = attached(self, network, self.removal_proj, self.initial)
 
     def forward(self, network: nn.Module, observation: Observation, knobs: Knobs) -> Bernoulli:
         """Return the draws; temperature and scale are those of opening."""

@@ -46,6 +46,14 @@ class Leaving(UnmaskDistribution):
         """Return what an action opens, and what is sure, ``[B, L]`` bool."""
         return self.inner.positions(action) | self.sure
 
+    def taken_back(self, action: Tensor) -> Tensor | None:
+        """Return the tokens that the other one takes back."""
+        return self.inner.taken_back(action)
+
+    def asked(self, action: Tensor) -> Tensor | None:
+        """Return the rows for which the other one asks the corrector."""
+        return self.inner.asked(action)
+
     def entropy(self) -> Tensor:
         """Return its entropy, ``[B]`` in nats."""
         return self.inner.entropy()

@@ -41,6 +41,7 @@ class View(Rows):
         in_block: ``[R, L]`` bool, positions of the current block.
         committed_at: ``[R, L]`` int64, step at which a position got its token, or -1.
         sure: ``[R, L]`` float32, confidence with which the policy committed a position.
+        asked: ``[R]`` bool, whether the policy asked for a correction in its last step.
         step: ``[R]`` int64, steps taken.
         block_steps: ``[R]`` int64, steps taken in the current block.
         mask_id: Token id of the mask.
@@ -51,6 +52,7 @@ class View(Rows):
     in_block: Tensor
     committed_at: Tensor
     sure: Tensor
+    asked: Tensor
     step: Tensor
     block_steps: Tensor
     mask_id: int
@@ -66,14 +68,18 @@ class Placement:
             stands is below; None acts whatever the probabilities.
         end: Acts once, after the last step, instead of before steps. The reading of the finished
             text, which no policy needs, is then a forward of the corrector.
+        learned: Acts only before steps of rows for which the policy asked in the step before: an
+            action of :class:`~lit_unmask.policies.CorrectingHead`. A policy that asks for nothing,
+            as heuristics do, decodes without the corrector.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or a policy is to decide after its last step.
     """
 
     every: int = 1
     below: float | None = None
     end: bool = False
+    learned: bool = False
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -81,6 +87,11 @@ class Placement:
             raise ValueError(f"every={self.every} must be at least 1 step")
         if self.below is not None and not 0 < self.below <= 1:
             raise ValueError(f"below={self.below} must lie in (0, 1], or be null for no bound")
+        if self.learned and self.end:
+            raise ValueError(
+                "learned=True leaves to the policy before which steps to correct, and end=True "
+                "corrects after the last one; choose one"
+            )
 
     @property
     def signals(self) -> Signals:
@@ -121,7 +132,8 @@ class Corrector(ABC):
 
     def due(self, rows: View, said: Reading) -> Tensor:
         """Return which rows are to be corrected before this step, ``[R]`` bool."""
-        return self.placement.due(rows.step, self.within(rows), said)
+        due = self.placement.due(rows.step, self.within(rows), said)
+        return due & rows.asked if self.placement.learned else due
 
     @abstractmethod
     def correct(self, rows: View, said: Reading, ask: Ask) -> tuple[Edit, Reading]:
