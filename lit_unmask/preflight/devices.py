@@ -87,9 +87,6 @@ class Devices:
 def find_devices(trainer: Mapping[str, Any]) -> Devices:
     """Return what the trainer's settings come to.
 
-    Args:
-        trainer: Arguments of ``Trainer``.
-
     Raises:
         ConfigurationError: If there is no such accelerator, or no such number of devices.
     """

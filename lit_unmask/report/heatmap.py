@@ -68,12 +68,7 @@ class HeatRow:
 
 
 def transfer_figure(rows: Sequence[HeatRow], title: str = "") -> Figure:
-    """Draw accuracy and NFE of the policy in each cell, and their distance from the heuristics.
-
-    Args:
-        rows: One row a cell.
-        title: Title of the figure.
-    """
+    """Draw accuracy and NFE of the policy in each cell, and their distance from the heuristics."""
     figure = Figure(figsize=(11, 1.6 + 0.9 * len(rows)), layout="constrained")
     columns = figure.subplots(1, 5, sharey=True)
     accuracy, nfe = ([getattr(row.policy, name) for row in rows] for name in ("accuracy", "nfe"))

@@ -54,11 +54,6 @@ def transfers(
 ) -> list[Transfer]:
     """Return the transfers that the stores hold, one a store.
 
-    Args:
-        stores: Folders of results stores.
-        datasets: What was read from them.
-        options: Resamples and seed of the intervals.
-
     Raises:
         ConfigurationError: If a store's list of cells is damaged.
     """

@@ -215,9 +215,6 @@ class TaskDataModule(LightningDataModule):
     def check_batch(self, ranks: int) -> None:
         """Check that there are training problems, and that ranks can share a round; reads none.
 
-        Args:
-            ranks: Number of processes.
-
         Raises:
             ValueError: If there is no training set, or the batch does not divide among the ranks.
         """

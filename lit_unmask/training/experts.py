@@ -66,12 +66,6 @@ def check_experts(
 ) -> None:
     """Check that a policy can learn from experts.
 
-    Args:
-        experts: By name.
-        policy: The policy that is trained.
-        decoding: How it decodes.
-        denoiser: The frozen dLLM.
-
     Raises:
         ConfigurationError: If the policy cannot act as the experts do, or an expert cannot act.
     """

@@ -134,9 +134,6 @@ class StockDenoiser(Layout, NetworkDenoiser):
         :class:`lit_unmask.training.strategy.ShardedDenoiser` sees to it. What is decoded does not
         change.
 
-        Args:
-            mesh: The ranks that share the weights.
-
         Raises:
             ValueError: If the weights are spread, placed by a device map, quantised or compiled
                 already.

@@ -62,10 +62,6 @@ class Recipe:
     def of(cls, who: Demonstrator, keep: Keep) -> Self:
         """Return the recipe of demonstrations that are about to be recorded.
 
-        Args:
-            who: Who demonstrates.
-            keep: What is kept.
-
         Raises:
             ConfigurationError: If the expert's decoding is approximate.
         """
