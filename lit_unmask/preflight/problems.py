@@ -39,7 +39,6 @@ class Expected(ProblemSet):
         self._size = size
 
     def __len__(self) -> int:
-        """Return the likely number of problems."""
         return self._size
 
     def __getitem__(self, index: int) -> Problem:  # type: ignore[override]

@@ -58,7 +58,6 @@ class ExactShards(DistributedSampler):
         return iter(self._indices)
 
     def __len__(self) -> int:
-        """Return the number of this rank's indices."""
         return len(self._indices)
 
 

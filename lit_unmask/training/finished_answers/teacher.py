@@ -62,7 +62,6 @@ class FinishedAnswers:
     folder: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the values."""
         if not 1 <= self.oracle_rounds <= self.rounds:
             raise ValueError(
                 f"oracle_rounds={self.oracle_rounds} must lie in [1, rounds={self.rounds}]; the "
