@@ -8,5 +8,3 @@ from lit_unmask.training.finished_answers.teacher import (
     hired,
     taught,
 )
-
-__all__ = ["FinishedAnswers", "Labeller", "Lessons", "Teacher", "hired", "taught"]
