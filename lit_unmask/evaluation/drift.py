@@ -204,11 +204,6 @@ class _Watch:
 
     What a row knows after a partial forward is the full forward of its slot with the span written
     over it.
-
-    Args:
-        denoiser: The denoiser that is watched.
-        rows: Most slots.
-        decoding: Lengths.
     """
 
     def __init__(self, denoiser: Denoiser, rows: int, decoding: Decoding) -> None:

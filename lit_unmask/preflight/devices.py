@@ -19,12 +19,7 @@ _LARGE = 5e8
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that has to be there before a run can start.
-
-    Attributes:
-        what: What is missing.
-        remedy: What to do, usually a command.
-    """
+    """Something that has to be there before a run can start."""
 
     what: str
     remedy: str

@@ -29,11 +29,7 @@ _LONGEST = 200
 
 
 class Expected(ProblemSet):
-    """Problems of which only the likely number is known, as they are on the hub.
-
-    Args:
-        size: Likely number of problems.
-    """
+    """Problems of which only the likely number is known, as they are on the hub."""
 
     def __init__(self, size: int) -> None:
         self._size = size

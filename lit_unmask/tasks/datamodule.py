@@ -42,11 +42,6 @@ class ExactShards(DistributedSampler):
 
     Lightning keeps a ``DistributedSampler`` as it is, and would otherwise pad the ranks to equal
     length, which counts some problems twice.
-
-    Args:
-        items: What is sampled from.
-        rank: This process.
-        world: Number of processes.
     """
 
     def __init__(self, items: ProblemSet, rank: int, world: int) -> None:

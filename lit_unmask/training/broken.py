@@ -28,11 +28,7 @@ _ELSEWHERE = "numbers of this round on another rank"
 
 @dataclass(frozen=True)
 class Broken:
-    """A round that this rank could not play; it stands in the place of its experience.
-
-    Attributes:
-        error: What broke.
-    """
+    """A round that this rank could not play; it stands in the place of its experience."""
 
     error: NotFinite
 
