@@ -24,6 +24,7 @@ from rich.progress import track
 from transformers import TorchAoConfig
 
 from lit_unmask.denoisers import Dream, LLaDA, Placement, StockDenoiser
+from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.evaluation.drift import Drift, denoiser_drift, drift
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence
 from lit_unmask.rollout import Approximate, Decoding, Scheduling
@@ -60,7 +61,19 @@ def eight_bits(name: str, mode: str) -> StockDenoiser:
 
 def record(setting: dict[str, Any], found: Drift) -> dict[str, Any]:
     names = ("accuracy_difference", "nfe_difference", "forwards_saved", "tokens_saved")
-    return setting | asdict(found) | {name: getattr(found, name) for name in names}
+    said = {
+        **vars(found),
+        **{name: asdict(getattr(found, name)) for name in ("masked", "eligible")},
+        **{name: side(getattr(found, name)) for name in ("approximate", "exact")},
+    }
+    return setting | said | {name: getattr(found, name) for name in names}
+
+
+def side(result: Evaluation) -> dict[str, Any]:
+    """Return what one of the two engines did."""
+    ledger = result.ledger
+    counts = {name: getattr(ledger, name) for name in ("full", "partial", "tokens")}
+    return {"accuracy": result.accuracy, "mean_nfe": result.mean_nfe, **counts}
 
 
 def row(setting: dict[str, Any], found: Drift) -> str:
@@ -77,7 +90,7 @@ def row(setting: dict[str, Any], found: Drift) -> str:
         *(proposals, confidences),
         f"{mine.accuracy:.3f} ({exact.accuracy:.3f})",
         f"{mine.mean_nfe:.1f} ({exact.mean_nfe:.1f})",
-        f"{mine.full} + {mine.partial} ({exact.full})",
+        f"{mine.ledger.full} + {mine.ledger.partial} ({exact.ledger.full})",
         f"{found.tokens_saved:.0%}",
         f"{found.same_completions:.0%}",
     ]

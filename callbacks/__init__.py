@@ -14,26 +14,3 @@ from lit_unmask.callbacks.transfer import TransferOptions, TransferTest
 from lit_unmask.callbacks.transfer_cell import Cell
 from lit_unmask.callbacks.unmasking_stats import UnmaskingStats
 from lit_unmask.callbacks.warm_start import Teaching, WarmStart
-
-__all__ = [
-    "AccuracyNFE",
-    "Baseline",
-    "Cell",
-    "Completions",
-    "Demonstrate",
-    "Frontier",
-    "FrontierOptions",
-    "Inspection",
-    "Interruption",
-    "PredictionWriter",
-    "RolloutProgressBar",
-    "ScalarLayout",
-    "SpeedSweep",
-    "Teaching",
-    "Trajectories",
-    "TrajectoryText",
-    "TransferOptions",
-    "TransferTest",
-    "UnmaskingStats",
-    "WarmStart",
-]

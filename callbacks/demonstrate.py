@@ -14,7 +14,6 @@ from lit_unmask.tasks.datamodule import is_fast_dev_run
 from lit_unmask.training.demonstrations import (
     DemonstrationWriter,
     Demonstrator,
-    Keep,
     Recipe,
     demonstrate,
 )
@@ -67,7 +66,7 @@ class Demonstrate(Callback):
             pl_module.denoiser, pl_module.policy, pl_module.decoding, pl_module.rounds.seed,
             pl_module.grader, self.signals,
         )  # fmt: skip
-        recipe = Recipe.of(who, Keep(self.signals, self.keep_wrong))
+        recipe = Recipe.of(who, self.keep_wrong)
         if is_fast_dev_run(trainer):
             pl_module.predict_batch = lambda batch: demonstrate(who, batch).records()
             return

@@ -24,12 +24,7 @@ _LEARNED = "#000000"
 
 
 def accuracy_axes(title: str, size: tuple[float, float] = (6, 4)) -> tuple[Figure, Axes]:
-    """Return an empty figure of accuracy against forwards.
-
-    Args:
-        title: Title of the figure.
-        size: Width and height in inches.
-    """
+    """Return an empty figure of accuracy against forwards."""
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlabel="denoiser forwards a problem (NFE)", ylabel="accuracy", title=title)

@@ -28,11 +28,7 @@ class ScalarLayout(Callback):
 
 
 def scalar_layout(sets: list[str]) -> Panels:
-    """Return charts by category: regular expressions of the tags that each one draws.
-
-    Args:
-        sets: Names of the validation sets.
-    """
+    """Return charts by category: regular expressions of the tags that each one draws."""
     categories: Panels = {
         title: {
             **{name: _lines(*_with_baselines(name, metric)) for name in sets},

@@ -23,7 +23,7 @@ from lit_unmask.evaluation.points import Point
 from lit_unmask.evaluation.store import Store
 from lit_unmask.evaluation.sweep import Sweep, summarise
 from lit_unmask.files import check_folder, replace_file
-from lit_unmask.report.heatmap import CellRuns, HeatRow, transfer_figure, write_cells
+from lit_unmask.report.heatmap import CellRuns, HeatRow, Shown, transfer_figure, write_cells
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import is_fast_dev_run
 from lit_unmask.training.module import LitUnmask
@@ -203,7 +203,8 @@ class TransferTest(Callback):
             get_console().print(
                 f"[bold]transfer, {name}[/]: {said[0]}; closest {said[1]}; most accurate {said[2]}"
             )
-        return runs, HeatRow(name, condition, own.gen_length, *tested), tested
+        shown_as = [Shown(one.label, one.accuracy, one.nfe) for one in tested]
+        return runs, HeatRow(name, condition, own.gen_length, *shown_as), tested
 
     def _policy_name(self, module: LitUnmask) -> str:
         """Return the name of the policy; in training with its round, as its weights change."""

@@ -25,10 +25,6 @@ _UNZIPPED = (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, zl
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file in one step, so that an interrupted run or a full disk leaves the old one.
 
-    Args:
-        path: The file; its folder exists.
-        data: What it shall hold.
-
     Raises:
         OSError: If it cannot be written; nothing is left of the attempt.
     """

@@ -77,7 +77,6 @@ class Prompt(Rows):
     speed: Tensor | None = None
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return self.tokens.shape[0]
 
     def trim(self) -> Prompt:
@@ -142,7 +141,6 @@ class Signals:
     names: Set[str] = frozenset()
 
     def __post_init__(self) -> None:
-        """Check the names."""
         object.__setattr__(self, "names", frozenset(self.names))
         for name in sorted(self.names - SIGNALS.keys()):
             raise ValueError(f"signal {name!r} must be one of {', '.join(SIGNALS)}; ask for those")
@@ -216,7 +214,6 @@ class Observation(Rows):
     signals: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return self.masked.shape[0]
 
     def __getitem__(self, signal: Signal) -> Tensor:
@@ -261,7 +258,6 @@ class Steps(Rows):
     committed: Tensor
 
     def __len__(self) -> int:
-        """Return the number of steps **N**."""
         return self.rollout.shape[0]
 
 

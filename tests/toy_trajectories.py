@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lit_unmask.inspection.trajectories import Trajectory, TrajectoryStep, written
-from lit_unmask.inspection.writes import TrajectoryWrite
+from lit_unmask.inspection.trajectories import Trajectory, TrajectoryStep
+from lit_unmask.inspection.writes import EARLY_STOP, POLICY, TrajectoryWrite
+
+
+def written(trajectory: Trajectory) -> Trajectory:
+    """Return a trajectory with the writes of a policy, and of an early stop, that ended in it."""
+    tokens, steps = trajectory.tokens, list(trajectory.steps)
+    known = {place for step in steps for place in step.committed}
+    rest = [place for place, token in enumerate(tokens) if place not in known and token is not None]
+    for index, step in enumerate(steps):
+        hands = {POLICY: step.committed, EARLY_STOP: rest if index == len(steps) - 1 else ()}
+        writes = (
+            TrajectoryWrite(by, tuple(places), tuple(tokens[place] for place in places))
+            for by, places in hands.items()
+            if places
+        )
+        steps[index] = replace(step, writes=tuple(writes))
+    return replace(trajectory, steps=tuple(steps))
+
 
 SHORT = Trajectory(
     uid="greet",

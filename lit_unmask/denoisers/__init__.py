@@ -15,23 +15,3 @@ from lit_unmask.denoisers.running.compilation import Compile
 from lit_unmask.denoisers.wrappers.adaptive_parallel import AdaptiveParallel
 from lit_unmask.denoisers.wrappers.base import Wrapper
 from lit_unmask.denoisers.wrappers.reward_weighted import RewardWeighted
-
-__all__ = [
-    "Adapter",
-    "AdaptiveParallel",
-    "CausalQwen2",
-    "Code",
-    "Compile",
-    "Denoiser",
-    "DenoiserShape",
-    "Dream",
-    "LLaDA",
-    "NetworkDenoiser",
-    "Placement",
-    "Qwen3Diffusion",
-    "RemoteCode",
-    "RewardWeighted",
-    "ShiftedQwen3Diffusion",
-    "StockDenoiser",
-    "Wrapper",
-]

@@ -143,10 +143,6 @@ class Denoiser(ChatText, nn.Module, ABC):
     def check_length(self, prompt: Prompt, gen_length: int) -> None:
         """Refuse a sequence with more positions than the model has.
 
-        Args:
-            prompt: The prompts.
-            gen_length: Generation length **L**.
-
         Raises:
             ValueError: If ``P + L`` exceeds ``max_length``.
         """

@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache
 
 from lit_unmask.denoisers.face import Adjust, Denoiser
 from lit_unmask.denoisers.loading.loading import Loaded
-from lit_unmask.denoisers.loading.placement import named_weights
+from lit_unmask.denoisers.loading.placement import input_device, named_weights
 from lit_unmask.denoisers.loading.probes import Probed, run_probes
 from lit_unmask.denoisers.running.cache import Kept
 from lit_unmask.denoisers.running.memory import RowLimit
@@ -40,7 +40,7 @@ class NetworkDenoiser(Denoiser):
             memory, does not change results. None takes what is fast on the device.
 
     Attributes:
-        network: The network.
+        network: A model of transformers with input and output embeddings.
         placement: Where its weights are.
         causal: Whether the network looks ahead nowhere.
 
@@ -64,6 +64,21 @@ class NetworkDenoiser(Denoiser):
         self.requires_grad_(False)
         self.eval()
         self.probe()
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go and outputs come from."""
+        return input_device(self.network.get_input_embeddings())
+
+    @property
+    def vocab_size(self) -> int:
+        """Vocabulary **V**, mask token included."""
+        return int(self.network.get_output_embeddings().weight.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Hidden width **D**."""
+        return int(self.network.get_output_embeddings().weight.shape[1])
 
     @property
     def identity(self) -> dict[str, str | None]:
@@ -222,9 +237,10 @@ class NetworkDenoiser(Denoiser):
         logits[..., self.mask_id] = -torch.inf
         return logits
 
-    @abstractmethod
     def _project(self, states: Tensor) -> Tensor:
         """Turn states ``[..., D]`` into the network's logits ``[..., V]``."""
+        logits: Tensor = self.network.get_output_embeddings()(states)
+        return logits
 
     @abstractmethod
     def _body(

@@ -15,14 +15,6 @@ _HOMES = {
     "rollout_numbers": "decode",
 }
 
-__all__ = [
-    "Evaluation",
-    "InProcess",
-    "WorkerPool",
-    "content_tokens",
-    "encode_groups",
-    "evaluate",
-    "rollout_numbers",
-]
+__all__ = sorted(_HOMES)
 
 __getattr__ = lazily(__name__, _HOMES)

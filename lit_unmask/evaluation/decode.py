@@ -62,17 +62,18 @@ class Evaluation:
 
     def records(self, problems: Sequence[Problem]) -> list[dict[str, Any]]:
         """Return one record a problem: ``uid``, ``completion``, ``correct`` and ``nfe``."""
-        return [
-            {
-                "uid": problem.uid,
-                "completion": completion,
-                "correct": float(correct),
-                "nfe": int(nfe),
-            }
-            for problem, completion, correct, nfe in zip(
-                problems, self.completions, self.correct, self.nfe, strict=True
-            )
-        ]
+        return records_of(problems, self.completions, self.correct, self.nfe)
+
+
+def records_of(
+    problems: Sequence[Problem], completions: Sequence[str], correct: Tensor, nfe: Tensor
+) -> list[dict[str, Any]]:
+    """Return what ``predict`` says of each problem, with verdicts and forwards ``[B]``."""
+    rows = zip(problems, completions, correct.tolist(), nfe.tolist(), strict=True)
+    return [
+        {"uid": problem.uid, "completion": text, "correct": verdict, "nfe": forwards}
+        for problem, text, verdict, forwards in rows
+    ]
 
 
 def rollout_numbers(problems: Sequence[Problem], group_size: int = 1) -> Tensor:

@@ -34,31 +34,6 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class EngineResult:
-    """What one of the two engines did.
-
-    Attributes:
-        accuracy: Mean verdict.
-        mean_nfe: Mean charged steps a problem.
-        full: Row-forwards over whole sequences.
-        partial: Row-forwards over a part of the tokens.
-        tokens: Tokens through the denoiser, padding included.
-    """
-
-    accuracy: float
-    mean_nfe: float
-    full: int
-    partial: int
-    tokens: int
-
-    @classmethod
-    def of(cls, result: Evaluation) -> EngineResult:
-        """Summarise an evaluation."""
-        ledger = result.ledger
-        return cls(result.accuracy, result.mean_nfe, ledger.full, ledger.partial, ledger.tokens)
-
-
-@dataclass(frozen=True)
 class Drift:
     """An approximate decoding beside the exact one: same problems, same noise.
 
@@ -79,8 +54,8 @@ class Drift:
     masked: Agreement
     eligible: Agreement
     same_completions: float
-    approximate: EngineResult
-    exact: EngineResult
+    approximate: Evaluation
+    exact: Evaluation
 
     @property
     def accuracy_difference(self) -> float:
@@ -98,13 +73,12 @@ class Drift:
 
         Negative if the approximate engine ran more of them.
         """
-        ran = self.approximate.full + self.approximate.partial
-        return 1 - ran / max(self.exact.full, 1)
+        return 1 - self.approximate.ledger.computed / max(self.exact.ledger.computed, 1)
 
     @property
     def tokens_saved(self) -> float:
         """Share of the exact engine's tokens that did not go through the denoiser."""
-        return 1 - self.approximate.tokens / max(self.exact.tokens, 1)
+        return 1 - self.approximate.ledger.tokens / max(self.exact.ledger.tokens, 1)
 
 
 def drift(
@@ -199,8 +173,8 @@ def _drift(watch: _Watch | _Other, approximate: Evaluation, exact: Evaluation) -
         masked=watch.masked.agreement,
         eligible=watch.eligible.agreement,
         same_completions=sum(a == b for a, b in pairs) / max(len(exact.completions), 1),
-        approximate=EngineResult.of(approximate),
-        exact=EngineResult.of(exact),
+        approximate=approximate,
+        exact=exact,
     )
 
 
@@ -230,11 +204,6 @@ class _Watch:
 
     What a row knows after a partial forward is the full forward of its slot with the span written
     over it.
-
-    Args:
-        denoiser: The denoiser that is watched.
-        rows: Most slots.
-        decoding: Lengths.
     """
 
     def __init__(self, denoiser: Denoiser, rows: int, decoding: Decoding) -> None:

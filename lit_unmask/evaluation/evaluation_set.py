@@ -73,9 +73,6 @@ class EvaluationSet:
     def check(self, gen_length: int) -> None:
         """Check that the denoiser can read the prompts and has room for the responses.
 
-        Args:
-            gen_length: Generation length **L**.
-
         Raises:
             ConfigurationError: If a prompt has words that the tokenizer does not know, or prompt
                 and response are longer than the denoiser.

@@ -7,6 +7,7 @@ import multiprocessing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from multiprocessing.process import BaseProcess
 from weakref import WeakKeyDictionary
 
 import torch
@@ -200,23 +201,24 @@ class WorkerPool(Grader):
 
     def give_up(self) -> None:
         """Kill the workers, one of which hangs; the next completion starts new ones."""
-        if self._pool is not None:
-            workers = list(self._pool._processes.values())
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
-            for worker in workers:
-                worker.kill()
+        for worker in self._dismissed():
+            worker.kill()
 
     def close(self) -> None:
         """Stop the workers; what they still grade is given up."""
-        if self._pool is not None:
-            workers = list(self._pool._processes.values())
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
-            for worker in workers:
-                worker.join(_FAREWELL)
-                worker.kill()
-                worker.join()
+        for worker in self._dismissed():
+            worker.join(_FAREWELL)
+            worker.kill()
+            worker.join()
+
+    def _dismissed(self) -> Sequence[BaseProcess]:
+        """Return the workers that there were; they get nothing more to do."""
+        if self._pool is None:
+            return []
+        workers = list(self._pool._processes.values())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = None
+        return workers
 
 
 class Verdicts:

@@ -28,11 +28,6 @@ _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION}",
     f"PRAGMA user_version = {VERSION}",
 )
-_FROM_VERSION_1 = (
-    "ALTER TABLE runs ADD COLUMN checksum INTEGER",
-    "ALTER TABLE outcomes ADD COLUMN checksum INTEGER",
-    f"PRAGMA user_version = {VERSION}",
-)
 _UNEQUAL = "it does not have the checksum noted for it"
 _DAMAGED = "restore the file from a copy, or remove it to have its outcomes computed again"
 _REMEDIES = {
@@ -143,25 +138,24 @@ class Store:
         )
         return {row[1]: self._outcome(*row) for row in self._read(query, *values)}
 
-    def _run(self, key: str, setting: str, text: str, noted: int | None = None) -> Run:
+    def _run(self, key: str, setting: str, text: str, noted: int) -> Run:
         try:
             run = Run(**parse_json(text))
             if run.key != key:
                 raise ValueError(f"its fields give the key {run.key}")
-            # Files of version 1 and what they held have no checksums.
-            if noted and noted != zlib.crc32("".join((key, setting, text)).encode()):
+            if noted != zlib.crc32("".join((key, setting, text)).encode()):
                 raise ValueError(_UNEQUAL)
         except (ValueError, TypeError) as error:
             raise self._refused(f"run {key}: {error}", sqlite3.SQLITE_CORRUPT) from error
         return run
 
     def _outcome(self, key: str, uid: str, *values: Any) -> Outcome:
-        correct, nfe, by_kind, tokens, masked, seconds, *noted = values
+        correct, nfe, by_kind, tokens, masked, seconds, noted = values
         try:
             masked = {0: False, 1: True}.get(masked, masked)
             outcome = Outcome(uid, correct, nfe, parse_json(by_kind), tokens, masked, seconds)
             outcome.check()
-            if any(noted) and noted != [_checksum(key, outcome)]:
+            if noted != _checksum(key, outcome):
                 raise ValueError(_UNEQUAL)
         except (ValueError, TypeError) as error:
             what = f"run {key}, problem {uid!r}: {error}"
@@ -187,17 +181,14 @@ class Store:
                 if writes and not self._file.stat().st_size:
                     for statement in _SCHEMA:
                         db.execute(statement)
-                if self._version(db) < VERSION and writes:
-                    for statement in _FROM_VERSION_1:
-                        db.execute(statement)
+                self._check_version(db)
                 yield db
         except sqlite3.DatabaseError as error:
             # Text that is none has no code.
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
             raise self._refused(str(error), code) from error
 
-    def _version(self, db: sqlite3.Connection) -> int:
-        """Return the version of the file, which is one that can be read."""
+    def _check_version(self, db: sqlite3.Connection) -> None:
         asked = "application_id", "user_version", "page_size"
         program, version, page = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in asked)
         if self._file.stat().st_size % page:
@@ -206,12 +197,11 @@ class Store:
             raise ConfigurationError(
                 f"{self._file} is a file of another program, no results store; use another folder"
             )
-        if version not in (1, VERSION):
+        if version != VERSION:
             raise ConfigurationError(
                 f"{self._file}: the version of the results store is {version}, not {VERSION}; use "
                 "the version of lit_unmask that wrote it, or another folder"
             )
-        return int(version)
 
     def _refused(self, what: str, code: int) -> ConfigurationError:
         remedy = _REMEDIES.get(code & 255, "check its permissions and the room on the disk")

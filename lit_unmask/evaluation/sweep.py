@@ -217,10 +217,6 @@ def summarise(setting: Setting, seeds: dict[int, Outcomes]) -> Point:
 
     Verdicts and costs of a problem are averaged over the seeds first, so that the interval is that
     of the number of problems, however many seeds there are.
-
-    Args:
-        setting: What was run.
-        seeds: Outcomes by uid, by seed.
     """
     rows = [outcome for outcomes in seeds.values() for outcome in outcomes.values()]
     total, nfe = len(rows) // len(seeds), sum(row.nfe for row in rows)

@@ -12,14 +12,6 @@ _HOMES = {
     "summary": "inspection",
 }
 
-__all__ = [
-    "Band",
-    "Findings",
-    "confidence_response",
-    "pace",
-    "probability_map",
-    "share_done",
-    "summary",
-]
+__all__ = sorted(_HOMES)
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -59,11 +59,6 @@ class Trace:
     def of(cls, policy: Policy, result: Rollout, end_ids: Sequence[int]) -> Trace:
         """Ask the policy again about every recorded step.
 
-        Args:
-            policy: The policy that acted.
-            result: Its recorded rollouts.
-            end_ids: Token ids that end a response.
-
         Raises:
             ValueError: If the rollouts were not recorded.
         """

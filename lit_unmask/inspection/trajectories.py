@@ -19,8 +19,6 @@ from lit_unmask.evaluation.grading import Grader, InProcess, Verdicts
 from lit_unmask.files import parse_json, replace_file
 from lit_unmask.inspection.trace import Trace
 from lit_unmask.inspection.writes import (
-    EARLY_STOP,
-    POLICY,
     TrajectoryWrite,
     forwards_of,
     writes_of,
@@ -31,7 +29,6 @@ from lit_unmask.types import Problem
 
 SCHEMA = "lit_unmask.trajectories"
 VERSION = 2
-"""Version 1 knew no writes and no forwards by kind; it is read too."""
 
 
 @dataclass(frozen=True)
@@ -245,32 +242,12 @@ def load(path: Path) -> list[Trajectory]:
         schema, version = content["schema"], content["version"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no trajectories; choose a file that save wrote") from error
-    if schema != SCHEMA or version not in (1, VERSION):
+    if schema != SCHEMA or version != VERSION:
         raise ValueError(
             f"{path} holds {schema!r} of version {version}, not {SCHEMA!r} of version {VERSION}; "
             "record the trajectories again"
         )
-    runs = [_trajectory(record) for record in content["trajectories"]]
-    return [written(run) for run in runs] if version == 1 else runs
-
-
-def written(trajectory: Trajectory) -> Trajectory:
-    """Return a trajectory with the writes of a policy, and of an early stop, that ended in it.
-
-    That is all there was before version 2; its files do not know what else was written.
-    """
-    tokens, steps = trajectory.tokens, list(trajectory.steps)
-    known = {place for step in steps for place in step.committed}
-    rest = [place for place, token in enumerate(tokens) if place not in known and token is not None]
-    for index, step in enumerate(steps):
-        hands = {POLICY: step.committed, EARLY_STOP: rest if index == len(steps) - 1 else ()}
-        writes = (
-            TrajectoryWrite(by, tuple(places), tuple(tokens[place] for place in places))
-            for by, places in hands.items()
-            if places
-        )
-        steps[index] = replace(step, writes=tuple(writes))
-    return replace(trajectory, steps=tuple(steps))
+    return [_trajectory(record) for record in content["trajectories"]]
 
 
 def _trajectory(record: dict[str, Any]) -> Trajectory:
@@ -282,7 +259,6 @@ def _step(record: dict[str, Any]) -> TrajectoryStep:
     values = {name: tuple(value) for name, value in record.items() if name != "forwards"}
     writes = (
         TrajectoryWrite(write["by"], tuple(write["positions"]), tuple(write["tokens"]))
-        for write in record.get("writes", ())
+        for write in record["writes"]
     )
-    forwards = record.get("forwards", {})
-    return TrajectoryStep(**values | {"writes": tuple(writes), "forwards": forwards})
+    return TrajectoryStep(**values | {"writes": tuple(writes), "forwards": record["forwards"]})

@@ -64,15 +64,15 @@ class Policy(nn.Module, ABC):
             ValueError: If the policy has no such setting, or a value is out of range.
         """
         settings = {"speed": speed, "temperature": temperature, "scale": scale}
-        given = ", ".join(
-            f"{name}={value}" for name, value in settings.items() if value is not None
+        given = {name: value for name, value in settings.items() if value is not None}
+        return self._at(**given) if given else self
+
+    def _at(self, **settings: float) -> Policy:
+        given = ", ".join(f"{name}={value}" for name, value in settings.items())
+        raise ValueError(
+            f"{given} means nothing to policy {type(self).__name__}, which has no such "
+            "setting; leave it out"
         )
-        if given:
-            raise ValueError(
-                f"{given} means nothing to policy {type(self).__name__}, which has no such "
-                "setting; leave it out"
-            )
-        return self
 
     def check_decoding(self, on_empty: str) -> None:
         """Check that the policy can be used as decoding treats empty actions.

@@ -42,7 +42,6 @@ class Choice:
     signals: Mapping[str, Tensor | float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the values."""
         if self.on_empty not in ("force", "wait"):
             raise ValueError(f"on_empty={self.on_empty!r} must be 'force' or 'wait'")
         if self.rollout is not None and self.seed is None:

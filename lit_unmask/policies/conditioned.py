@@ -61,12 +61,5 @@ class Conditioned(Policy):
             observation = replace(observation, signals=signals)
         return self.policy(observation)
 
-    def at(
-        self,
-        speed: float | None = None,
-        temperature: float | None = None,
-        scale: float | None = None,
-    ) -> Conditioned:
-        """Return the policy at other settings, with the same weights; see :meth:`Policy.at`."""
-        policy = self.policy.at(None, temperature, scale)
-        return Conditioned(self.speed if speed is None else speed, policy)
+    def _at(self, **settings: float) -> Policy:
+        return Conditioned(settings.pop("speed", self.speed), self.policy.at(**settings))

@@ -83,18 +83,12 @@ class LearnedPolicy(Policy):
         """Temperature and scale."""
         return Knobs(self.temperature, self.scale)
 
-    def at(
-        self,
-        speed: float | None = None,
-        temperature: float | None = None,
-        scale: float | None = None,
-    ) -> Policy:
-        """Return the policy at other settings, with the same weights; see :meth:`Policy.at`."""
-        if speed is not None:
-            return Conditioned(speed, self.at(None, temperature, scale))
+    def _at(self, **settings: float) -> Policy:
+        if "speed" in settings:
+            return Conditioned(settings.pop("speed"), self.at(**settings))
         same = copy(self)  # of settings alone: network and head are the same objects
-        same.temperature = self.temperature if temperature is None else temperature
-        same.scale = self.scale if scale is None else scale
+        for name, value in settings.items():
+            setattr(same, name, value)
         check_knobs(same.temperature, same.scale)
         return same
 

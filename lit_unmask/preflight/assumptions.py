@@ -82,7 +82,6 @@ class Assumptions:
     gpu_memory: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the values."""
         for name in ("rate", "prompt_tokens", "gpu_memory"):
             value = getattr(self, name)
             if value is not None and not value > 0:

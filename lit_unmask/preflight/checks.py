@@ -106,8 +106,6 @@ def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataMod
             trained, or settings exclude each other.
         ValueError: If there is no training set, or the batch does not divide among the ranks.
     """
-    if data.eval_batch_size < 1:
-        raise ConfigurationError(f"data.eval_batch_size={data.eval_batch_size} must be at least 1")
     check_conditioned(model.policy)
     for decoding in (model.decoding, model.eval_decoding):
         model.policy.check_decoding(decoding.on_empty)

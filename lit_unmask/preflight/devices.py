@@ -19,12 +19,7 @@ _LARGE = 5e8
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that has to be there before a run can start.
-
-    Attributes:
-        what: What is missing.
-        remedy: What to do, usually a command.
-    """
+    """Something that has to be there before a run can start."""
 
     what: str
     remedy: str
@@ -86,9 +81,6 @@ class Devices:
 
 def find_devices(trainer: Mapping[str, Any]) -> Devices:
     """Return what the trainer's settings come to.
-
-    Args:
-        trainer: Arguments of ``Trainer``.
 
     Raises:
         ConfigurationError: If there is no such accelerator, or no such number of devices.

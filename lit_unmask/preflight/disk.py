@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lit_unmask.callbacks import Frontier, Inspection, TransferTest
+from lit_unmask.callbacks import Frontier, TransferTest
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.files import check_folder
 from lit_unmask.preflight.devices import Missing
@@ -17,11 +17,6 @@ from lit_unmask.preflight.workload import Run
 
 # Weights and Adam's two moments in float32, and what Lightning adds.
 _CHECKPOINT, _CHECKPOINT_EXTRA = 12, 50_000
-# One outcome in a results store, as a line of JSON.
-_OUTCOME = 200
-# TensorBoard: about 30 scalars of 80 bytes a round; texts and figures of a validation. The figures
-# of Inspection lie as files as well.
-_SCALARS, _VALIDATION, _INSPECTION = 30 * 80, 60_000, 800_000
 
 
 @dataclass(frozen=True)
@@ -31,32 +26,26 @@ class Disk:
     Attributes:
         weights: Checkpoints of denoisers, in 16 bits as they are published, or as they lie here.
         checkpoints: Checkpoints of the policy that are kept.
-        logs: TensorBoard files, figures and texts; outcomes of an evaluation.
         folders: Where it writes.
         free: What is free in the first of these folders.
     """
 
     weights: float
     checkpoints: float
-    logs: float
     folders: list[str]
     free: float
 
 
 def disk_of(request: Request, run: Run) -> Disk:
-    """Return what a run needs on disk."""
+    """Return what a run needs on disk, apart from its logs."""
     trains = request.stage == "fit"
     kept = sum(_kept(callback, run) for callback in _checkpoints(request)) if trains else 0
-    outcomes = 0 if trains else _OUTCOME * sum(work.rollouts for work in run.works)
-    inspects = any(isinstance(callback, Inspection) for callback in request.callbacks)
-    each = _VALIDATION + inspects * _INSPECTION
     folders = folders_of(request)
     first = Path(folders[0]).absolute()
     there = next(folder for folder in (first, *first.parents) if folder.exists())
     return Disk(
         weights=sum({str(spec.shown): spec.file_bytes for spec in request.specs}.values()),
         checkpoints=kept * (_CHECKPOINT * request.policy_size + _CHECKPOINT_EXTRA),
-        logs=(run.rounds or 0) * _SCALARS + run.validations * each + outcomes,
         folders=folders,
         free=float(shutil.disk_usage(there).free),
     )

@@ -97,11 +97,7 @@ class _OnceLoader(yaml.SafeLoader):
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Return a configuration with what it extends, unresolved; for scripts that change some of it.
-
-    Args:
-        path: A configuration.
-    """
+    """Return a configuration with what it extends, unresolved, for scripts that change some."""
     files = [*_bases(Path(path), ()), Path(path)]
     merged = OmegaConf.merge(*(OmegaConf.create(yaml.safe_load(f.read_text())) for f in files))
     whole = OmegaConf.to_container(merged)

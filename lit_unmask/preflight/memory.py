@@ -22,13 +22,7 @@ _FLOAT = 4
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of one denoiser call.
-
-    Attributes:
-        rows: Rows at once.
-        prompt: Prompt length **P** in tokens.
-        length: Generation length **L**.
-    """
+    """Sizes of one denoiser call: rows at once, and tokens of their prompts and responses."""
 
     rows: int
     prompt: int

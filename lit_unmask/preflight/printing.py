@@ -153,7 +153,6 @@ def _disk(plan: Plan) -> dict[str, str]:
     return {
         "weights": _size(disk.weights),
         "checkpoints of the policy": _size(disk.checkpoints),
-        "logs and figures": _size(disk.logs),
         "folders": f"{', '.join(disk.folders)} ({_size(disk.free)} free)",
     }
 

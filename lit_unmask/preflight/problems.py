@@ -29,17 +29,12 @@ _LONGEST = 200
 
 
 class Expected(ProblemSet):
-    """Problems of which only the likely number is known, as they are on the hub.
-
-    Args:
-        size: Likely number of problems.
-    """
+    """Problems of which only the likely number is known, as they are on the hub."""
 
     def __init__(self, size: int) -> None:
         self._size = size
 
     def __len__(self) -> int:
-        """Return the likely number of problems."""
         return self._size
 
     def __getitem__(self, index: int) -> Problem:  # type: ignore[override]

@@ -4,15 +4,3 @@ from lit_unmask.pretrain.data import DemonstrationData, Part
 from lit_unmask.pretrain.export import Export, HeldOut
 from lit_unmask.pretrain.module import LitPretrain, NetworkSize, PretrainOptimizer
 from lit_unmask.pretrain.vocabulary import DreamVocabulary, LLaDAVocabulary
-
-__all__ = [
-    "DemonstrationData",
-    "DreamVocabulary",
-    "Export",
-    "HeldOut",
-    "LLaDAVocabulary",
-    "LitPretrain",
-    "NetworkSize",
-    "Part",
-    "PretrainOptimizer",
-]

@@ -38,14 +38,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Spread:
-    """How a learned policy varies over its training seeds, with one way of decoding.
-
-    Attributes:
-        method: Name of the policy.
-        block_length: Block length in tokens.
-        accuracy: Accuracy of each training seed.
-        nfe: Mean NFE of each.
-    """
+    """How a learned policy varies over its training seeds, with one way of decoding."""
 
     method: str
     block_length: int

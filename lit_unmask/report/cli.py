@@ -107,11 +107,6 @@ def _whole(text: str, least: int) -> int:
 def report(stores: Sequence[Path], provenance: Provenance, title: str) -> dict[str, bytes]:
     """Return the files of a report by name.
 
-    Args:
-        stores: Folders of results stores.
-        provenance: What made the report.
-        title: Its title.
-
     Raises:
         ConfigurationError: If the stores cannot be reported together.
     """

@@ -48,14 +48,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """Everything about one dataset, ready to be written.
-
-    Attributes:
-        analysis: Its numbers.
-        summary: The short answers.
-        picture: Its figure.
-        file: Name of its Markdown file.
-    """
+    """Everything about one dataset, ready to be written."""
 
     analysis: Analysis
     summary: Table

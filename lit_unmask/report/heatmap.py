@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -20,15 +20,12 @@ from lit_unmask.files import parse_json, replace_file
 FILE = "cells.json"
 
 
-class Shown(Protocol):
+class Shown(NamedTuple):
     """What is shown of a policy or heuristic: its label, accuracy and mean forwards."""
 
-    @property
-    def label(self) -> str: ...  # noqa: D102
-    @property
-    def accuracy(self) -> float: ...  # noqa: D102
-    @property
-    def nfe(self) -> float: ...  # noqa: D102
+    label: str
+    accuracy: float
+    nfe: float
 
 
 @dataclass(frozen=True)
@@ -68,12 +65,7 @@ class HeatRow:
 
 
 def transfer_figure(rows: Sequence[HeatRow], title: str = "") -> Figure:
-    """Draw accuracy and NFE of the policy in each cell, and their distance from the heuristics.
-
-    Args:
-        rows: One row a cell.
-        title: Title of the figure.
-    """
+    """Draw accuracy and NFE of the policy in each cell, and their distance from the heuristics."""
     figure = Figure(figsize=(11, 1.6 + 0.9 * len(rows)), layout="constrained")
     columns = figure.subplots(1, 5, sharey=True)
     accuracy, nfe = ([getattr(row.policy, name) for row in rows] for name in ("accuracy", "nfe"))

@@ -27,9 +27,6 @@ _COMMON = {
 def read(folders: Sequence[Path]) -> list[Dataset]:
     """Read stores and refuse what cannot be compared.
 
-    Args:
-        folders: Results stores, taken together.
-
     Raises:
         ConfigurationError: If a store is missing, empty or corrupt, stores contradict each other,
             runs of one dataset do not fit together, or no dataset has a finished test run.

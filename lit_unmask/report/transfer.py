@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from lit_unmask.report.analysis import Options
 from lit_unmask.report.documents import Transfer
 from lit_unmask.report.figures import transfer_picture
-from lit_unmask.report.heatmap import CellRuns, HeatRow, read_cells
+from lit_unmask.report.heatmap import CellRuns, HeatRow, Shown, read_cells
 from lit_unmask.report.results import Dataset, Result
 from lit_unmask.report.statistics import bootstrap_counts, bootstrap_estimate, resampled_means
 from lit_unmask.report.tables import Table, count, number, points, with_interval
@@ -20,12 +19,6 @@ _READING = (
     "closest heuristic reaches the policy's accuracy on the tuning problems in the fewest forwards "
     "(if none does, it is the most accurate one); the most accurate heuristic was so there."
 )
-
-
-class _Shown(NamedTuple):
-    label: str
-    accuracy: float
-    nfe: float
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,7 @@ class _Cell:
     @property
     def heat_row(self) -> HeatRow:
         shown = [
-            _Shown(one.label, one.accuracy.value, one.mean_nfe.value)
+            Shown(one.label, one.accuracy.value, one.mean_nfe.value)
             for one in (self.policy, self.closest, self.best)
         ]
         return HeatRow(self.said.cell, self.condition, self.policy.run.gen_length, *shown)
@@ -53,11 +46,6 @@ def transfers(
     stores: Sequence[Path], datasets: Sequence[Dataset], options: Options
 ) -> list[Transfer]:
     """Return the transfers that the stores hold, one a store.
-
-    Args:
-        stores: Folders of results stores.
-        datasets: What was read from them.
-        options: Resamples and seed of the intervals.
 
     Raises:
         ConfigurationError: If a store's list of cells is damaged.

@@ -7,16 +7,3 @@ from lit_unmask.rollout.ledger import Ledger
 from lit_unmask.rollout.loop import rollout
 from lit_unmask.rollout.result import Listener, Progress, Rollout
 from lit_unmask.rollout.scheduling import Scheduling
-
-__all__ = [
-    "Approximate",
-    "Decoding",
-    "Ledger",
-    "Listener",
-    "Noise",
-    "Progress",
-    "Rollout",
-    "Scheduling",
-    "Start",
-    "rollout",
-]

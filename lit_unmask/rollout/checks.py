@@ -57,10 +57,6 @@ def check_placement(policy: Policy, decoding: Decoding) -> None:
 def check_shapes(denoiser: Denoiser, decoding: Decoding) -> None:
     """Refuse calls for each of which a compiled denoiser would be compiled anew.
 
-    Args:
-        denoiser: The denoiser.
-        decoding: How it is to be called.
-
     Raises:
         ValueError: If it is compiled for fixed shapes and the calls have any.
     """

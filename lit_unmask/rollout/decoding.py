@@ -43,7 +43,6 @@ class Approximate:
     early_stop: bool = False
 
     def __post_init__(self) -> None:
-        """Check the values."""
         if self.cache not in ("none", "prefix", "dual"):
             raise ValueError(f"cache={self.cache!r} must be 'none', 'prefix' or 'dual'")
 
@@ -96,7 +95,6 @@ class Decoding:
     max_block_steps: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the values."""
         if self.gen_length < 1:
             raise ValueError(f"gen_length={self.gen_length} must be at least 1")
         if self.block_length < 1 or self.gen_length % self.block_length:

@@ -45,12 +45,6 @@ class Forwards:
     buffer last changed. The policy sees confidences, never the draw, so the trajectories are
     distributed as with a new draw in each step, and an unchanged row needs no new forward.
 
-    Args:
-        denoiser: The frozen dLLM.
-        state: The rows.
-        noise: Key of the random numbers.
-        signals: What the denoiser is asked for.
-
     Attributes:
         ledger: Where forwards are counted.
     """

@@ -75,13 +75,7 @@ class Charges(Rows):
 
 @dataclass
 class Log:
-    """What happens to rows, in order.
-
-    Attributes:
-        particles: Rows of each prompt.
-        writes: Writes to their buffers.
-        charges: Forwards that they are charged for.
-    """
+    """What happens to rows, in order."""
 
     particles: int = 1
     writes: list[Writes] = field(default_factory=list)

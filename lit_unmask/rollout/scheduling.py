@@ -49,7 +49,6 @@ class Scheduling:
     static_tokens: int = 32
 
     def __post_init__(self) -> None:
-        """Check the values."""
         for name in ("max_rows", "max_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:

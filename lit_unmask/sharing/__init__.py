@@ -6,16 +6,5 @@ from lit_unmask.sharing.hub import push_to_hub
 from lit_unmask.sharing.loading import load_policy, with_speed
 from lit_unmask.sharing.saved import SavedPolicy, read_saved, save_policy
 
-__all__ = [
-    "SavedPolicy",
-    "TrainedWith",
-    "load_policy",
-    "push_to_hub",
-    "read_saved",
-    "save_policy",
-    "share_policy",
-    "with_speed",
-]
-
 # The card loads the hub's client.
 __getattr__ = lazily(__name__, {"share_policy": "card"})

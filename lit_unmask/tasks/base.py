@@ -34,7 +34,6 @@ class ProblemSet(Sequence[Problem], Dataset[Problem], ABC):
     """A finite sequence of problems; item ``i`` is the same in every process and run."""
 
     def __iter__(self) -> Iterator[Problem]:
-        """Iterate over the problems in order."""
         return (self[index] for index in range(len(self)))
 
     def check(self) -> None:
@@ -74,15 +73,9 @@ class Task(ProblemSet):
         """Draw one problem, with ``uid`` set to its canonical text."""
 
     def __len__(self) -> int:
-        """Return the number of problems."""
         return self.size
 
     def __getitem__(self, index: int) -> Problem:  # type: ignore[override]
-        """Return problem ``index``.
-
-        Raises:
-            IndexError: If the index is outside ``[0, size)``.
-        """
         self._check(index)
         rng = random.Random(f"{type(self).__name__}/{self.split}/{self.seed}/{index}")
         while True:

@@ -42,11 +42,6 @@ class ExactShards(DistributedSampler):
 
     Lightning keeps a ``DistributedSampler`` as it is, and would otherwise pad the ranks to equal
     length, which counts some problems twice.
-
-    Args:
-        items: What is sampled from.
-        rank: This process.
-        world: Number of processes.
     """
 
     def __init__(self, items: ProblemSet, rank: int, world: int) -> None:
@@ -58,7 +53,6 @@ class ExactShards(DistributedSampler):
         return iter(self._indices)
 
     def __len__(self) -> int:
-        """Return the number of this rank's indices."""
         return len(self._indices)
 
 
@@ -214,9 +208,6 @@ class TaskDataModule(LightningDataModule):
 
     def check_batch(self, ranks: int) -> None:
         """Check that there are training problems, and that ranks can share a round; reads none.
-
-        Args:
-            ranks: Number of processes.
 
         Raises:
             ValueError: If there is no training set, or the batch does not divide among the ranks.

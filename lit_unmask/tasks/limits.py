@@ -52,15 +52,9 @@ class ShortPrompts(ProblemSet):
         self.left_out, self.longest = len(lengths) - len(self._kept), max(lengths)
 
     def __len__(self) -> int:
-        """Return the number of problems that are left."""
         return len(self._kept)
 
     def __getitem__(self, index: int) -> Problem:  # type: ignore[override]
-        """Return problem ``index`` of those that are left.
-
-        Raises:
-            IndexError: If the index is outside ``[0, len(self))``.
-        """
         self._check(index)
         return self.problems[self._kept[index]]
 

@@ -71,15 +71,9 @@ class Mixture(ProblemSet):
             part.check()
 
     def __len__(self) -> int:
-        """Return the number of problems."""
         return len(self._order)
 
     def __getitem__(self, index: int) -> Problem:  # type: ignore[override]
-        """Return problem ``index``.
-
-        Raises:
-            IndexError: If the index is outside ``[0, len(self))``.
-        """
         self._check(index)
         name, place = self._order[index]
         problem = self.parts[name][place]
@@ -152,15 +146,9 @@ class Curriculum(ProblemSet):
             stage.check()
 
     def __len__(self) -> int:
-        """Return the number of problems of all stages."""
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Problem:  # type: ignore[override]
-        """Return problem ``index``, counted through the stages.
-
-        Raises:
-            IndexError: If the index is outside ``[0, len(self))``.
-        """
         self._check(index)
         stage = bisect_right(self._ends, index)
         return self.stages[stage][index - (self._ends[stage - 1] if stage else 0)]

@@ -81,15 +81,9 @@ class PublishedTask(ProblemSet):
         _ = self._problems
 
     def __len__(self) -> int:
-        """Return the number of problems."""
         return len(self._problems)
 
     def __getitem__(self, index: int) -> Problem:  # type: ignore[override]
-        """Return problem ``index``.
-
-        Raises:
-            IndexError: If the index is outside ``[0, len(self))``.
-        """
         self._check(index)
         return self._problems[index]
 

@@ -18,17 +18,6 @@ _HOMES = {
     "WarmupStableDecay": "schedule",
 }
 
-__all__ = [
-    "GRPO",
-    "AdditiveSpeed",
-    "LitUnmask",
-    "MeanOverSteps",
-    "MultiplicativeSpeed",
-    "NearTarget",
-    "ShardedDenoiser",
-    "SumOverSteps",
-    "WarmupCosine",
-    "WarmupStableDecay",
-]
+__all__ = sorted(_HOMES)
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,7 @@ _ELSEWHERE = "numbers of this round on another rank"
 
 @dataclass(frozen=True)
 class Broken:
-    """A round that this rank could not play; it stands in the place of its experience.
-
-    Attributes:
-        error: What broke.
-    """
+    """A round that this rank could not play; it stands in the place of its experience."""
 
     error: NotFinite
 
@@ -151,7 +148,7 @@ class BrokenRounds:
         """Remember the state that a round begins in, and its problems, if it has any."""
         self._in_a_row = self._in_a_row if self.left_out else 0
         self.left_out, self._problems = False, batch if isinstance(batch, list) else []
-        self._start = _copied(
+        self._start = deepcopy(
             {
                 "policy": module.policy.state_dict(),
                 "joint": module.joint.state_dict() if module.joint else None,
@@ -175,7 +172,7 @@ class BrokenRounds:
         module.print(f"round {module.global_step} is left out: {error}")
 
     def _restore(self, module: LitUnmask) -> None:
-        start = _copied(self._start)
+        start = deepcopy(self._start)
         module.policy.load_state_dict(start["policy"])
         if module.joint is not None:
             module.joint.load_state_dict(start["joint"])
@@ -210,12 +207,3 @@ class BrokenRounds:
             text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
             replace_file(file.with_name(f"round-{number}{rank}.json"), text.encode())
         return f"this replays the round: {command}"
-
-
-def _copied(value: Any) -> Any:
-    """Return nested state with tensors of its own."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _copied(one) for key, one in value.items()}
-    return [_copied(one) for one in value] if isinstance(value, list) else value

@@ -145,8 +145,8 @@ class Collector:
             problems: One group each.
             seed: Of the round's noise.
             listener: Told about the progress of the rollouts.
-            reserve: Whether the problems were added by dynamic sampling. The wanted
-                speeds then learn nothing from them, as they are a selection.
+            reserve: Whether the problems were added by dynamic sampling. The condition then
+                learns nothing from them, as they are a selection.
 
         Raises:
             NotFinite: If a reward is not, or the denoiser or the policy says NaN or infinity.

@@ -28,9 +28,6 @@ class Unregistered(Generic[T]):
 
     A network behind it is no submodule: it enters neither checkpoints nor DDP's parameter lists,
     and a deep copy of the module, such as an average of its weights is kept in, does not copy it.
-
-    Args:
-        value: What is used.
     """
 
     def __init__(self, value: T) -> None:

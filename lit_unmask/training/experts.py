@@ -52,7 +52,6 @@ class Expert:
     count: int = 1
 
     def __post_init__(self) -> None:
-        """Check the count."""
         if self.count < 1:
             raise ValueError(f"count={self.count} must be at least 1, or leave the expert out")
 
@@ -65,12 +64,6 @@ def check_experts(
     experts: Mapping[str, Expert], policy: Policy, decoding: Decoding, denoiser: Denoiser
 ) -> None:
     """Check that a policy can learn from experts.
-
-    Args:
-        experts: By name.
-        policy: The policy that is trained.
-        decoding: How it decodes.
-        denoiser: The frozen dLLM.
 
     Raises:
         ConfigurationError: If the policy cannot act as the experts do, or an expert cannot act.

@@ -116,7 +116,6 @@ class SumOverSteps(StepWeights):
     normaliser: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the constant."""
         if not self.normaliser > 0:
             raise ValueError(f"normaliser={self.normaliser} must be positive")
 
@@ -215,7 +214,6 @@ class GRPO:
     weights: StepWeights = MeanOverSteps()
 
     def __post_init__(self) -> None:
-        """Check the interval."""
         if not 0 < self.clip <= 1:
             raise ValueError(f"clip={self.clip} must lie in (0, 1]; ratios are positive")
         if self.clip_high is not None and not self.clip_high > 0:

@@ -35,7 +35,6 @@ class WarmupCosine(Schedule):
     final_share: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         if self.warmup_rounds < 0 or not 0 <= self.final_share <= 1:
             raise ValueError(
                 f"warmup_rounds={self.warmup_rounds} must be at least 0, and final_share="
@@ -64,7 +63,6 @@ class WarmupStableDecay(Schedule):
     decay_share: float = 0.4
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         if self.warmup_rounds < 0 or not 0 < self.decay_share <= 1:
             raise ValueError(
                 f"warmup_rounds={self.warmup_rounds} must be at least 0, and decay_share="

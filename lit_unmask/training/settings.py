@@ -92,7 +92,6 @@ class Rounds:
     recompute: bool = False
 
     def __post_init__(self) -> None:
-        """Check the values."""
         check_numbers(vars(self), {"target_kl", "entropy_cap"}.__contains__)
         check_seed(self.seed)
         if self.group_size < 2:

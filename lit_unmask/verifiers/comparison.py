@@ -37,10 +37,6 @@ def compare(gold: str, answer: str) -> bool | None:
     by value (:func:`~lit_unmask.verifiers.quantities.same`). Of a choice its letter counts, of a
     number in a base its digits, and its base if it is given.
 
-    Args:
-        gold: The reference answer.
-        answer: The answer that was found.
-
     Returns:
         True or False where both are plain, None otherwise.
     """

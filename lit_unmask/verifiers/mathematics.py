@@ -46,10 +46,6 @@ def grade_math(completion: str, answer: str) -> float:
 
     How the answer is found: :mod:`lit_unmask.verifiers.answers`.
 
-    Args:
-        completion: What was written.
-        answer: The reference answer.
-
     Returns:
         1.0 or 0.0; an :class:`~lit_unmask.verifiers.verdicts.Unfinished` 0 at the deadline.
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers import Denoiser
-from lit_unmask.evaluation.decode import evaluate, rollout_numbers
-from lit_unmask.evaluation.drift import Agreement, Drift, EngineResult, denoiser_drift, drift
+from lit_unmask.evaluation.decode import Evaluation, evaluate, rollout_numbers
+from lit_unmask.evaluation.drift import Agreement, Drift, denoiser_drift, drift
 from lit_unmask.policies import ConfidenceThreshold, LowConfidence
-from lit_unmask.rollout import Approximate, Decoding, Noise, rollout
+from lit_unmask.rollout import Approximate, Decoding, Ledger, Noise, rollout
 from lit_unmask.tasks import ShoppingSums
 from lit_unmask.types import Problem, Signals
 
@@ -88,10 +88,12 @@ def test_both_sides_are_what_evaluation_says(
     exact = evaluate(
         denoiser, policy, problems, replace(decoding, approximate=Approximate()), seed=3
     )
-    assert found.approximate == EngineResult.of(mine) and found.exact == EngineResult.of(exact)
-    assert found.readings == found.approximate.partial == mine.ledger.partial > 0
-    assert found.approximate.tokens == mine.ledger.tokens < exact.ledger.tokens
-    assert found.exact.partial == 0 and found.exact.full == exact.ledger.computed
+    for one, same in ((found.approximate, mine), (found.exact, exact)):
+        assert torch.equal(one.correct, same.correct) and torch.equal(one.nfe, same.nfe)
+        assert replace(one.ledger, seconds=0.0) == replace(same.ledger, seconds=0.0)
+    assert found.readings == mine.ledger.partial > 0
+    assert mine.ledger.tokens < exact.ledger.tokens
+    assert exact.ledger.partial == 0
     assert found.nfe_difference == mine.mean_nfe - exact.mean_nfe
     equal = [a == b for a, b in zip(mine.completions, exact.completions, strict=True)]
     assert found.same_completions == sum(equal) / 4
@@ -146,14 +148,20 @@ def test_the_denoiser_is_watched_no_longer_than_needed(
 
 
 def test_differences_are_approximate_minus_exact() -> None:
+    def of(correct: list[int], nfe: list[int], ledger: Ledger) -> Evaluation:
+        none = torch.zeros(4)
+        return Evaluation(
+            torch.tensor(correct).float(), torch.tensor(nfe), none, none, [], ledger, 0.0
+        )
+
     nothing = Agreement(0, 1.0, 0.0)
     found = Drift(
         0,
         nothing,
         nothing,
         1.0,
-        EngineResult(0.5, 9.0, 10, 30, 600),
-        EngineResult(0.75, 8.0, 32, 0, 800),
+        of([1, 0, 1, 0], [9] * 4, Ledger(computed=40, partial=30, tokens=600)),
+        of([1, 0, 1, 1], [8] * 4, Ledger(computed=32, tokens=800)),
     )
     assert (found.accuracy_difference, found.nfe_difference) == (-0.25, 1.0)
     assert (found.forwards_saved, found.tokens_saved) == (-0.25, 0.25)
@@ -179,7 +187,7 @@ def test_another_denoiser_is_compared_reading_by_reading(
     found = denoiser_drift(rounded, denoiser, LowConfidence(1), problems[:3], decoding)
     prompt, noise = denoiser.encode(problems[:3]), Noise(0, rollout_numbers(problems[:3]))
     result = rollout(rounded, LowConfidence(1), prompt, decoding, noise)
-    assert found.readings == 3 * LENGTH == found.approximate.full
+    assert found.readings == 3 * LENGTH == found.approximate.ledger.full
     masked, same, difference = 0, 0, 0.0
     for step in range(LENGTH):
         buffer = result.response.masked_fill(result.committed_at >= step, denoiser.mask_id)

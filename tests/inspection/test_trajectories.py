@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models
-from toy_trajectories import SHORT, SLOW
+from toy_trajectories import SHORT, SLOW, written
 from toys import Coins, decode_problems, small_policy
 from transformers import PreTrainedTokenizerFast
 
@@ -24,7 +24,6 @@ from lit_unmask.inspection.trajectories import (
     load,
     record_trajectories,
     save,
-    written,
 )
 from lit_unmask.policies import (
     ConfidenceThreshold,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lit_unmask.denoisers.families.dream import Dream
-from lit_unmask.denoisers.families.layout import StockConfig
 
 
 class CausalQwen2(Dream):
@@ -18,25 +17,9 @@ class CausalQwen2(Dream):
     to right, in blocks of one token, it decodes as ever, with a forward for each token. CARD trains
     one to fill several. All stock classes of this package could be causal in the same way: they are
     unless ``config.is_causal`` is false.
-
-    Args:
-        path: A folder or a hub id.
-        revision: Commit on the hub; a tag or branch works, with a warning that it may move. None
-            for folders.
-        dtype: Type of the weights; softmax is float32 whatever it is.
-        max_logits: Largest number of logits (positions times **V**) that exist at once; bounds
-            memory, does not change results. None takes what is fast on the device.
-        placement: Device map and quantisation, for what does not fit one device.
-        adapter: LoRA adapter to put on top.
-        compile: How the layers are compiled; None runs them as they are.
     """
 
     causal = True
+    original_class = "Qwen2ForCausalLM"
     model_types = ("qwen2",)
     published: ClassVar[Mapping[str, Any]] = {**Dream.published, "model_type": "qwen2"}
-
-    @classmethod
-    def original_config(cls, config: StockConfig) -> dict[str, Any]:
-        """Return the ``config.json`` of a Qwen2 with a mask; undoes :meth:`stock_config`."""
-        names = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
-        return {**super().original_config(config), **names}

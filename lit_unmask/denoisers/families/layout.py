@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,13 @@ StockNetwork = LlamaForCausalLM | Qwen2ForCausalLM | Qwen3ForCausalLM
 
 ROTARY_BASE = 10_000.0
 NORM_EPSILON = 1e-5
+
+# Sizes that a config of every family has.
+_LAYERS, _HEADS, _KEYS = "num_hidden_layers", "num_attention_heads", "num_key_value_heads"
+_SIZES = (
+    *("hidden_size", "intermediate_size", _LAYERS, _HEADS, _KEYS),
+    *("vocab_size", "max_position_embeddings"),
+)
 
 
 def rotary_base(config: StockConfig) -> float:
@@ -80,7 +87,13 @@ class Layout(ABC):
 
     Attributes:
         architecture: Stock class whose weights a checkpoint of this layout fills.
+        original_class: Name of the original one.
         model_types: Values of ``model_type`` in the config of such checkpoints.
+        fields: Stock field -> its names in the original config, where they differ; the first that
+            is there counts.
+        supported: Values of original fields that the stock class does too. None stands for a
+            missing field, where the original's default is the supported value.
+        fixed: What an original config says beside sizes and tokens.
         key_mapping: Pattern of an original key -> stock key, at most one capture group a pattern
             (transformers silently leaves random weights where a pattern has two).
         end_roles: Which of the config's special tokens end a response: ``"eos"``, ``"pad"``.
@@ -91,8 +104,12 @@ class Layout(ABC):
     """
 
     architecture: ClassVar[Any]
+    original_class: ClassVar[str]
     model_types: ClassVar[tuple[str, ...]]
-    key_mapping: ClassVar[dict[str, str]]
+    fields: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    supported: ClassVar[Mapping[str, tuple[Any, ...]]]
+    fixed: ClassVar[Mapping[str, Any]]
+    key_mapping: ClassVar[dict[str, str]] = {}
     end_roles: ClassVar[tuple[str, ...]]
     end_tokens: ClassVar[tuple[str, ...]]
     causal: ClassVar[bool] = False
@@ -104,39 +121,86 @@ class Layout(ABC):
     ) -> Mapping[str, Any]:
         """Return an original config with what only the tokenizer of such checkpoints knows.
 
-        Args:
-            original: The JSON object of ``config.json``.
-            tokenizer: The checkpoint's.
-
         Raises:
             ValueError: If the tokenizer does not know it either, or they contradict each other.
         """
         return original
 
     @classmethod
-    @abstractmethod
     def stock_config(cls, original: Mapping[str, Any]) -> StockConfig:
         """Convert an original ``config.json`` into the stock architecture's config.
-
-        Args:
-            original: The JSON object.
-
-        Returns:
-            The config, passed through :meth:`make_bidirectional`.
 
         Raises:
             ValueError: If a field is missing or asks for something unsupported.
         """
+        checkpoint.refuse_unsupported(original, cls.supported)
+        name = {stock: cls._name_in(original, stock) for stock in _SIZES}
+        sizes = {
+            stock: checkpoint.require_whole(original, name[stock])
+            for stock in _SIZES
+            if stock not in (_LAYERS, _KEYS)
+        }
+        sizes[_LAYERS] = checkpoint.require_whole(original, name[_LAYERS], checkpoint.MOST_LAYERS)
+        width, further = sizes["hidden_size"], cls.further(original)
+        each = further.get("head_dim")
+        sizes[_HEADS], sizes[_KEYS] = checkpoint.require_heads(
+            original, (name[_HEADS], name[_KEYS]), width if each is None else 0
+        )
+        if "head_dim" in further:
+            further["head_dim"] = each or width // sizes[_HEADS]
+        # Transformers 5 writes what belongs to the rotation one level down.
+        rotary = original.get("rope_parameters") or original
+        checkpoint.refuse_unsupported(rotary, {"rope_type": ("default", None)})
+        base = checkpoint.require_positive(rotary, "rope_theta")
+        config = cls.architecture.config_class(
+            **sizes,
+            **further,
+            rms_norm_eps=checkpoint.require_positive(original, "rms_norm_eps"),
+            rope_parameters={"rope_type": "default", "rope_theta": base},
+            tie_word_embeddings=bool(original.get(cls._name_in(original, "tie_word_embeddings"))),
+        )
+        mask_id, eos_id, pad_id = (
+            checkpoint.require(original, f"{role}_token_id") for role in ("mask", "eos", "pad")
+        )
+        return cls.make_bidirectional(config, mask_id, eos_id, pad_id)
 
     @classmethod
-    @abstractmethod
+    def further(cls, original: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a family's stock config has beside the sizes of all.
+
+        A ``head_dim`` of None is what the heads' share of the width is.
+        """
+        return {}
+
+    @classmethod
     def original_config(cls, config: StockConfig) -> dict[str, Any]:
         """Return the original ``config.json`` of a stock config; undoes :meth:`stock_config`."""
+        written = (*_SIZES, "rms_norm_eps", "tie_word_embeddings")
+        return {
+            "model_type": cls.model_types[0],
+            "architectures": [cls.original_class],
+            **{own: getattr(config, name) for name in written for own in cls._names(name)},
+            "rope_theta": rotary_base(config),
+            "mask_token_id": config.token_ids["mask"],
+            "eos_token_id": cls.ends_of(config),
+            "pad_token_id": config.token_ids["pad"],
+            **cls.fixed,
+        }
 
     @classmethod
-    @abstractmethod
     def original_name(cls, name: str) -> str:
         """Return the original name of a stock weight; undoes ``key_mapping``."""
+        return name
+
+    @classmethod
+    def _names(cls, stock: str) -> tuple[str, ...]:
+        return cls.fields.get(stock, (stock,))
+
+    @classmethod
+    def _name_in(cls, original: Mapping[str, Any], stock: str) -> str:
+        """Return which of its names a config uses for a field."""
+        names = cls._names(stock)
+        return next((name for name in names if original.get(name)), names[-1])
 
     @classmethod
     def make_bidirectional(
@@ -188,14 +252,7 @@ class Layout(ABC):
 
     @classmethod
     def initialise(cls, shape: DenoiserShape) -> StockNetwork:
-        """Build a stock network with random weights (torch's global generator) to be trained.
-
-        Args:
-            shape: Its size and token ids.
-
-        Returns:
-            The network in training mode, float32, without dropout.
-        """
+        """Build a float32 network with random weights (torch's global generator) to be trained."""
         config = cls.architecture.config_class(
             hidden_size=shape.width,
             intermediate_size=shape.feed_forward,

@@ -19,7 +19,7 @@ from lit_unmask.denoisers.loading import hub
 from lit_unmask.denoisers.loading.checkpoint import config_hash, read_config
 from lit_unmask.denoisers.loading.headers import read_shapes
 from lit_unmask.denoisers.loading.loading import Loaded, check_dtype, load_network
-from lit_unmask.denoisers.loading.placement import Placement, input_device
+from lit_unmask.denoisers.loading.placement import Placement
 from lit_unmask.denoisers.loading.probes import probe_tokens
 from lit_unmask.denoisers.loading.tokenizer import check_vocabulary, load_tokenizer
 from lit_unmask.denoisers.network import NetworkDenoiser
@@ -169,21 +169,6 @@ class RemoteCode(NetworkDenoiser):
         )
         super().__init__(loaded, max_logits)
 
-    @property
-    def device(self) -> torch.device:
-        """Where inputs go and outputs come from."""
-        return input_device(self.network.get_input_embeddings())
-
-    @property
-    def vocab_size(self) -> int:
-        """Vocabulary **V**, mask token included."""
-        return self._output().weight.shape[0]
-
-    @property
-    def width(self) -> int:
-        """Hidden width **D**."""
-        return self._output().weight.shape[1]
-
     @torch.no_grad()
     def probe(self) -> None:
         """Check on short inputs that the loaded network is a denoiser this class can run.
@@ -202,13 +187,6 @@ class RemoteCode(NetworkDenoiser):
                 "NetworkDenoiser of its own for it"
             )
         super().probe()
-
-    def _output(self) -> Any:
-        return self.network.get_output_embeddings()
-
-    def _project(self, states: Tensor) -> Tensor:
-        """Turn states ``[..., D]`` into the network's logits ``[..., V]``."""
-        return self._output()(states)
 
     def _cache(self, kept: Kept, places: Tensor | None, columns: int) -> Cache:
         """Refuse: whether foreign code fills a cache as the stock classes do is not known."""
@@ -230,7 +208,7 @@ class RemoteCode(NetworkDenoiser):
             states.append(inputs[0])
             return (inputs[0][:, :1],)  # so that the head computes almost nothing
 
-        hook = self._output().register_forward_pre_hook(take)
+        hook = self.network.get_output_embeddings().register_forward_pre_hook(take)
         try:
             self.network(
                 input_ids=tokens, attention_mask=None if attention is None else attention.long()

@@ -17,7 +17,7 @@ from lit_unmask.denoisers.loading.adapter import Adapter, FittingAdapter, fit
 from lit_unmask.denoisers.loading.checkpoint import config_hash, read_config, refuse_other_family
 from lit_unmask.denoisers.loading.headers import Shapes, read_shapes, refuse_misfit
 from lit_unmask.denoisers.loading.loading import Loaded, check_dtype, empty_shapes, load_network
-from lit_unmask.denoisers.loading.placement import Placement, input_device
+from lit_unmask.denoisers.loading.placement import Placement
 from lit_unmask.denoisers.loading.probes import probe_rotary
 from lit_unmask.denoisers.loading.tokenizer import check_vocabulary, load_tokenizer
 from lit_unmask.denoisers.network import NetworkDenoiser
@@ -134,9 +134,6 @@ class StockDenoiser(Layout, NetworkDenoiser):
         :class:`lit_unmask.training.strategy.ShardedDenoiser` sees to it. What is decoded does not
         change.
 
-        Args:
-            mesh: The ranks that share the weights.
-
         Raises:
             ValueError: If the weights are spread, placed by a device map, quantised or compiled
                 already.
@@ -156,13 +153,8 @@ class StockDenoiser(Layout, NetworkDenoiser):
         self.shards = Shards(self.network, self.network.model.layers, mesh)
 
     @property
-    def device(self) -> torch.device:
-        """Where inputs go and outputs come from."""
-        return input_device(self.network.model.embed_tokens)
-
-    @property
     def vocab_size(self) -> int:
-        """Vocabulary **V**, mask token included."""
+        """Vocabulary **V**, mask token included, also where the head is quantised."""
         return self.network.config.vocab_size
 
     @property
@@ -189,10 +181,6 @@ class StockDenoiser(Layout, NetworkDenoiser):
         ]
         ends += [known[token] for token in cls.end_tokens if token in known]
         return tuple(dict.fromkeys(ends))
-
-    def _project(self, states: Tensor) -> Tensor:
-        """Turn states ``[..., D]`` into the network's logits ``[..., V]``."""
-        return self.network.lm_head(states)
 
     def _body(
         self,

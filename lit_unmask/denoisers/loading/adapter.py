@@ -75,9 +75,6 @@ class FittingAdapter:
     def apply(self, network: PreTrainedModel) -> PreTrainedModel:
         """Put the adapter on the network it was fitted to.
 
-        Args:
-            network: The stock network; it is changed.
-
         Returns:
             The network with the adapter merged, or computed beside its layers.
 

@@ -41,9 +41,6 @@ def check_transformers(version: str) -> None:
 def read_config(folder: Path) -> dict[str, Any]:
     """Read a checkpoint's ``config.json``.
 
-    Args:
-        folder: The checkpoint.
-
     Returns:
         The JSON object.
 
@@ -73,10 +70,6 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 def require(config: Mapping[str, Any], name: str) -> Any:
     """Return a field that a config must have.
-
-    Args:
-        config: The original ``config.json``.
-        name: Name of the field.
 
     Raises:
         ValueError: If the field is missing or null.

@@ -49,9 +49,6 @@ def read_shapes(folder: Path) -> Shapes:
 def file_shapes(file: Path) -> Shapes:
     """Return the shapes of one file's tensors.
 
-    Args:
-        file: A safetensors file.
-
     Raises:
         ValueError: If it is truncated or no safetensors file.
     """

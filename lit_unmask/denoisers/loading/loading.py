@@ -55,12 +55,7 @@ def check_dtype(dtype: str) -> None:
 
 
 def empty_shapes(architecture: type[PreTrainedModel], config: PreTrainedConfig) -> Shapes:
-    """Return the shapes of a network's weights without making it.
-
-    Args:
-        architecture: Class of the network.
-        config: Its config.
-    """
+    """Return the shapes of a network's weights without making it."""
     with torch.device("meta"):
         state = architecture(config).state_dict()
     return {name: tuple(weight.shape) for name, weight in state.items()}

@@ -44,9 +44,6 @@ def run_probes(probed: Probed) -> None:
 
     Takes three forwards of 8 to 32 tokens.
 
-    Args:
-        probed: The network, in evaluation mode.
-
     Raises:
         RuntimeError: Names the probe that failed and the remedy.
     """
@@ -102,9 +99,6 @@ def _probe_padding(probed: Probed, tokens: Tensor, expected: Tensor) -> None:
 
 def probe_rotary(network: StockNetwork) -> None:
     """Compare the rotary frequencies with their formula; they are not part of a checkpoint.
-
-    Args:
-        network: Stock network.
 
     Raises:
         RuntimeError: If they differ, as where buffers were never initialised.

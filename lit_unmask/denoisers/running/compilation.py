@@ -52,7 +52,6 @@ class Compile:
     dynamic: bool | None = False
 
     def __post_init__(self) -> None:
-        """Check the mode."""
         if self.mode not in get_args(Mode):
             raise ValueError(
                 f"compile.mode={self.mode!r} must be one of {', '.join(get_args(Mode))}"

@@ -31,7 +31,6 @@ class Spread:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the values."""
         check_knobs(self.temperature, self.scale)
         if not self.concentration > 0:
             raise ValueError(f"concentration={self.concentration} must be positive")

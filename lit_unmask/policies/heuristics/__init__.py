@@ -13,19 +13,3 @@ from lit_unmask.policies.heuristics.margin import Margin
 from lit_unmask.policies.heuristics.random import Random
 from lit_unmask.policies.heuristics.threshold import ConfidenceThreshold
 from lit_unmask.policies.heuristics.top_k import TopK
-
-__all__ = [
-    "KLASS",
-    "Ancestral",
-    "ConfidenceThreshold",
-    "Dilated",
-    "EarlyExit",
-    "EntropyBound",
-    "Factor",
-    "LeftToRight",
-    "LowConfidence",
-    "LowEntropy",
-    "Margin",
-    "Random",
-    "TopK",
-]

@@ -95,14 +95,7 @@ class Dilated(Policy):
             return Deterministic(eligible, eligible, observation.confidence[..., 0])
         return self.policy(replace(observation, eligible=eligible))
 
-    def at(
-        self,
-        speed: float | None = None,
-        temperature: float | None = None,
-        scale: float | None = None,
-    ) -> Policy:
-        """Return the same rounds around the policy at other settings; see :meth:`Policy.at`."""
+    def _at(self, **settings: float) -> Policy:
         if self.policy is None:
-            return super().at(speed, temperature, scale)
-        policy = self.policy.at(speed, temperature, scale)
-        return Dilated(policy, self.block_length, self.base, self.strides)
+            return super()._at(**settings)
+        return Dilated(self.policy.at(**settings), self.block_length, self.base, self.strides)

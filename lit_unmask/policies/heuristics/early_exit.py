@@ -119,11 +119,5 @@ class EarlyExit(Policy):
         part = done.clamp(max=len(self.gaps) - 1)
         return gap > torch.tensor(self.gaps, device=gap.device)[part]
 
-    def at(
-        self,
-        speed: float | None = None,
-        temperature: float | None = None,
-        scale: float | None = None,
-    ) -> EarlyExit:
-        """Return the same around the policy at other settings; see :meth:`Policy.at`."""
-        return EarlyExit(self.policy.at(speed, temperature, scale), self.gaps)
+    def _at(self, **settings: float) -> Policy:
+        return EarlyExit(self.policy.at(**settings), self.gaps)

@@ -12,21 +12,3 @@ from lit_unmask.pretrain.objectives.masks import (
     OneMask,
 )
 from lit_unmask.pretrain.objectives.proseco import MaskedProSeCo, ProSeCo
-
-__all__ = [
-    "CARD",
-    "GIDD",
-    "Autoregressive",
-    "BoundWeights",
-    "ComplementaryMasks",
-    "DynamicWeights",
-    "HybridNoise",
-    "IndependentMasks",
-    "MaskedDiffusion",
-    "MaskedProSeCo",
-    "Masks",
-    "Network",
-    "Objective",
-    "OneMask",
-    "ProSeCo",
-]

@@ -38,7 +38,6 @@ class CARD(Objective):
     decay: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         if not self.stretch >= 1:
             raise ValueError(f"stretch={self.stretch} must be at least 1, a tail of masks alone")
         if not 0 <= self.decay <= 1:

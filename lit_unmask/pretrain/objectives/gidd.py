@@ -38,7 +38,6 @@ class HybridNoise:
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         if not 0 <= self.uniform < 1:
             raise ValueError(f"uniform={self.uniform} must lie in [0, 1)")
         if not 0 < self.gamma <= 2:
@@ -145,7 +144,6 @@ class GIDD(Objective):
     least: float = 1e-4
 
     def __post_init__(self) -> None:
-        """Check the range."""
         if not 0 < self.least < 0.5:
             raise ValueError(f"least={self.least}, a time, must lie in (0, 0.5)")
 

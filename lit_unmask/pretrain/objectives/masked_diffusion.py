@@ -46,7 +46,6 @@ class MaskedDiffusion(Objective):
     masks: Masks = OneMask()  # noqa: RUF009  (frozen)
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         if not (0 <= self.block_share <= 1 and 0 <= self.whole_share <= 1):
             raise ValueError(
                 f"block_share={self.block_share} and whole_share={self.whole_share} must lie in "

@@ -154,7 +154,6 @@ class ComplementaryMasks(Masks):
     most: int = 8
 
     def __post_init__(self) -> None:
-        """Check the number."""
         if self.most < 1:
             raise ValueError(f"most={self.most} must be at least 1 mask of a response")
 

@@ -40,7 +40,6 @@ class ProSeCo(MaskedDiffusion):
     bounded: bool = False
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         super().__post_init__()
         if not 0 <= self.corrector_weight < float("inf"):
             raise ValueError(

@@ -82,7 +82,6 @@ class Placement:
     learned: bool = False
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         if self.every < 1:
             raise ValueError(f"every={self.every} must be at least 1 step")
         if self.below is not None and not 0 < self.below <= 1:

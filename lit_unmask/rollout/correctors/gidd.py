@@ -39,7 +39,6 @@ class GIDD(Corrector):
     placement: Placement = field(default=Placement(end=True), kw_only=True)
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         if self.changes < 1 or self.patience < 0:
             raise ValueError(
                 f"changes={self.changes} must be at least 1 and patience={self.patience} at least 0"

@@ -40,7 +40,6 @@ class ProSeCo(Corrector):
     changes: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         if self.changes is not None and self.changes < 1:
             raise ValueError(f"changes={self.changes} must be at least 1, or null for no bound")
         if self.iterations < 1:

@@ -30,7 +30,6 @@ class Remask(Corrector):
     count: int = 1
 
     def __post_init__(self) -> None:
-        """Check the count."""
         if self.count < 1:
             raise ValueError(f"count={self.count} must be at least 1 token")
 

@@ -39,7 +39,6 @@ class WINO(Corrector):
     verify: float = 0.9
 
     def __post_init__(self) -> None:
-        """Check the threshold."""
         if not 0 <= self.verify <= 1:
             raise ValueError(f"verify={self.verify} must lie in [0, 1]; it is a probability")
 

@@ -2,5 +2,3 @@
 
 from lit_unmask.rollout.resamplers.base import Resampler
 from lit_unmask.rollout.resamplers.smc import BestOfN, SelfRewarding
-
-__all__ = ["BestOfN", "Resampler", "SelfRewarding"]

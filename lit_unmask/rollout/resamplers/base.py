@@ -31,7 +31,6 @@ class Resampler(ABC):
     particles: int = 4
 
     def __post_init__(self) -> None:
-        """Check the number."""
         if self.particles < 1:
             raise ValueError(f"particles={self.particles} must be at least 1")
 

@@ -58,7 +58,6 @@ class SelfRewarding(BestOfN):
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         super().__post_init__()
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold={self.threshold} must lie in [0, 1]; it is a share")

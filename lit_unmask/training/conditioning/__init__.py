@@ -12,14 +12,3 @@ from lit_unmask.training.conditioning.base import (
     check_conditioned,
 )
 from lit_unmask.training.conditioning.budget import Ascent, Budget
-
-__all__ = [
-    "AlphaList",
-    "AlphaRange",
-    "Ascent",
-    "Budget",
-    "Condition",
-    "ConditionedRollouts",
-    "check_condition",
-    "check_conditioned",
-]

@@ -69,13 +69,7 @@ class Condition(ABC):
         """Return the place within ``labels`` of each speed, ``[B]`` int64."""
 
     def rewards(self, reward: SpeedReward, rollouts: ConditionedRollouts, length: int) -> Tensor:
-        """Return the rewards of training rollouts, ``[B]`` float32.
-
-        Args:
-            reward: The formula.
-            rollouts: What is rewarded.
-            length: Generation length **L**.
-        """
+        """Return the rewards of training rollouts, ``[B]`` float32."""
         return reward(rollouts.correct, rollouts.nfe, length, rollouts.speed)
 
     @abstractmethod
@@ -92,9 +86,6 @@ class Condition(ABC):
 
     def close_round(self, rollouts: ConditionedRollouts) -> dict[str, float]:
         """Take note of the policy's own rollouts of a round; every rank calls it.
-
-        Args:
-            rollouts: Those of this rank.
 
         Returns:
             Scalars to log by name, the same on all ranks: mean accuracy and NFE of each range of

@@ -40,7 +40,6 @@ class Ascent:
     highest: float = 4.0
 
     def __post_init__(self) -> None:
-        """Check the values."""
         if not (self.step > 0 and self.damping >= 0 and self.lowest <= 0 < self.highest):
             raise ValueError(
                 f"step={self.step} must be positive, damping={self.damping} at least 0, and 0 lie "

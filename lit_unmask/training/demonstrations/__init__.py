@@ -2,17 +2,6 @@
 
 from lit_unmask.training.demonstrations.data import ImitationData
 from lit_unmask.training.demonstrations.reading import DemonstrationStore
-from lit_unmask.training.demonstrations.recipe import Keep, Recipe
+from lit_unmask.training.demonstrations.recipe import Recipe
 from lit_unmask.training.demonstrations.recording import Demonstrated, Demonstrator, demonstrate
-from lit_unmask.training.demonstrations.writing import DemonstrationWriter
-
-__all__ = [
-    "Demonstrated",
-    "DemonstrationStore",
-    "DemonstrationWriter",
-    "Demonstrator",
-    "ImitationData",
-    "Keep",
-    "Recipe",
-    "demonstrate",
-]
+from lit_unmask.training.demonstrations.shards import DemonstrationWriter

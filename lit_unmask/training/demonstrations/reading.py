@@ -59,7 +59,6 @@ class DemonstrationStore(Dataset[Steps]):
         self._ends = self._decisions.cumsum(0)
 
     def __len__(self) -> int:
-        """Return the number of steps."""
         return int(self._ends[-1])
 
     def __getitem__(self, index: int) -> Steps:

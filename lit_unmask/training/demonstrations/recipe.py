@@ -59,12 +59,8 @@ class Recipe:
     version: int = _FORMAT
 
     @classmethod
-    def of(cls, who: Demonstrator, keep: Keep) -> Self:
+    def of(cls, who: Demonstrator, keep_wrong: bool = False) -> Self:
         """Return the recipe of demonstrations that are about to be recorded.
-
-        Args:
-            who: Who demonstrates.
-            keep: What is kept.
 
         Raises:
             ConfigurationError: If the expert's decoding is approximate.
@@ -88,9 +84,9 @@ class Recipe:
             expert=description,
             expert_hash=policy_hash(who.policy),
             seed=who.seed,
-            top_k=keep.signals.top_k,
-            names=sorted(keep.signals.names),
-            keep_wrong=keep.wrong,
+            top_k=who.signals.top_k,
+            names=sorted(who.signals.names),
+            keep_wrong=keep_wrong,
         )
 
     @property
@@ -144,16 +140,3 @@ class Recipe:
                 f"{file} is damaged ({error}); restore it from a copy, or record into another "
                 "folder"
             ) from error
-
-
-@dataclass(frozen=True)
-class Keep:
-    """What is kept of the expert's trajectories.
-
-    Attributes:
-        signals: What those who imitate may look at; more than the expert does, if they need more.
-        wrong: Whether trajectories to wrong answers are kept too.
-    """
-
-    signals: Signals = Signals()  # noqa: RUF009  (frozen)
-    wrong: bool = False

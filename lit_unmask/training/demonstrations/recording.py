@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lit_unmask.denoisers.face import Denoiser
-from lit_unmask.evaluation.decode import attempt, encode_groups, rollout_numbers
+from lit_unmask.evaluation.decode import attempt, encode_groups, records_of, rollout_numbers
 from lit_unmask.evaluation.grading import Grader, Verdicts
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding, Ledger, Listener, Noise
@@ -47,11 +47,7 @@ class Demonstrated:
 
     def records(self) -> list[dict[str, Any]]:
         """Return one record a problem: ``uid``, ``completion``, ``correct`` and ``nfe``."""
-        columns = self.completions, self.correct.tolist(), self.nfe.tolist()
-        return [
-            {"uid": problem.uid, "completion": text, "correct": correct, "nfe": nfe}
-            for problem, text, correct, nfe in zip(self.problems, *columns, strict=True)
-        ]
+        return records_of(self.problems, self.completions, self.correct, self.nfe)
 
 
 @dataclass(frozen=True)

@@ -7,5 +7,3 @@ from lit_unmask.training.finished_answers.teacher import (
     Teacher,
     hired,
 )
-
-__all__ = ["FinishedAnswers", "Labeller", "Lessons", "Teacher", "hired"]

@@ -18,7 +18,7 @@ from lit_unmask.policies.actions import Bernoulli
 from lit_unmask.policies.base import Policy
 from lit_unmask.policies.learned import behind_threshold
 from lit_unmask.rollout import Decoding, Listener
-from lit_unmask.training.demonstrations import Demonstrator, ImitationData, Keep, Recipe
+from lit_unmask.training.demonstrations import Demonstrator, ImitationData, Recipe
 from lit_unmask.training.demonstrations.shards import Shard, read_shard, shard_path, write_shard
 from lit_unmask.training.experts import Expert, probe
 from lit_unmask.training.finished_answers.labelling import Labeller
@@ -62,7 +62,6 @@ class FinishedAnswers:
     folder: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the values."""
         if not 1 <= self.oracle_rounds <= self.rounds:
             raise ValueError(
                 f"oracle_rounds={self.oracle_rounds} must lie in [1, rounds={self.rounds}]; the "
@@ -185,7 +184,7 @@ class Teacher:
         expert = Demonstrator(
             who.denoiser, who.expert.policy, who.decoding, who.seed, who.grader, who.signals
         )
-        recipe = Recipe.of(expert, Keep(who.signals))
+        recipe = Recipe.of(expert)
         own = {
             "rounds": settings.rounds,
             "oracle_rounds": settings.oracle_rounds,

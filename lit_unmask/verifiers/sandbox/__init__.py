@@ -13,18 +13,3 @@ from lit_unmask.verifiers.sandbox.detection import Strongest, strongest
 from lit_unmask.verifiers.sandbox.landlock import Sandlock
 from lit_unmask.verifiers.sandbox.unsafe import Unsafe
 from lit_unmask.verifiers.sandbox.visible import places_of
-
-__all__ = [
-    "Bubblewrap",
-    "Limits",
-    "NoSandbox",
-    "Outcome",
-    "Sandbox",
-    "SandboxError",
-    "Sandlock",
-    "Strongest",
-    "Trial",
-    "Unsafe",
-    "places_of",
-    "strongest",
-]

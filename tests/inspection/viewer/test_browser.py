@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import pytest
 from matplotlib.image import imread
-from toy_trajectories import MENDED, SHORT, SLOW
-
-from lit_unmask.inspection.trajectories import written
+from toy_trajectories import MENDED, SHORT, SLOW, written
 
 pytestmark = pytest.mark.browser
 LEFT, RIGHT, UP, DOWN, HOME, END, TAB, SPACE = (

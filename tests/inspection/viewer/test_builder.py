@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from toy_trajectories import SHORT, SLOW
+from toy_trajectories import SHORT, SLOW, written
 
-from lit_unmask.inspection.trajectories import TrajectoryStep, as_json, written
+from lit_unmask.inspection.trajectories import TrajectoryStep, as_json
 from lit_unmask.inspection.viewer import viewer_html, write_viewer
 
 HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>&amp;\u2028\u2029$data"

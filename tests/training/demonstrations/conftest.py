@@ -14,7 +14,6 @@ from lit_unmask.policies import LowConfidence
 from lit_unmask.training.demonstrations import (
     DemonstrationWriter,
     Demonstrator,
-    Keep,
     Recipe,
     demonstrate,
 )
@@ -42,7 +41,7 @@ def store(
 ) -> Path:
     """Three files of correct trajectories."""
     folder = tmp_path_factory.mktemp("store")
-    writer = DemonstrationWriter(folder, Recipe.of(expert, Keep(SIGNALS)))
+    writer = DemonstrationWriter(folder, Recipe.of(expert))
     for start in (0, 4, 8):
         writer.add(demonstrate(expert, problems[start : start + 4]))
     return folder

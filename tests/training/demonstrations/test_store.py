@@ -16,7 +16,6 @@ from lit_unmask.training.demonstrations import (
     DemonstrationStore,
     DemonstrationWriter,
     Demonstrator,
-    Keep,
     Recipe,
     demonstrate,
 )
@@ -46,7 +45,7 @@ def test_what_is_read_is_what_was_recorded(
     # A policy that sometimes opens nothing: forced positions, or steps without any.
     decoding = replace(expert.decoding, on_empty=on_empty)
     expert = replace(expert, policy=small_policy(), decoding=decoding)
-    writer = DemonstrationWriter(tmp_path, Recipe.of(expert, Keep(SIGNALS, keep_wrong)))
+    writer = DemonstrationWriter(tmp_path, Recipe.of(expert, keep_wrong))
     shown = demonstrate(expert, problems)
     writer.add(shown)
     store = DemonstrationStore(tmp_path, only_correct=not keep_wrong)
@@ -82,7 +81,7 @@ def test_any_steps_can_be_asked_for_in_any_order(store: Path) -> None:
 def test_recording_goes_on_where_it_stopped(
     expert: Demonstrator, problems: list[Problem], store: Path, tmp_path: Path
 ) -> None:
-    folder, recipe = tmp_path / "store", Recipe.of(expert, Keep(SIGNALS))
+    folder, recipe = tmp_path / "store", Recipe.of(expert)
     writer = DemonstrationWriter(folder, recipe)
     writer.add(demonstrate(expert, problems[:4]))
     # Killed in the middle of the second file.
@@ -103,9 +102,9 @@ def test_problems_of_which_none_was_solved_are_not_tried_again(
     expert: Demonstrator, problems: list[Problem], tmp_path: Path
 ) -> None:
     hopeless = [replace(problem, verifier=lambda *_: 0.0) for problem in problems[:3]]
-    writer = DemonstrationWriter(tmp_path, Recipe.of(expert, Keep(SIGNALS)))
+    writer = DemonstrationWriter(tmp_path, Recipe.of(expert))
     writer.add(demonstrate(expert, hopeless))
-    again = DemonstrationWriter(tmp_path, Recipe.of(expert, Keep(SIGNALS)))
+    again = DemonstrationWriter(tmp_path, Recipe.of(expert))
     assert again.missing(hopeless) == []
     with pytest.raises(ConfigurationError, match="3 problems were tried, and none was solved"):
         DemonstrationStore(tmp_path)
@@ -113,9 +112,9 @@ def test_problems_of_which_none_was_solved_are_not_tried_again(
 
 def test_another_recipe_is_refused(expert: Demonstrator, store: Path) -> None:
     for other, message in (
-        (Recipe.of(expert, Keep(Signals(top_k=4))), "top_k=2"),
-        (Recipe.of(replace(expert, seed=6), Keep(SIGNALS)), "seed=5"),
-        (Recipe.of(replace(expert, policy=ConfidenceThreshold()), Keep(SIGNALS)), "expert="),
+        (Recipe.of(replace(expert, signals=Signals(top_k=4))), "top_k=2"),
+        (Recipe.of(replace(expert, seed=6)), "seed=5"),
+        (Recipe.of(replace(expert, policy=ConfidenceThreshold())), "expert="),
     ):
         with pytest.raises(ConfigurationError, match=f"{message}.*choose another folder"):
             DemonstrationWriter(store, other)
