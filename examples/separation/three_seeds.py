@@ -1,6 +1,6 @@
 """Trains with three seeds and measures on 256 other mixtures: ``results.json``, figure and sounds.
 
-``python examples/separation/measure.py``, some minutes of one core; ``--rounds 20`` for
+``python examples/separation/three_seeds.py``, some minutes of one core; ``--rounds 20`` for
 a look, which writes elsewhere with ``--out FOLDER``.
 """
 
@@ -59,7 +59,7 @@ def measured(policies: list[MaskPolicy]) -> dict[str, Any]:
     oracle = si_sdr(masked(TEST.heard, ratio_mask(TEST)), TEST.target)
     return {
         "about": "SI-SDR in dB of 256 test mixtures of 1 s; intervals of 95 %",
-        "command": "python examples/separation/measure.py",
+        "command": "python examples/separation/three_seeds.py",
         "before_over_mixtures": interval(before),
         "after_over_seeds": interval([float(each.mean()) for each in after]),
         "gain_over_seeds": interval([float((each - before).mean()) for each in after]),
