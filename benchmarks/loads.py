@@ -109,6 +109,19 @@ def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
         {"what": f"training runs killed, {ranks}", "more": "same weights, bit for bit"} | one
         for ranks, one in found.get("kills", {}).items()
     ]
+    if one := found.get("hour"):
+        first, last = (one["cpu_ms_of_a_row_forward"][at] for at in (0, -1))
+        line, low, high = one["megabytes_an_hour"]
+        more = (
+            f"{one['minutes']} minutes; {one['megabytes']} MB, {line} MB an hour more "
+            f"({low} to {high}); descriptors {one['descriptors'][0]} and then "
+            f"{one['descriptors'][1]}, processes {one['processes'][0]} and "
+            f"{one['processes'][1]}; {first} ms of processor a row-forward in the first sixth, "
+            f"{last} in the last; "
+            + (", ".join(name for name, good in one["good"].items() if not good) or "nothing")
+            + " grew"
+        )
+        rows.append({"what": "rounds of a run that nobody disturbs", "more": more} | one)
     if one := found.get("load"):
         more = (
             f"opens in {one['seconds_to_open']} s, answers a setting of a sweep in "

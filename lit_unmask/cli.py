@@ -25,6 +25,7 @@ from lit_unmask.preflight.checks import (
     check,
     check_denoiser,
     check_problems,
+    check_prompts,
     check_settings,
     may_be_infinite,
 )
@@ -137,6 +138,8 @@ class UnmaskCLI(SentenceCLI):
             raise ConfigurationError(f"{lack.what}; {lack.remedy}")
         check_settings(request.stage, request.settings(), request.model, request.data)
         check_problems(request.sets)
+        if request.knows_prompts:
+            check_prompts(request.stage, request.model, request.data)
         return made
 
     def _request(self, stage: str, made: Any) -> Request:

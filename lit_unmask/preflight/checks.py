@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
@@ -75,21 +75,35 @@ def check_denoiser(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDat
     Raises:
         ConfigurationError: If too few prompts are short enough, or demonstrations are of another
             denoiser.
-        ValueError: If a prompt is too long for the denoiser, or a compiled one would be called with
-            any shapes.
+        ValueError: See :func:`check_prompts`.
+    """
+    for decoding in (model.decoding, model.eval_decoding):
+        model.denoiser.check_signals(model.policy.signals | decoding.signals)
+    check_prompts(stage, model, data)
+    if stage == "fit":
+        data.train_dataloader()
+        if isinstance(data, ImitationData):
+            data.check_imitable(model.policy, model.decoding, model.denoiser)
+    _check_sizes(problems_of(stage, data), trainer.world_size)
+
+
+def check_prompts(stage: str, model: LitUnmask, data: TaskDataModule) -> None:
+    """Check shapes and prompts, for which config and tokenizer of a denoiser are enough.
+
+    Raises:
+        ConfigurationError: If no prompt is short enough.
+        ValueError: If one is too long for the denoiser, or a compiled one would be called with any
+            shapes.
     """
     for decoding in (model.decoding, model.eval_decoding):
         check_shapes(model.denoiser, decoding)
-        model.denoiser.check_signals(model.policy.signals | decoding.signals)
-    sets = problems_of(stage, data)
     if stage == "fit":
         data.limit_prompts(model.denoiser)
-        data.train_dataloader()
-        sets = problems_of(stage, data)
-        if isinstance(data, ImitationData):
-            data.check_imitable(model.policy, model.decoding, model.denoiser)
-    _check_sizes(sets, trainer.world_size)
-    _check_prompts(model, sets.values())
+    longest = max(model.decoding.gen_length, model.eval_decoding.gen_length)
+    for problems in problems_of(stage, data).values():
+        left = islice(problems, _FIRST if len(problems) > _WHOLE else None)
+        while some := list(islice(left, _FIRST)):
+            model.denoiser.check_length(model.denoiser.encode(some), longest)
 
 
 def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataModule) -> None:
@@ -246,11 +260,3 @@ def _check_sizes(sets: Mapping[str, ProblemSet], ranks: int) -> None:
             raise ConfigurationError(
                 f"{name} has {len(problems)} problems, fewer than the {ranks} ranks"
             )
-
-
-def _check_prompts(model: LitUnmask, tasks: Iterable[ProblemSet]) -> None:
-    longest = max(model.decoding.gen_length, model.eval_decoding.gen_length)
-    for task in tasks:
-        left = islice(task, _FIRST if len(task) > _WHOLE else None)
-        while problems := list(islice(left, _FIRST)):
-            model.denoiser.check_length(model.denoiser.encode(problems), longest)

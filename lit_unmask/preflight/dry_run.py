@@ -56,6 +56,12 @@ class Request:
         return found.itself
 
     @property
+    def knows_prompts(self) -> bool:
+        """Whether the denoiser's config and tokenizer are here, and it has no wrapper."""
+        found: Any = self.model.denoiser
+        return found.itself.knows_prompts
+
+    @property
     def callbacks(self) -> list[Any]:
         """The callbacks of the trainer's settings."""
         callbacks = self.trainer["callbacks"] or []

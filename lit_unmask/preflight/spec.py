@@ -23,6 +23,7 @@ from lit_unmask.denoisers.loading.hub import DATA_FILES, local_folder
 from lit_unmask.denoisers.loading.loading import DTYPES
 from lit_unmask.denoisers.loading.placement import Placement
 from lit_unmask.denoisers.loading.tokenizer import load_tokenizer
+from lit_unmask.denoisers.running.compilation import Compile
 from lit_unmask.denoisers.text import ChatText
 from lit_unmask.preflight.devices import Missing
 
@@ -93,6 +94,7 @@ class Spec(ChatText):
     def __init__(self, kind: type[Denoiser], arguments: Mapping[str, Any]) -> None:
         self.kind: Any = kind
         self.arguments = arguments
+        self.template_arguments = kind.template_arguments  # type: ignore[misc]
 
     @property
     def itself(self) -> Spec:
@@ -192,6 +194,16 @@ class Spec(ChatText):
         return self.arguments.get("placement") or Placement()
 
     @property
+    def compilation(self) -> Compile | None:
+        """How the layers will be compiled."""
+        return self.arguments.get("compile")
+
+    @property
+    def knows_prompts(self) -> bool:
+        """Whether what is asked of prompts and shapes is known as it will be of the denoiser."""
+        return issubclass(self.kind, StockDenoiser) and self.readable and not self.assumed
+
+    @property
     def readable(self) -> bool:
         """Whether prompts can be turned into tokens."""
         folder, names = self.found[0], ("tokenizer.json", "vocab.json")
@@ -259,6 +271,7 @@ def load(waiting: Any) -> None:
     spec = waiting.itself
     waiting.__class__ = spec.kind
     waiting.__init__(**spec.arguments)
+    vars(waiting)["_encoded"] = vars(spec).get("_encoded", {})  # prompts are tokenised once
 
 
 def find(path: str, revision: str | None) -> tuple[Path | None, Missing | None]:

@@ -48,7 +48,8 @@ BEFORE_WEIGHTS = [
     "--trainer.max_steps=-1", "--model.policy=lit_unmask.policies.Margin",
     "--trainer.accelerator=abacus", f"--trainer.default_root_dir={__file__}/out",
     f"--trainer.callbacks.dirpath={__file__}/out", "--ckpt_path=last", "--ckpt_path=best",
-    "--ckpt_path=missing.ckpt",
+    "--ckpt_path=missing.ckpt", "--model.decoding.gen_length=124", "--data.max_prompt_tokens=3",
+    "--model.denoiser.compile={mode:default}",
 ]  # fmt: skip
 
 
