@@ -20,6 +20,9 @@ _NOISE = (
     "Unexpected import path format",
 )
 
+# Characters at each end of a sentence that are printed in any case.
+_LONGEST = 1000
+
 
 class ConfigurationError(ValueError):
     """A setting cannot work; the message names it, its value and the remedy."""
@@ -112,8 +115,11 @@ def check_name(what: str, name: str) -> None:
 
 
 def refuse(error: BaseException | str, code: int = 1) -> NoReturn:
-    """Say in one sentence what is wrong, and exit."""
-    print(f"error: {plain(str(error)) or type(error).__name__}", file=sys.stderr)
+    """Say in one sentence what is wrong, and exit; of a very long one the middle is left out."""
+    said = plain(str(error)) or type(error).__name__
+    if len(said) > 2 * _LONGEST:
+        said = f"{said[:_LONGEST]} [...] {said[-_LONGEST:]}"
+    print(f"error: {said}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -102,7 +102,9 @@ def check_sums(folder: Path) -> None:
         ConfigurationError: If a file that has a digest is another one, or is missing.
     """
     sums = folder / SUMS
-    text = sums.read_text(encoding="utf-8", errors="replace") if sums.is_file() else ""
+    if sums.is_dir():
+        raise ConfigurationError(f"{sums} is a folder and must be a file; remove it")
+    text = sums.read_text(encoding="utf-8", errors="replace") if sums.exists() else ""
     for line in text.splitlines():
         digest, _, name = line.partition(" ")
         file = folder / name.lstrip(" *")

@@ -29,6 +29,9 @@ _FIRST = 256
 # What the progress bar shows of a round.
 _SHOWN = ("loss", "reward", "nfe", "accuracy")
 
+# Settings that Lightning takes as they come, with the least value that means something.
+_LEAST = {"log_every_n_steps": 0, "check_val_every_n_epoch": 1, "num_sanity_val_steps": -1}
+
 
 @runtime_checkable
 class ReadsProblems(Protocol):
@@ -157,6 +160,16 @@ def _check_fit(trainer: Any, model: LitUnmask) -> None:
     if (trainer.gradient_clip_val or 0) < 0:
         raise ConfigurationError(
             f"trainer.gradient_clip_val={trainer.gradient_clip_val} must be at least 0, or null"
+        )
+    for name, least in _LEAST.items():
+        value = getattr(trainer, name)
+        if value is not None and value < least:
+            raise ConfigurationError(f"trainer.{name}={value} must be at least {least}")
+    if 0 in (trainer.max_steps, trainer.max_epochs, trainer.val_check_interval):
+        raise ConfigurationError(
+            f"none of trainer.max_steps={trainer.max_steps}, max_epochs={trainer.max_epochs} and "
+            f"val_check_interval={trainer.val_check_interval} may be 0; leave it out, or set "
+            "trainer.limit_val_batches=0 to validate nothing"
         )
     try:
         model.make_optimizer([Parameter(torch.zeros(1))])

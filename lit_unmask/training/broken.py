@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -196,8 +197,8 @@ class BrokenRounds:
         with loader.put_back() if isinstance(loader, ResumableLoader) else nullcontext():
             trainer.save_checkpoint(file, weights_only=False)
         configs = sorted(log.glob("config*.yaml"), key=lambda path: path.stat().st_mtime)
-        command = f"lit-unmask fit --config {configs[-1] if configs else 'CONFIG'}"
-        command += f" --ckpt_path {file}"
+        config = str(configs[-1]) if configs else "CONFIG"
+        command = shlex.join(["lit-unmask", "fit", "--config", config, "--ckpt_path", str(file)])
         if error.what != _ELSEWHERE:
             rank = f"-rank-{module.global_rank}" if trainer.world_size > 1 else ""
             record = {
