@@ -1,7 +1,9 @@
-"""Kills training runs and graders at random, fills a large results store, and counts what is lost.
+"""Kills and watches training runs, kills graders, fills a results store, and counts what is lost.
 
     python benchmarks/soak.py                                 # all of it
     python benchmarks/soak.py kills --kills 20 --two-ranks 5
+    python benchmarks/soak.py ranks --runs 50                 # see benchmarks/ends.py
+    python benchmarks/soak.py hour --minutes 60               # see benchmarks/hour.py
     python benchmarks/soak.py load grading                    # see benchmarks/loads.py
 
 What is not asked for keeps its figures in ``results/soak.json``, of which ``docs/soak.md`` is made.

@@ -44,6 +44,10 @@ class NotFinite(ConfigurationError):
         self.what, self.remedy, self.rows, self.step = what, remedy, rows, step
         super().__init__(self._sentence([f"row {row}" for row in rows]))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it come from a process that grades."""
+        return type(self), (self.what, self.remedy, self.rows, self.step)
+
     def name(self, uids: Sequence[str]) -> None:
         """Say of which problems the rows are, by the uid of each."""
         concerned = dict.fromkeys(f"problem {uids[row]!r}" for row in self.rows)

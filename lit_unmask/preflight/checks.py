@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from torch.nn import Parameter
 
@@ -42,6 +42,15 @@ class ReadsProblems(Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksItself(Protocol):
+    """A callback that knows without the denoiser's weights whether it can do its work."""
+
+    def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse settings that cannot work; Lightning has it do so again, as its ``setup``."""
+        ...
+
+
 def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
     """Check what can be known of a run without the weights of its denoiser.
 
@@ -65,6 +74,10 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
         _check_batches(trainer, model, data)
         _check_callbacks(trainer, data)
     _check_sizes(sets, trainer.world_size)
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        if isinstance(callback, ChecksItself):
+            callback.check_run(trainer, model, stage)
     folders = {trainer.default_root_dir, *(logger.save_dir for logger in trainer.loggers)}
     for callback in trainer.checkpoint_callbacks:
         folders.add(getattr(callback, "dirpath", None))

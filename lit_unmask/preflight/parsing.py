@@ -40,7 +40,8 @@ class SentenceCLI(LightningCLI):
             refuse("a value on the command line is nested too deeply; give it in a file", 2)
         command = self.config.get("subcommand")
         settings = self.config if command is None else self.config[command]
-        for name in parser.groups if command is None else self._subcommand_parsers[command].groups:
+        asked = parser if command is None else self._subcommand_parsers[command]
+        for name in asked.groups or {}:
             if name in settings and not isinstance(settings[name], Namespace):
                 said = f"{name}={settings[name]!r} must be a mapping of settings"
                 refuse(f"{said}; give one, or leave it out for the defaults", 2)

@@ -19,7 +19,7 @@ from lit_unmask.denoisers import Denoiser, StockDenoiser
 from lit_unmask.denoisers.families.layout import StockConfig
 from lit_unmask.denoisers.loading.checkpoint import read_config, refuse_other_family
 from lit_unmask.denoisers.loading.headers import read_shapes
-from lit_unmask.denoisers.loading.hub import DATA_FILES, local_folder
+from lit_unmask.denoisers.loading.hub import DATA_FILES, local_folder, nowhere
 from lit_unmask.denoisers.loading.loading import DTYPES
 from lit_unmask.denoisers.loading.placement import Placement
 from lit_unmask.denoisers.loading.tokenizer import load_tokenizer
@@ -290,10 +290,7 @@ def find(path: str, revision: str | None) -> tuple[Path | None, Missing | None]:
     folder, remedy = local_folder(path), f"a whole checkpoint in {path}"
     if folder is None:
         if not _HUB_ID.fullmatch(path):
-            raise FileNotFoundError(
-                f"path={path!r} must be a folder, a bundled name or a hub id such as "
-                "'GSAI-ML/LLaDA-8B-Instruct'"
-            )
+            raise nowhere(path)
         remedy = f"hf download {path}" + (f" --revision {revision}" if revision else "")
         patterns = list(DATA_FILES)
         try:

@@ -61,7 +61,7 @@ def _diagnosis(module: LitUnmask, optimizer: Optimizer, loss: float, update: int
     rate = optimizer.param_groups[0]["lr"]
     return NotFinite(
         f"in update {update} of round {module.global_step}: {', '.join(parts)}",
-        f"lower the learning rate, which is {rate:g} now, or set trainer.gradient_clip_val",
+        f"set trainer.gradient_clip_val, or begin anew with a lower rate, which is {rate:g} now",
     )
 
 

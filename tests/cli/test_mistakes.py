@@ -50,6 +50,7 @@ BEFORE_WEIGHTS = [
     f"--trainer.callbacks.dirpath={__file__}/out", "--ckpt_path=last", "--ckpt_path=best",
     "--ckpt_path=missing.ckpt", "--model.decoding.gen_length=124", "--data.max_prompt_tokens=3",
     "--model.denoiser.compile={mode:default}",
+    "--trainer.callbacks+=lit_unmask.callbacks.SpeedSweep --trainer.callbacks.speeds=[2]",
 ]  # fmt: skip
 
 
