@@ -22,7 +22,7 @@ from lit_unmask.denoisers.loading.headers import read_shapes
 from lit_unmask.denoisers.loading.hub import DATA_FILES, local_folder, nowhere
 from lit_unmask.denoisers.loading.loading import DTYPES
 from lit_unmask.denoisers.loading.placement import Placement
-from lit_unmask.denoisers.loading.tokenizer import load_tokenizer
+from lit_unmask.denoisers.loading.tokenizer import check_vocabulary, load_tokenizer
 from lit_unmask.denoisers.running.compilation import Compile
 from lit_unmask.denoisers.text import ChatText
 from lit_unmask.preflight.devices import Missing
@@ -146,7 +146,10 @@ class Spec(ChatText):
             refuse_other_family(original, self.kind.model_types, self.kind.__name__)
             if self.readable:
                 original = self.kind.complete(original, self.tokenizer)
-        return self.kind.stock_config(original)
+        config: StockConfig = self.kind.stock_config(original)
+        if self.readable:
+            check_vocabulary(self.tokenizer, config.token_ids, config.vocab_size)
+        return config
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -197,11 +200,6 @@ class Spec(ChatText):
     def compilation(self) -> Compile | None:
         """How the layers will be compiled."""
         return self.arguments.get("compile")
-
-    @property
-    def knows_prompts(self) -> bool:
-        """Whether what is asked of prompts and shapes is known as it will be of the denoiser."""
-        return issubclass(self.kind, StockDenoiser) and self.readable and not self.assumed
 
     @property
     def readable(self) -> bool:
@@ -264,14 +262,6 @@ def stand_in(spec: Spec) -> Any:
         return getattr(spec, name)
 
     return object.__new__(type(spec.kind.__name__, (spec.kind,), {"__getattribute__": ask}))
-
-
-def load(waiting: Any) -> None:
-    """Make a :func:`stand_in` the denoiser that it stands for, for everyone who holds it."""
-    spec = waiting.itself
-    waiting.__class__ = spec.kind
-    waiting.__init__(**spec.arguments)
-    vars(waiting)["_encoded"] = vars(spec).get("_encoded", {})  # prompts are tokenised once
 
 
 def find(path: str, revision: str | None) -> tuple[Path | None, Missing | None]:
