@@ -128,6 +128,7 @@ def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
         rows.append({"what": "short runs of two ranks", "more": more} | one)
     if one := found.get("hour"):
         first, last = (one["cpu_ms_of_a_row_forward"][at] for at in (0, -1))
+        clock = one["seconds_of_a_round"]
         line, low, high = one["megabytes_an_hour"]
         worse = ", ".join(name for name, good in one["good"].items() if not good)
         more = (
@@ -135,7 +136,8 @@ def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
             f"{high}); descriptors and processes {', '.join(map(str, one['descriptors']))} and "
             f"{', '.join(map(str, one['processes']))} before and after; {first} ms of processor a "
             f"row-forward in the first sixth, {last} in the last, fixed work beside it "
-            f"{one['yardstick_slower']:+.1%}; {worse or 'nothing'} got worse"
+            f"{one['yardstick_slower']:+.1%}; {clock[0]} and {clock[-1]} s a round by the clock; "
+            f"{worse or 'nothing'} got worse"
         )
         rows.append({"what": "rounds of an undisturbed run", "more": more} | one)
     if one := found.get("load"):
