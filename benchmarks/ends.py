@@ -55,7 +55,8 @@ def run_ranks(config: dict[str, Any], home: Path, runs: int, seed: int) -> Itera
         (folder / "config.yaml").write_text(json.dumps(content))  # which is YAML
         code, sent, seconds = _one(folder, kind, rng, usual)
         usual = seconds if kind == "undisturbed" else usual
-        right = _is_right(code, kind, sent)
+        done = f"`max_steps={ROUNDS}` reached" in (folder / "log.txt").read_text()
+        right = _is_right(code, kind, sent, done)
         lost, longest = lost + (not right), max(longest, seconds)
         ends[f"{kind}{sent and ', ' + sent}: {'hangs' if code is None else code}"] += 1
         print(f"{number}: {kind} {sent} {code} after {seconds:.0f} s{'' if right else ' LOST'}",
@@ -69,12 +70,19 @@ def run_ranks(config: dict[str, Any], home: Path, runs: int, seed: int) -> Itera
         }  # fmt: skip
 
 
-def _is_right(code: int | None, kind: str, sent: str) -> bool:
-    """Return whether a run ended as it should."""
+def _is_right(code: int | None, kind: str, sent: str, done: bool) -> bool:
+    """Return whether a run ended as it should; once it is done a signal ends it in its usual way.
+
+    Args:
+        code: Its exit code.
+        kind: One of ``KINDS``.
+        sent: Who was sent a signal, and when.
+        done: Whether it says that all rounds are played.
+    """
     if kind == "undisturbed":
         return code == 0
     if kind == "told" and "rounds" in sent:
-        return code in (TOLD, 0)  # 0 if it was in its last round
+        return code in (TOLD, 0, -signal.SIGTERM) if done else code == TOLD
     return code is not None and code != 0
 
 
