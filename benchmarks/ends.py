@@ -58,6 +58,7 @@ def run_ranks(config: dict[str, Any], home: Path, runs: int, seed: int) -> Itera
         done = f"`max_steps={ROUNDS}` reached" in (folder / "log.txt").read_text()
         right = _is_right(code, kind, sent, done)
         lost, longest = lost + (not right), max(longest, seconds)
+        sent += " and done" * (done and bool(sent))
         ends[f"{kind}{sent and ', ' + sent}: {'hangs' if code is None else code}"] += 1
         print(f"{number}: {kind} {sent} {code} after {seconds:.0f} s{'' if right else ' LOST'}",
               flush=True)  # fmt: skip
@@ -71,7 +72,7 @@ def run_ranks(config: dict[str, Any], home: Path, runs: int, seed: int) -> Itera
 
 
 def _is_right(code: int | None, kind: str, sent: str, done: bool) -> bool:
-    """Return whether a run ended as it should; once it is done a signal ends it in its usual way.
+    """Return whether a run ended as it should; once it is done, in whatever way.
 
     Args:
         code: Its exit code.
@@ -81,8 +82,10 @@ def _is_right(code: int | None, kind: str, sent: str, done: bool) -> bool:
     """
     if kind == "undisturbed":
         return code == 0
+    if done:
+        return code is not None
     if kind == "told" and "rounds" in sent:
-        return code in (TOLD, 0, -signal.SIGTERM) if done else code == TOLD
+        return code == TOLD
     return code is not None and code != 0
 
 
