@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test test-portable test-lowest lint bench bench-grading browser gpu-pack sandbox study results systems pretrain soak clean
+.PHONY: demo test test-portable test-lowest lint audit bench bench-grading browser gpu-pack sandbox study results systems pretrain soak clean
 
 # Trains a policy on the bundled tiny denoiser and compares it with tuned heuristics.
 demo: $(STAMP)
@@ -43,6 +43,13 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Looks up known vulnerabilities of what constraints.txt names. Not part of lint: it asks a service
+# that is not reached from everywhere, and fails with the name of a package that it knows nothing of.
+audit:
+	test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && \
+		.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
+	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
 # Compares the decoding loop with a plain lock-step one, over many cases.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/rollout.py
@@ -70,7 +77,7 @@ results: $(STAMP)
 systems: $(STAMP)
 	$(BIN)/python benchmarks/systems.py
 
-# Kills training runs and graders at random, fills a large results store, and writes docs/soak.md;
+# Kills and watches training runs, kills graders, fills a results store, and writes docs/soak.md;
 # benchmarks/soak.py --help for parts of it.
 soak: $(STAMP)
 	$(BIN)/python benchmarks/soak.py

@@ -12,6 +12,19 @@ from pathlib import Path
 from typing import Any
 
 PROBLEMS = 1000  # outcomes of a run in the store
+HEAD = """\
+# It keeps working
+
+`make soak` writes this page; `benchmarks/soak.py` says how. Runs and graders are killed by SIGKILL
+at random times, and must end with what undisturbed ones have. Short runs of two ranks, of which one
+may be told to end or be killed, must end by themselves, and with exit code 143 if they were told in
+their rounds. An undisturbed run must neither grow nor slow down. Memory is a line through the means
+of ten blocks of time, with its 95 % interval, after the first sixth; pace is processor time, as
+other work may run beside.
+
+| what | injected | survived | lost | |
+| --- | ---: | ---: | ---: | --- |
+"""
 
 
 def fill_store(rows: int) -> dict[str, Any]:
@@ -109,6 +122,24 @@ def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
         {"what": f"training runs killed, {ranks}", "more": "same weights, bit for bit"} | one
         for ranks, one in found.get("kills", {}).items()
     ]
+    if one := found.get("ranks"):
+        ends = "; ".join(f"{what} ({count})" for what, count in one["ends"].items())
+        more = f"{one['hung']} hung, exit codes: {ends}"
+        rows.append({"what": "short runs of two ranks", "more": more} | one)
+    if one := found.get("hour"):
+        first, last = (one["cpu_ms_of_a_row_forward"][at] for at in (0, -1))
+        clock = one["seconds_of_a_round"]
+        line, low, high = one["megabytes_an_hour"]
+        worse = ", ".join(name for name, good in one["good"].items() if not good)
+        more = (
+            f"{one['minutes']} minutes; {one['megabytes']} MB, {line} MB an hour more ({low} to "
+            f"{high}); descriptors and processes {', '.join(map(str, one['descriptors']))} and "
+            f"{', '.join(map(str, one['processes']))} before and after; {first} ms of processor a "
+            f"row-forward in the first sixth, {last} in the last, fixed work beside it "
+            f"{one['yardstick_slower']:+.1%}; {clock[0]} and {clock[-1]} s a round by the clock; "
+            f"{worse or 'nothing'} got worse"
+        )
+        rows.append({"what": "rounds of an undisturbed run", "more": more} | one)
     if one := found.get("load"):
         more = (
             f"opens in {one['seconds_to_open']} s, answers a setting of a sweep in "
@@ -127,15 +158,7 @@ def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def page(found: dict[str, Any]) -> str:
     """Return the page of all figures."""
-    lines = [
-        "# It keeps working",
-        "",
-        "`make soak` writes this page. Runs and graders are killed by SIGKILL at random times, and",
-        "must end with what undisturbed ones have; `benchmarks/soak.py` says how.",
-        "",
-        "| what | injected | survived | lost | |",
-        "| --- | ---: | ---: | ---: | --- |",
-    ]
+    lines = HEAD.splitlines()
     for row in rows_of(found):
         counts = (row[name] for name in ("what", "injected", "survived", "lost", "more"))
         lines.append(f"| {' | '.join(map(str, counts))} |")

@@ -1,7 +1,9 @@
-"""Kills training runs and graders at random, fills a large results store, and counts what is lost.
+"""Kills and watches training runs, kills graders, fills a results store, and counts what is lost.
 
     python benchmarks/soak.py                                 # all of it
     python benchmarks/soak.py kills --kills 20 --two-ranks 5
+    python benchmarks/soak.py ranks --runs 50                 # see benchmarks/ends.py
+    python benchmarks/soak.py hour --minutes 60               # see benchmarks/hour.py
     python benchmarks/soak.py load grading                    # see benchmarks/loads.py
 
 What is not asked for keeps its figures in ``results/soak.json``, of which ``docs/soak.md`` is made.
@@ -29,6 +31,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Workers load this file, so that what is heavy is loaded where it is used.
+import ends
+import hour
 import loads
 
 if TYPE_CHECKING:
@@ -198,13 +202,27 @@ def kill_runs(asked: argparse.Namespace) -> Iterator[dict[str, dict[str, int]]]:
                     yield found
 
 
+def watch_run(asked: argparse.Namespace) -> Iterator[dict[str, object]]:
+    """Watch a run that nobody disturbs; yields what was seen."""
+    with tempfile.TemporaryDirectory() as home:
+        yield hour.watch(config(Path(home)), Path(home), asked.minutes)
+
+
+def run_ranks(asked: argparse.Namespace) -> Iterator[dict[str, object]]:
+    """Start runs of two ranks, some of them disturbed; yields what was seen so far."""
+    with tempfile.TemporaryDirectory() as home:
+        yield from ends.run_ranks(config(Path(home)), Path(home), asked.runs, asked.seed)
+
+
 def main() -> None:
     """Run what the command line asks for; exits with 1 if anything was lost."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    what = ["kills", "load", "grading"]
+    what = ["kills", "ranks", "hour", "load", "grading"]
     parser.add_argument("what", nargs="*", help=f"Any of {what}; all without.")
     parser.add_argument("--kills", type=int, default=20, help="Kills of runs of one process.")
     parser.add_argument("--two-ranks", type=int, default=5, help="Kills of runs of two ranks.")
+    parser.add_argument("--runs", type=int, default=50, help="Short runs of two ranks.")
+    parser.add_argument("--minutes", type=float, default=60, help="Of the run that is watched.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="Rows of the results store.")
     parser.add_argument("--problems", type=int, default=10_000, help="Problems that are graded.")
     parser.add_argument("--workers-killed", type=int, default=20, help="Kills of their workers.")
@@ -217,6 +235,8 @@ def main() -> None:
     found = json.loads(asked.out.read_text()) if asked.out.exists() else {}
     parts = {
         "kills": lambda: kill_runs(asked),
+        "ranks": lambda: run_ranks(asked),
+        "hour": lambda: watch_run(asked),
         "load": lambda: [loads.fill_store(asked.rows)],
         "grading": lambda: [loads.grade(asked.problems, asked.workers_killed, asked.seed)],
     }

@@ -89,10 +89,12 @@ class AccuracyNFE(Callback):
         """Continue a stored path."""
         self.path = state_dict["path"]
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the block lengths before any work starts."""
         assert isinstance(pl_module, LitUnmask)
         decodings(self.baselines, pl_module.eval_decoding, "AccuracyNFE")
+
+    setup = check_run
 
     def on_validation_batch_end(  # type: ignore[override]
         self,

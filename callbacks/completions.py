@@ -77,7 +77,7 @@ class PredictionWriter(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.path = self.file = Path(path)
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse to write into a file of an earlier run."""
         if stage != "predict":
             return
@@ -86,6 +86,8 @@ class PredictionWriter(BasePredictionWriter):
         if self.file.exists():
             raise ConfigurationError(f"{self.file} exists; move it away or choose another path")
         check_folder(self.file.parent)
+
+    setup = check_run
 
     def write_on_batch_end(
         self,

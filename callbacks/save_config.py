@@ -24,8 +24,10 @@ class SaveConfig(SaveConfigCallback):
         saves its own under the next free name (``config-2.yaml``).
 
         Raises:
-            ConfigurationError: If the folder holds the configuration of another run.
+            ConfigurationError: If ranks were given different configurations, or the folder holds
+                the configuration of another run.
         """
+        self._check_ranks(trainer)
         if not trainer.loggers or is_fast_dev_run(trainer):
             return
         folder = trainer.log_dir
@@ -38,6 +40,24 @@ class SaveConfig(SaveConfigCallback):
                 f"{trainer.log_dir} holds {self.config_filename} of an earlier run; choose another "
                 "name or version for the logger"
             ) from error
+
+    def _check_ranks(self, trainer: Trainer) -> None:
+        """Check that all ranks run the same: those that do not would disagree without a word."""
+        if trainer.world_size == 1:
+            return
+        own = self.parser.dump(self.config).splitlines()
+        first = trainer.strategy.broadcast(own)
+        if trainer.strategy.reduce_boolean_decision(own == first, all=True):
+            return
+        pairs = (
+            pair for pair in itertools.zip_longest(own, first, fillvalue="") if len({*pair}) > 1
+        )
+        mine, other = next(pairs, ("", ""))
+        said = f": {mine.strip()!r} here, {other.strip()!r} on rank 0" if mine or other else ""
+        raise ConfigurationError(
+            f"the ranks have different configurations (rank {trainer.global_rank}{said}); start "
+            "all of them with the same"
+        )
 
     def _free_name(self, folder: Path) -> str:
         """Return the name of the file; another one only where a run goes on in its folder."""

@@ -48,7 +48,7 @@ class SpeedSweep(Callback):
         self.speeds = [float(speed) for speed in speeds]
         self._metrics: dict[tuple[str, float], RolloutMetrics] = {}
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the speeds before any work starts."""
         if stage not in ("fit", "validate"):
             return
@@ -64,6 +64,8 @@ class SpeedSweep(Callback):
                 "is not conditioned on a speed; leave it out, or use a network with speed=True in "
                 "lit_unmask.policies.Conditioned"
             )
+
+    setup = check_run
 
     def on_validation_batch_end(  # type: ignore[override]
         self,

@@ -85,7 +85,7 @@ class Trajectories(Callback):
         """Where the data of the page goes."""
         return self.path.with_suffix(".json")
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check files and baselines before any work starts."""
         if stage != "predict":
             return
@@ -97,6 +97,8 @@ class Trajectories(Callback):
                 raise ConfigurationError(f"{file} exists; move it away or choose another path")
         check_folder(self.path.parent)
         self._policies(pl_module)
+
+    setup = check_run
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record and write, before the predictions, of which there may be many."""

@@ -25,6 +25,7 @@ from lit_unmask.preflight.checks import (
     check,
     check_denoiser,
     check_problems,
+    check_prompts,
     check_settings,
     may_be_infinite,
 )
@@ -108,6 +109,19 @@ class UnmaskCLI(SentenceCLI):
         except (ValueError, OSError, RuntimeError, ImportError) as error:
             refuse(telling(str(error)) or type(error).__name__, 2)
 
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Return the trainer; a number of devices that is none is refused like its other settings.
+
+        Raises:
+            MisconfigurationException: If a setting of the trainer cannot work.
+        """
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except TypeError as error:
+            if "`devices`" not in str(error):
+                raise
+            raise MisconfigurationException(str(error)) from error
+
     def _make(self) -> None:
         made = self.dry_run.run(self._checked) if self.subcommand is not None else None
         if made is None:  # somebody needs a loaded denoiser when he is made
@@ -137,6 +151,8 @@ class UnmaskCLI(SentenceCLI):
             raise ConfigurationError(f"{lack.what}; {lack.remedy}")
         check_settings(request.stage, request.settings(), request.model, request.data)
         check_problems(request.sets)
+        if request.knows_prompts:
+            check_prompts(request.stage, request.model, request.data)
         return made
 
     def _request(self, stage: str, made: Any) -> Request:

@@ -20,6 +20,9 @@ _NOISE = (
     "Unexpected import path format",
 )
 
+# Characters at each end of a sentence that are printed in any case.
+_LONGEST = 1000
+
 
 class ConfigurationError(ValueError):
     """A setting cannot work; the message names it, its value and the remedy."""
@@ -40,6 +43,10 @@ class NotFinite(ConfigurationError):
     ) -> None:
         self.what, self.remedy, self.rows, self.step = what, remedy, rows, step
         super().__init__(self._sentence([f"row {row}" for row in rows]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it come from a process that grades."""
+        return type(self), (self.what, self.remedy, self.rows, self.step)
 
     def name(self, uids: Sequence[str]) -> None:
         """Say of which problems the rows are, by the uid of each."""
@@ -112,8 +119,11 @@ def check_name(what: str, name: str) -> None:
 
 
 def refuse(error: BaseException | str, code: int = 1) -> NoReturn:
-    """Say in one sentence what is wrong, and exit."""
-    print(f"error: {plain(str(error)) or type(error).__name__}", file=sys.stderr)
+    """Say in one sentence what is wrong, and exit; of a very long one the middle is left out."""
+    said = plain(str(error)) or type(error).__name__
+    if len(said) > 2 * _LONGEST:
+        said = f"{said[:_LONGEST]} [...] {said[-_LONGEST:]}"
+    print(f"error: {said}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,34 @@ def replace_file(path: Path, data: bytes) -> None:
     except OSError:
         Path(file.name).unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Fill a folder beside its place and then put it there, so that a kill leaves the old one.
+
+    Files of the old one that are not written anew come along. Between the two renames that take
+    its place the old folder lies beside it, whole, as ``.NAME-before``.
+
+    Args:
+        folder: The folder, which may exist.
+
+    Yields:
+        The folder to write into.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    before = folder.with_name(f".{folder.name}-before")
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as made:
+        draft = Path(made) / folder.name
+        draft.mkdir()
+        yield draft
+        if folder.exists():
+            new = {file.name for file in draft.iterdir()}
+            shutil.copytree(folder, draft, ignore=lambda *_: new, dirs_exist_ok=True)
+            shutil.rmtree(before, ignore_errors=True)
+            folder.rename(before)
+        draft.rename(folder)
+        shutil.rmtree(before, ignore_errors=True)
 
 
 def zip_damage(file: Path) -> str | None:
@@ -68,7 +98,9 @@ def check_sums(folder: Path) -> None:
         ConfigurationError: If a file that has a digest is another one, or is missing.
     """
     sums = folder / SUMS
-    text = sums.read_text(encoding="utf-8", errors="replace") if sums.is_file() else ""
+    if sums.is_dir():
+        raise ConfigurationError(f"{sums} is a folder and must be a file; remove it")
+    text = sums.read_text(encoding="utf-8", errors="replace") if sums.exists() else ""
     for line in text.splitlines():
         digest, _, name = line.partition(" ")
         file = folder / name.lstrip(" *")

@@ -18,6 +18,7 @@ from toys import DECODING, Coins, make_data, make_module, make_trainer, small_po
 
 from lit_unmask import load_policy, save_policy
 from lit_unmask.denoisers import Denoiser, LLaDA
+from lit_unmask.denoisers.loading import checkpoint
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.grading import InProcess
 from lit_unmask.evaluation.runs import Outcome, Run
@@ -207,3 +208,30 @@ def make_run() -> Run:
         "math", "test", "p0", 3, "tiny", "threshold", "heuristic", "ConfidenceThreshold",
         {"threshold": 0.9}, "", 64, 8, 0.0, "force", {"cache": "none", "early_stop": False},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("breaks", ["write_sums", "save_file", "copytree", "rename"])
+def test_a_denoiser_that_is_half_written_leaves_the_old_one_whole(
+    breaks: str, tiny_llada: LLaDA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "denoiser"
+    LLaDA.save(tiny_llada.network, tiny_llada.tokenizer, home)
+    (home / "metrics.json").write_text("of the old one")
+    other = LLaDA(str(home))
+    other.network.model.embed_tokens.weight.add_(1)
+    old = {file.name: file.read_bytes() for file in home.iterdir()}
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    owner = {"copytree": shutil, "rename": Path}.get(breaks, checkpoint)
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(owner, breaks, stop)
+        LLaDA.save(other.network, other.tokenizer, home)
+    assert {file.name: file.read_bytes() for file in home.iterdir()} == old
+    assert list(tmp_path.iterdir()) == [home]
+    LLaDA.save(other.network, other.tokenizer, home)
+    new = {file.name: file.read_bytes() for file in home.iterdir()}
+    changed = {name for name in new if new[name] != old.get(name)}
+    assert changed == {"SHA256SUMS", "model.safetensors"} and new.keys() == old.keys()
+    assert list(tmp_path.iterdir()) == [home]

@@ -140,19 +140,6 @@ class Denoiser(ChatText, nn.Module, ABC):
             ValueError: If there is one among ``signals``.
         """
 
-    def check_length(self, prompt: Prompt, gen_length: int) -> None:
-        """Refuse a sequence with more positions than the model has.
-
-        Raises:
-            ValueError: If ``P + L`` exceeds ``max_length``.
-        """
-        prompt_length = prompt.tokens.shape[1]
-        if prompt_length + gen_length > self.max_length:
-            raise ValueError(
-                f"prompt length {prompt_length} + gen_length={gen_length} exceeds the model's "
-                f"max_length={self.max_length}; lower gen_length or max_prompt_length"
-            )
-
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever the module around it does."""
         return super().train(False)

@@ -123,6 +123,23 @@ class ChatText:
         # The template writes the special tokens; the tokenizer must not add them again.
         return self.tokenizer.encode(text, add_special_tokens=False)
 
+    def check_length(self, prompt: Prompt, gen_length: int) -> None:
+        """Refuse a sequence with more positions than the model has.
+
+        Args:
+            prompt: The prompts.
+            gen_length: Generation length **L**.
+
+        Raises:
+            ValueError: If ``P + L`` exceeds ``max_length``.
+        """
+        prompt_length = prompt.tokens.shape[1]
+        if prompt_length + gen_length > self.max_length:
+            raise ValueError(
+                f"prompt length {prompt_length} + gen_length={gen_length} exceeds the model's "
+                f"max_length={self.max_length}; lower gen_length or max_prompt_length"
+            )
+
     def decode(self, response: Tensor) -> list[str]:
         """Turn responses into text, each cut at its first end token.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from torch.nn import Parameter
 
@@ -29,6 +29,9 @@ _FIRST = 256
 # What the progress bar shows of a round.
 _SHOWN = ("loss", "reward", "nfe", "accuracy")
 
+# Settings that Lightning takes as they come, with the least value that means something.
+_LEAST = {"log_every_n_steps": 0, "check_val_every_n_epoch": 1, "num_sanity_val_steps": -1}
+
 
 @runtime_checkable
 class ReadsProblems(Protocol):
@@ -36,6 +39,15 @@ class ReadsProblems(Protocol):
 
     def problem_sets(self, stage: str) -> dict[str, ProblemSet]:
         """Return the sets that a stage reads, by what to call them in messages."""
+        ...
+
+
+@runtime_checkable
+class ChecksItself(Protocol):
+    """A callback that knows without the denoiser's weights whether it can do its work."""
+
+    def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse settings that cannot work; Lightning has it do so again, as its ``setup``."""
         ...
 
 
@@ -62,6 +74,10 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
         _check_batches(trainer, model, data)
         _check_callbacks(trainer, data)
     _check_sizes(sets, trainer.world_size)
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        if isinstance(callback, ChecksItself):
+            callback.check_run(trainer, model, stage)
     folders = {trainer.default_root_dir, *(logger.save_dir for logger in trainer.loggers)}
     for callback in trainer.checkpoint_callbacks:
         folders.add(getattr(callback, "dirpath", None))
@@ -75,21 +91,35 @@ def check_denoiser(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDat
     Raises:
         ConfigurationError: If too few prompts are short enough, or demonstrations are of another
             denoiser.
-        ValueError: If a prompt is too long for the denoiser, or a compiled one would be called with
-            any shapes.
+        ValueError: See :func:`check_prompts`.
+    """
+    for decoding in (model.decoding, model.eval_decoding):
+        model.denoiser.check_signals(model.policy.signals | decoding.signals)
+    check_prompts(stage, model, data)
+    if stage == "fit":
+        data.train_dataloader()
+        if isinstance(data, ImitationData):
+            data.check_imitable(model.policy, model.decoding, model.denoiser)
+    _check_sizes(problems_of(stage, data), trainer.world_size)
+
+
+def check_prompts(stage: str, model: LitUnmask, data: TaskDataModule) -> None:
+    """Check shapes and prompts, for which config and tokenizer of a denoiser are enough.
+
+    Raises:
+        ConfigurationError: If no prompt is short enough.
+        ValueError: If one is too long for the denoiser, or a compiled one would be called with any
+            shapes.
     """
     for decoding in (model.decoding, model.eval_decoding):
         check_shapes(model.denoiser, decoding)
-        model.denoiser.check_signals(model.policy.signals | decoding.signals)
-    sets = problems_of(stage, data)
     if stage == "fit":
         data.limit_prompts(model.denoiser)
-        data.train_dataloader()
-        sets = problems_of(stage, data)
-        if isinstance(data, ImitationData):
-            data.check_imitable(model.policy, model.decoding, model.denoiser)
-    _check_sizes(sets, trainer.world_size)
-    _check_prompts(model, sets.values())
+    longest = max(model.decoding.gen_length, model.eval_decoding.gen_length)
+    for problems in problems_of(stage, data).values():
+        left = islice(problems, _FIRST if len(problems) > _WHOLE else None)
+        while some := list(islice(left, _FIRST)):
+            model.denoiser.check_length(model.denoiser.encode(some), longest)
 
 
 def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataModule) -> None:
@@ -141,6 +171,16 @@ def _check_fit(trainer: Any, model: LitUnmask) -> None:
     if (trainer.gradient_clip_val or 0) < 0:
         raise ConfigurationError(
             f"trainer.gradient_clip_val={trainer.gradient_clip_val} must be at least 0, or null"
+        )
+    for name, least in _LEAST.items():
+        value = getattr(trainer, name)
+        if value is not None and value < least:
+            raise ConfigurationError(f"trainer.{name}={value} must be at least {least}")
+    if 0 in (trainer.max_steps, trainer.max_epochs, trainer.val_check_interval):
+        raise ConfigurationError(
+            f"none of trainer.max_steps={trainer.max_steps}, max_epochs={trainer.max_epochs} and "
+            f"val_check_interval={trainer.val_check_interval} may be 0; leave it out, or set "
+            "trainer.limit_val_batches=0 to validate nothing"
         )
     try:
         model.make_optimizer([Parameter(torch.zeros(1))])
@@ -244,11 +284,3 @@ def _check_sizes(sets: Mapping[str, ProblemSet], ranks: int) -> None:
             raise ConfigurationError(
                 f"{name} has {len(problems)} problems, fewer than the {ranks} ranks"
             )
-
-
-def _check_prompts(model: LitUnmask, tasks: Iterable[ProblemSet]) -> None:
-    longest = max(model.decoding.gen_length, model.eval_decoding.gen_length)
-    for task in tasks:
-        left = islice(task, _FIRST if len(task) > _WHOLE else None)
-        while problems := list(islice(left, _FIRST)):
-            model.denoiser.check_length(model.denoiser.encode(problems), longest)

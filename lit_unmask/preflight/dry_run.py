@@ -11,11 +11,11 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 
-from lit_unmask.denoisers import Adapter, Denoiser, Placement, Wrapper
+from lit_unmask.denoisers import Adapter, Denoiser, Placement, StockDenoiser, Wrapper
 from lit_unmask.preflight.assumptions import Assumptions
 from lit_unmask.preflight.checks import problems_of
 from lit_unmask.preflight.devices import Missing
-from lit_unmask.preflight.spec import Spec, load, stand_in
+from lit_unmask.preflight.spec import Spec, stand_in
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.module import LitUnmask
@@ -54,6 +54,13 @@ class Request:
         while issubclass(found.itself.kind, Wrapper):
             found = found.itself.arguments["inner"]
         return found.itself
+
+    @property
+    def knows_prompts(self) -> bool:
+        """Whether the denoiser's config and tokenizer are here, and it has no wrapper."""
+        denoiser: Any = self.model.denoiser
+        spec = denoiser.itself
+        return issubclass(spec.kind, StockDenoiser) and spec.readable and not spec.assumed
 
     @property
     def callbacks(self) -> list[Any]:
@@ -162,7 +169,11 @@ class DryRun:
     def load(self, trainer: Trainer) -> None:
         """Make what was left out: read denoisers, and give the trainer its loggers."""
         for waiting in self._waiting:
-            load(waiting)
+            spec = waiting.itself
+            waiting.__class__ = spec.kind  # for everyone who holds it
+            waiting.__init__(**spec.arguments)
+            # Prompts are tokenised once.
+            vars(waiting)["_encoded"] = vars(spec).get("_encoded", {})
         loggers: list[Any] = trainer.loggers
         trainer.loggers = [
             one.kind(**one.arguments) if isinstance(one, Later) else one for one in loggers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf.errors import OmegaConfBaseException
 
@@ -38,6 +39,12 @@ class SentenceCLI(LightningCLI):
         except RecursionError:
             refuse("a value on the command line is nested too deeply; give it in a file", 2)
         command = self.config.get("subcommand")
-        seed = (self.config if command is None else self.config[command]).get("seed_everything")
+        settings = self.config if command is None else self.config[command]
+        asked = parser if command is None else self._subcommand_parsers[command]
+        for name in asked.groups or {}:
+            if name in settings and not isinstance(settings[name], Namespace):
+                said = f"{name}={settings[name]!r} must be a mapping of settings"
+                refuse(f"{said}; give one, or leave it out for the defaults", 2)
+        seed = settings.get("seed_everything")
         if not isinstance(seed, bool | None) and not 0 <= seed < _SEEDS:
             refuse(f"seed_everything={seed} must lie in [0, {_SEEDS}); choose a smaller one", 2)

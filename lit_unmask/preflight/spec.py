@@ -19,10 +19,11 @@ from lit_unmask.denoisers import Denoiser, StockDenoiser
 from lit_unmask.denoisers.families.layout import StockConfig
 from lit_unmask.denoisers.loading.checkpoint import read_config, refuse_other_family
 from lit_unmask.denoisers.loading.headers import read_shapes
-from lit_unmask.denoisers.loading.hub import DATA_FILES, local_folder
+from lit_unmask.denoisers.loading.hub import DATA_FILES, local_folder, nowhere
 from lit_unmask.denoisers.loading.loading import DTYPES
 from lit_unmask.denoisers.loading.placement import Placement
-from lit_unmask.denoisers.loading.tokenizer import load_tokenizer
+from lit_unmask.denoisers.loading.tokenizer import check_vocabulary, load_tokenizer
+from lit_unmask.denoisers.running.compilation import Compile
 from lit_unmask.denoisers.text import ChatText
 from lit_unmask.preflight.devices import Missing
 
@@ -93,6 +94,7 @@ class Spec(ChatText):
     def __init__(self, kind: type[Denoiser], arguments: Mapping[str, Any]) -> None:
         self.kind: Any = kind
         self.arguments = arguments
+        self.template_arguments = kind.template_arguments  # type: ignore[misc]
 
     @property
     def itself(self) -> Spec:
@@ -144,7 +146,10 @@ class Spec(ChatText):
             refuse_other_family(original, self.kind.model_types, self.kind.__name__)
             if self.readable:
                 original = self.kind.complete(original, self.tokenizer)
-        return self.kind.stock_config(original)
+        config: StockConfig = self.kind.stock_config(original)
+        if self.readable:
+            check_vocabulary(self.tokenizer, config.token_ids, config.vocab_size)
+        return config
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -190,6 +195,11 @@ class Spec(ChatText):
     def placement(self) -> Placement:
         """Device map and quantisation."""
         return self.arguments.get("placement") or Placement()
+
+    @property
+    def compilation(self) -> Compile | None:
+        """How the layers will be compiled."""
+        return self.arguments.get("compile")
 
     @property
     def readable(self) -> bool:
@@ -254,13 +264,6 @@ def stand_in(spec: Spec) -> Any:
     return object.__new__(type(spec.kind.__name__, (spec.kind,), {"__getattribute__": ask}))
 
 
-def load(waiting: Any) -> None:
-    """Make a :func:`stand_in` the denoiser that it stands for, for everyone who holds it."""
-    spec = waiting.itself
-    waiting.__class__ = spec.kind
-    waiting.__init__(**spec.arguments)
-
-
 def find(path: str, revision: str | None) -> tuple[Path | None, Missing | None]:
     """Look for a checkpoint on this machine alone.
 
@@ -277,10 +280,7 @@ def find(path: str, revision: str | None) -> tuple[Path | None, Missing | None]:
     folder, remedy = local_folder(path), f"a whole checkpoint in {path}"
     if folder is None:
         if not _HUB_ID.fullmatch(path):
-            raise FileNotFoundError(
-                f"path={path!r} must be a folder, a bundled name or a hub id such as "
-                "'GSAI-ML/LLaDA-8B-Instruct'"
-            )
+            raise nowhere(path)
         remedy = f"hf download {path}" + (f" --revision {revision}" if revision else "")
         patterns = list(DATA_FILES)
         try:

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_unmask.denoisers import NetworkDenoiser
 from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.evaluation.points import wilson_interval
+from lit_unmask.files import replace_file
 from lit_unmask.policies import LowConfidence
 from lit_unmask.pretrain.module import LitPretrain
 from lit_unmask.rollout import Decoding, Scheduling
@@ -83,6 +84,8 @@ class Export(Callback):
             return
         seconds = time.perf_counter() - self._start
         kind = pl_module.denoiser
+        figures = self.folder / "metrics.json"
+        figures.unlink(missing_ok=True)  # those of the checkpoint that is replaced
         kind.save(pl_module.network.cpu(), pl_module.tokenizer, self.folder)
         denoiser = kind(str(self.folder.resolve()))
         metrics: dict = {
@@ -94,4 +97,4 @@ class Export(Callback):
             loss = trainer.callback_metrics.get(f"pretrain/{name}/loss")
             found["validation_loss"] = None if loss is None else round(float(loss), 4)
             metrics[name] = found
-        (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+        replace_file(figures, (json.dumps(metrics, indent=1) + "\n").encode())

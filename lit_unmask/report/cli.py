@@ -29,6 +29,8 @@ from lit_unmask.report.summary import summary_table
 from lit_unmask.report.tables import Provenance, provenance_table
 from lit_unmask.report.transfer import transfers
 
+# More than these change no digit that is shown.
+_MOST_RESAMPLES = 1_000_000
 _DESCRIPTION = """\
 Turn results stores into report.md (one page, with a file a dataset beside it), report.html (all in
 one self-contained page), results.csv (one row a run) and figures. Nothing is decoded. Learned
@@ -91,7 +93,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    return _whole(text, 1)
+    number = _whole(text, 1)
+    if number > _MOST_RESAMPLES:
+        raise argparse.ArgumentTypeError(f"{text!r} must be at most {_MOST_RESAMPLES}")
+    return number
 
 
 def _natural(text: str) -> int:

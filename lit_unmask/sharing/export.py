@@ -10,11 +10,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lit_unmask.errors import ConfigurationError, Sentences, refuse
+from lit_unmask.errors import ConfigurationError, Sentences, check_name, refuse
 from lit_unmask.files import check_folder
 from lit_unmask.sharing.card import model_card
 from lit_unmask.sharing.description import TrainedWith, build, describe, head
-from lit_unmask.sharing.hub import CARD, TRAINING, push_to_hub
+from lit_unmask.sharing.hub import CARD, TRAINING, check_repository, push_to_hub
 from lit_unmask.sharing.saved import (
     SavedPolicy,
     check_free,
@@ -41,8 +41,11 @@ def export(
             ``config.yaml`` of the run that the checkpoint lies in, if it is there.
         push: Hub id such as ``user/name`` to upload the folder to.
     """
+    check_name("the folder", str(folder))
     check_free(folder)
     check_folder(folder.parent)
+    if push is not None:
+        check_repository(push)
     training = training or _run_config(checkpoint)
     written = None if training is None else _text(training)
     saved = _read(checkpoint, training)

@@ -45,6 +45,21 @@ def download(repo: str, revision: str | None = None) -> Path:
         ) from error
 
 
+def check_repository(repo: str) -> None:
+    """Check the name of a repository, without a network.
+
+    Raises:
+        ConfigurationError: If none can have it.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise ConfigurationError(f"push={repo!r} must be a hub id such as 'user/name'") from error
+
+
 def push_to_hub(folder: str | Path, repo: str, private: bool | None = None) -> str:
     """Upload a saved policy to the hub; the repository is made if there is none.
 

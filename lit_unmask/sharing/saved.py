@@ -157,7 +157,7 @@ def stored_in(file: Path) -> dict[str, Any]:
     stored = None
     with suppress(pickle.UnpicklingError, RuntimeError):
         stored = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(stored, dict) or "state_dict" not in stored:
+    if not isinstance(stored, dict) or not isinstance(stored.get("state_dict"), dict):
         raise ConfigurationError(f"{file} is not a checkpoint of lit-unmask fit")
     return stored
 

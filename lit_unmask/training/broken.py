@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from copy import deepcopy
@@ -57,7 +58,7 @@ def _diagnosis(module: LitUnmask, optimizer: Optimizer, loss: float, update: int
     rate = optimizer.param_groups[0]["lr"]
     return NotFinite(
         f"in update {update} of round {module.global_step}: {', '.join(parts)}",
-        f"lower the learning rate, which is {rate:g} now, or set trainer.gradient_clip_val",
+        f"set trainer.gradient_clip_val, or begin anew with a lower rate, which is {rate:g} now",
     )
 
 
@@ -193,8 +194,8 @@ class BrokenRounds:
         with loader.put_back() if isinstance(loader, ResumableLoader) else nullcontext():
             trainer.save_checkpoint(file, weights_only=False)
         configs = sorted(log.glob("config*.yaml"), key=lambda path: path.stat().st_mtime)
-        command = f"lit-unmask fit --config {configs[-1] if configs else 'CONFIG'}"
-        command += f" --ckpt_path {file}"
+        config = str(configs[-1]) if configs else "CONFIG"
+        command = shlex.join(["lit-unmask", "fit", "--config", config, "--ckpt_path", str(file)])
         if error.what != _ELSEWHERE:
             rank = f"-rank-{module.global_rank}" if trainer.world_size > 1 else ""
             record = {

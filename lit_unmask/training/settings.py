@@ -22,6 +22,9 @@ from lit_unmask.training.rewards import Advantages, AllAdvantages
 # Makes an optimizer of parameters, as the classes of torch.optim do.
 OptimizerFactory = Callable[[Any], Optimizer]
 
+# More rollouts of a problem are a slip of the keyboard, and no memory holds them.
+_LARGEST_GROUP = 2**16
+
 
 def reference_optimizer(parameters: Any) -> Optimizer:
     """Return AdamW as arXiv 2512.09106 sets it: lr 3e-5, betas (0.9, 0.99), weight decay 0.1."""
@@ -98,6 +101,8 @@ class Rounds:
             raise ValueError(
                 f"group_size={self.group_size} must be at least 2; advantages are relative"
             )
+        if self.group_size > _LARGEST_GROUP:
+            raise ValueError(f"group_size={self.group_size} must be at most {_LARGEST_GROUP}")
         if min(self.num_iterations, self.replay_chunk) < 1:
             raise ValueError(
                 f"num_iterations={self.num_iterations} and replay_chunk={self.replay_chunk} must "

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from lit_unmask.errors import ConfigurationError
+from lit_unmask.errors import ConfigurationError, NotFinite
 
 
 class Unfinished(float):
@@ -35,7 +35,7 @@ def verdict_of(
 
     Raises:
         ConfigurationError: If the verdict is no number in ``[0, 1]``, or the verifier ends the
-            process.
+            process; :class:`NotFinite` if it is NaN or infinite.
         Exception: What the verifier raised, with a note of the problem.
     """
     try:
@@ -49,7 +49,10 @@ def verdict_of(
         error.add_note(f"raised by the verifier of problem {uid!r}")
         raise
     value = _number(result)
-    if value is None or not 0 <= value <= 1:  # NaN is not between them either
+    if value is not None and not math.isfinite(value):
+        said = f"verdicts ({value}) of the verifier of problem {uid!r}"
+        raise NotFinite(said, "let it return numbers in [0, 1]")
+    if value is None or not 0 <= value <= 1:
         raise ConfigurationError(
             f"the verifier of problem {uid!r} returned {result!r:.200}; a verdict must be a number "
             "in [0, 1]: let the verifier return one"
@@ -66,8 +69,10 @@ def _number(result: Any) -> float | None:
             return None
     if not isinstance(result, float | int):
         return None
-    value = float(result) if abs(result) <= 1 else math.inf
-    return value
+    try:
+        return float(result)
+    except OverflowError:  # of a whole number
+        return None
 
 
 def heed_no_signal() -> None:

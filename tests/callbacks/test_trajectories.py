@@ -146,7 +146,7 @@ def test_the_command_line_writes_a_page_once(
     assert {run.label for run in runs} == {"policy", "threshold 0.9", "threshold 0.9, blocks of 1"}
     assert len(runs) == 5 * 3
     content = file.read_bytes()
-    assert exit_code(*arguments) == 1
+    assert exit_code(*arguments) == 2
     assert f"error: {file} exists" in capsys.readouterr().err
     assert file.read_bytes() == content
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from command_line import Run
+from lit_unmask.callbacks.save_config import SaveConfig
 from mistakes import table
 from mistakes.workshop import Mistake, contents, furnish, said_of
 
 from lit_unmask.denoisers.families import stock
+from lit_unmask.errors import ConfigurationError
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,9 @@ BEFORE_WEIGHTS = [
     "--trainer.max_steps=-1", "--model.policy=lit_unmask.policies.Margin",
     "--trainer.accelerator=abacus", f"--trainer.default_root_dir={__file__}/out",
     f"--trainer.callbacks.dirpath={__file__}/out", "--ckpt_path=last", "--ckpt_path=best",
-    "--ckpt_path=missing.ckpt",
+    "--ckpt_path=missing.ckpt", "--model.decoding.gen_length=124", "--data.max_prompt_tokens=3",
+    "--model.denoiser.compile={mode:default}",
+    "--trainer.callbacks+=lit_unmask.callbacks.SpeedSweep --trainer.callbacks.speeds=[2]",
 ]  # fmt: skip
 
 
@@ -59,6 +65,24 @@ def test_it_is_said_before_weights_are_read(
     monkeypatch.setattr(stock, "load_network", lambda *_, **__: pytest.fail("weights were read"))
     code, output, errors = run("fit", "--config", base, *flags.split())
     assert code in (1, 2) and output == "" and errors.startswith("error: ")
+
+
+def test_ranks_with_different_configurations_say_where_they_differ() -> None:
+    def start(own: str, first: str) -> None:
+        strategy = SimpleNamespace(
+            broadcast=lambda mine: first.splitlines(),
+            reduce_boolean_decision=lambda same, all: same,
+        )
+        trainer: Any = SimpleNamespace(
+            world_size=2, global_rank=1, strategy=strategy, loggers=[], fast_dev_run=False
+        )
+        parser: Any = SimpleNamespace(dump=lambda config: config)
+        nobody: Any = None
+        SaveConfig(parser, own).setup(trainer, nobody, "fit")  # type: ignore[arg-type]
+
+    start("a: 1\nb: 2", "a: 1\nb: 2")
+    with pytest.raises(ConfigurationError, match=r"\(rank 1: 'b: 2' here, 'b: 3' on rank 0\)"):
+        start("a: 1\n  b: 2", "a: 1\n  b: 3")
 
 
 def test_a_flag_in_front_of_a_configuration_is_warned_of(run: Run, base: Path) -> None:

@@ -1,6 +1,13 @@
 """Configurations"""
 
+from itertools import pairwise
+
 from mistakes.workshop import mistake, text
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{last}'] * 10)}]\n" for last, name in pairwise("abcdef")
+)
+BOMB += "trainer: {callbacks: *f}\n"
 
 # fmt: off
 MISTAKES = [
@@ -25,4 +32,12 @@ MISTAKES = [
     mistake("an interpolation on the command line", "fit + --trainer.max_steps='${nothing}'"),
     mistake("an unset environment variable", "fit + --config top.yaml", text("top.yaml", "trainer: {max_steps: '${oc.env:NOTHING_AT_ALL}'}\n")),
     mistake("a word ???", "fit + --config top.yaml", text("top.yaml", "trainer: {max_steps: ???}\n") ),
+    mistake("a trainer of nothing", "fit + --config top.yaml", text("top.yaml", "trainer: null\n")),
+    mistake("rounds that are a list", "fit + --config top.yaml", text("top.yaml", "model: {rounds: [1]}\n")),
+    mistake("a class that is a number", "fit + --config top.yaml", text("top.yaml", "data: {init_args: {train: {class_path: 5}}}\n")),
+    mistake("a key that is a number", "fit + --config top.yaml", text("top.yaml", "3: 4\n")),
+    mistake("YAML of two documents", "fit + --config top.yaml", text("top.yaml", "seed_everything: 1\n---\nseed_everything: 2\n")),
+    mistake("YAML in UTF-16", "fit + --config top.yaml", text("top.yaml", "seed_everything: 1\n".encode("utf-16"))),
+    mistake("YAML that is a text", "fit + --config top.yaml", text("top.yaml", "hello")),
+    mistake("YAML whose aliases multiply", "fit + --config top.yaml", text("top.yaml", BOMB)),
 ]

@@ -112,4 +112,13 @@ MISTAKES = [
     template("a chat template of nothing", ""),
     template("a chat template that includes a file", "{% include '/etc/passwd' %}"),
     template("a chat template that calls itself", "{% macro f() %}{{f() }}{% endmacro %}{{f() }}" ),
+    mistake("weights of no bytes", "validate +", text(WEIGHTS, "")),
+    mistake("weights that are a folder", "validate +", gone(WEIGHTS), text(f"{WEIGHTS}/a", "x")),
+    mistake("weights that are a link to themselves", "validate +", gone(WEIGHTS), lambda f: (f / WEIGHTS).symlink_to(f / WEIGHTS)),
+    mistake("a tokenizer that is a folder", "validate +", gone(TOKENIZER), text(f"{TOKENIZER}/a", "x")),
+    mistake("a config.json of no bytes", "validate +", text(CONFIG, "")),
+    mistake("digests that are a folder", "validate +", gone("denoiser/SHA256SUMS"), text("denoiser/SHA256SUMS/a", "x")),
+    mistake("digests of no text", "validate +", text("denoiser/SHA256SUMS", b"\xff\xfe\0")),
+    mistake("a digest of a file outside", "validate +", text("denoiser/SHA256SUMS", "0" * 64 + "  ../base.yaml\n")),
+    mistake("a device as a denoiser", "validate + --model.denoiser.path=/dev/zero"),
 ]

@@ -63,4 +63,12 @@ MISTAKES = [
     mistake("an export of a checkpoint with a training of unknown interpolation", OLD, old, text("t.yaml", "a: ${nothing}")),
     mistake("an export of a checkpoint with a training that does not parse", OLD, old, text("t.yaml", "a: [")),
     mistake("an export of a checkpoint with a training of another shape", OLD, old, text("t.yaml", "model: {policy: 3, decoding: 4}")),
+    mistake("an export into a name of two lines", "lit-unmask-export policy 'a\nb'", saved),
+    mistake("an export into a name with a NUL", "lit-unmask-export policy 'a\x00b'", saved),
+    mistake("an export into itself", "lit-unmask-export policy policy", saved),
+    mistake("an export with a training that is a folder", "lit-unmask-export policy new --training denoiser", saved),
+    mistake("an upload to a name that none can have", "lit-unmask-export policy new --push 'a b/c/d'", saved),
+    mistake("a checkpoint of no bytes", "fit + --ckpt_path=x.ckpt", text("x.ckpt", "")),
+    mistake("a checkpoint that is a list", "fit + --ckpt_path=x.ckpt", lambda f: torch.save([1], f / "x.ckpt")),
+    mistake("a checkpoint whose weights are a number", "fit + --ckpt_path=x.ckpt", lambda f: torch.save({"state_dict": 3}, f / "x.ckpt")),
 ]

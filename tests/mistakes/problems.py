@@ -62,4 +62,9 @@ MISTAKES = [
     mistake("problems into a folder that is missing", "lit-unmask-data export --task lit_unmask.tasks.GSM8K --split test --output nowhere/a.jsonl"),
     mistake("no problems to generate", "lit-unmask-data generate --name gsm_symbolic --output a.jsonl --size 0"),
     mistake("words for a size to generate", "lit-unmask-data generate --name gsm_symbolic --output a.jsonl --size many"),
+    mistake("a file of no rows", f"test + {GSM}", text("rows.jsonl", "")),
+    mistake("a question that is NaN", f"test + {GSM}", text("rows.jsonl", '{"question": NaN, "answer": "#### 2"}\n')),
+    mistake("an answer that is true", f"test + {GSM}", rows("rows.jsonl", GOOD | {"answer": True})),
+    mistake("an answer of nothing", f"test + {GSM}", rows("rows.jsonl", GOOD | {"answer": "#### "})),
+    mistake("problems into a folder", "lit-unmask-data export --task lit_unmask.tasks.GSM8K --split test --output denoiser"),
 ]

@@ -67,4 +67,5 @@ MISTAKES = [
     mistake("a recipe of another version", IMITATE, text("shown/recipe.json", '{"version": 99}')),
     mistake("recording into a file", RECORD, text("shown", "x")),
     mistake("recording over a damaged recipe", RECORD, text("shown/recipe.json", "{")),
+    mistake("a report of more resamples than memory", "lit-unmask-report store --resamples 1000000000000", stored),
 ]

@@ -26,7 +26,7 @@ MISTAKES: list[Mistake] = [one for group in GROUPS for one in group.MISTAKES]
 _HEAD = """\
 # Mistakes, and what is said of them
 
-Each of these inputs ends with exit code 1 or 2 and the one sentence beside it on the standard error,
+Each of these {} inputs ends with exit code 1 or 2 and the one sentence beside it on the standard error,
 before any work, and no file is changed. `…` stands for words that are another library's. The tests
 make every mistake of this page; `python tests/mistakes/table.py` writes it.
 """
@@ -55,7 +55,7 @@ def holds(row: str | None, said: str) -> bool:
 
 def written(rows: dict[str, str]) -> str:
     """Return the page."""
-    parts = [_HEAD]
+    parts = [_HEAD.format(len(MISTAKES))]
     for group in GROUPS:
         parts.append(f"\n## {group.__doc__}\n\n| input | what is said |\n| --- | --- |\n")
         for one in group.MISTAKES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -20,6 +21,7 @@ from toys import DECODING, After, Coins, make_data, make_module, make_trainer, s
 from lit_unmask import load_policy, policies, save_policy
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError, NotFinite
+from lit_unmask.evaluation import grading
 from lit_unmask.evaluation.decode import evaluate
 from lit_unmask.policies import ConfidenceThreshold, LearnedPolicy, Policy, Thresholded
 from lit_unmask.policies.actions import UnmaskDistribution
@@ -143,7 +145,17 @@ def break_loss(module: LitUnmask, patch: pytest.MonkeyPatch, when: Callable[[], 
     patch.setattr(module_of, "update", broken)
 
 
-@pytest.mark.parametrize("spoil", [break_denoiser, break_loss])
+def break_verdicts(module: LitUnmask, patch: pytest.MonkeyPatch, when: Callable[[], bool]) -> None:
+    """Make the verdicts of a round NaN while a function says so."""
+    grade = grading.verdict_of
+
+    def broken(verifier: Any, *rest: str) -> float:
+        return grade((lambda *_: math.nan) if when() else verifier, *rest)
+
+    patch.setattr(grading, "verdict_of", broken)
+
+
+@pytest.mark.parametrize("spoil", [break_denoiser, break_loss, break_verdicts])
 @pytest.mark.parametrize("number", [0, 2, 4])  # the first, within the epoch of 5 rounds, its last
 def test_a_broken_round_is_saved_and_replayed_to_the_last_bit(
     spoil: Any, number: int, tiny_llada: LLaDA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -241,3 +253,9 @@ def test_rounds_take_no_setting_that_is_no_number(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}=nan must be a finite number"):
         Rounds(**{name: math.nan})
     assert Rounds(target_kl=math.inf).target_kl == math.inf
+
+
+def test_what_broke_is_told_by_other_processes_in_the_same_words() -> None:
+    error = NotFinite("verdicts", "mend them", [0, 1], step=3)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is NotFinite and str(again) == str(error) and again.rows == [0, 1]

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lit_unmask.denoisers.loading.headers import WHOLE
-from lit_unmask.files import parse_json, write_sums
+from lit_unmask.files import parse_json, replace_folder, write_sums
 
 FIRST_TRANSFORMERS = (5, 2)
 # No published network has a larger size, and few have a hundredth of these layers.
@@ -179,27 +179,27 @@ def write(
     original_name: Callable[[str], str],
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Write config, weights with their digest, and tokenizer; the folder is made if needed.
+    """Write config, weights with their digest, and tokenizer, all in one step.
 
     Args:
-        folder: Where to.
+        folder: Where to; other files in it stay.
         network: The stock network.
         config: The original ``config.json``.
         original_name: Stock key -> original key.
         tokenizer: Saved beside it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tied = network.config.tie_word_embeddings
     weights = {
         original_name(name): value.detach().cpu().contiguous()
         for name, value in network.state_dict().items()
         if not (tied and name == "lm_head.weight")
     }
-    tokenizer.save_pretrained(folder)
-    save_file(weights, folder / WHOLE, metadata={"format": "pt"})
-    write_sums(folder, [WHOLE])
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf-8")
+    with replace_folder(folder) as draft:
+        tokenizer.save_pretrained(draft)
+        save_file(weights, draft / WHOLE, metadata={"format": "pt"})
+        write_sums(draft, [WHOLE])
+        (draft / "config.json").write_text(text, encoding="utf-8")
 
 
 check_transformers(transformers.__version__)

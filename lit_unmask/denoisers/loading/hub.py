@@ -35,6 +35,15 @@ def local_folder(path: str) -> Path | None:
     return None
 
 
+def nowhere(path: str) -> FileNotFoundError:
+    """Return what is said of a path that is neither here nor the name of a repository."""
+    names = sorted(entry.name for entry in BUNDLED.glob("*") if entry.is_dir())
+    return FileNotFoundError(
+        f"path={path!r} must be a folder, a bundled name ({', '.join(names) or 'none here'}) "
+        "or a hub id such as 'GSAI-ML/LLaDA-8B-Instruct'"
+    )
+
+
 def resolve(
     path: str, revision: str | None, files: Sequence[str] = DATA_FILES
 ) -> tuple[Path, str | None]:
@@ -64,11 +73,7 @@ def resolve(
             )
         return folder, None
     if not is_hub_id(path):
-        names = sorted(entry.name for entry in BUNDLED.glob("*") if entry.is_dir())
-        raise FileNotFoundError(
-            f"path={path!r} must be a folder, a bundled name ({', '.join(names) or 'none here'}) "
-            "or a hub id such as 'GSAI-ML/LLaDA-8B-Instruct'"
-        )
+        raise nowhere(path)
     try:
         folder = Path(snapshot_download(path, revision=revision, allow_patterns=list(files)))
     except (HFValidationError, OSError) as error:  # hub and network errors are OSErrors

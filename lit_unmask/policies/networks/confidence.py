@@ -84,6 +84,8 @@ class ConfidenceTransformer(nn.Module):
         super().__init__()
         if context_block is not None and context_block < 1:
             raise ValueError(f"context_block={context_block} must be at least 1, or null")
+        if width < 1:
+            raise ValueError(f"width={width} must be at least 1")
         if min(heads, feed_forward, layers, top_p) < 1 or not max_period > 0:
             raise ValueError(
                 f"heads={heads}, feed_forward={feed_forward}, layers={layers}, top_p={top_p} must "
