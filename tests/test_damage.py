@@ -5,9 +5,7 @@ from __future__ import annotations
 import random
 import re
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -184,23 +182,6 @@ def test_damage_to_a_results_store_is_refused_or_changes_nothing(tmp_path: Path)
 
     caught = check_flips(tmp_path / FILE, read, lambda now: now == outcomes)
     assert caught >= 15  # most of the others are in what is empty of a page
-
-
-def test_a_store_of_before_checksums_is_read_and_added_to(tmp_path: Path) -> None:
-    run, outcome = make_run(), Outcome("a", 1.0, 5, {"fresh": 5}, 40, False, 0.25)
-    Store(tmp_path).append(run, [outcome])
-    with closing(sqlite3.connect(tmp_path / FILE)) as db, db:
-        for table in ("runs", "outcomes"):
-            db.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
-        db.execute("PRAGMA user_version = 1")
-    assert Store(tmp_path).outcomes(run) == {"a": outcome}
-    added = Outcome("b", 0.0, 6, {"fresh": 6}, 40, False, 0.25)
-    Store(tmp_path).append(run, [outcome, added])
-    assert Store(tmp_path).outcomes(run) == {"a": outcome, "b": added}
-    with closing(sqlite3.connect(tmp_path / FILE)) as db, db:
-        db.execute("UPDATE outcomes SET correct = 1.0 WHERE uid = 'b'")
-    with pytest.raises(ConfigurationError, match="problem 'b': it does not have the checksum"):
-        Store(tmp_path).outcomes(run)
 
 
 def make_run() -> Run:

@@ -93,7 +93,7 @@ def _trainer(check: Check, config: dict[str, Any]) -> None:
 
 def pretraining(check: Check, name: str) -> None:
     """Estimate the minutes of a pretraining from some of its steps."""
-    config = yaml.safe_load((ROOT / "configs" / "pretrain" / f"{name}.yaml").read_text())
+    config = read_config(ROOT / "configs" / "pretrain" / f"{name}.yaml")
     warm_up, steps = (2, 6) if check.job.tiny else (WARM_UP, STEPS)
     # Two optimizers step in each training step, and Lightning counts both.
     whole = config["trainer"]["max_steps"] / 2

@@ -97,10 +97,24 @@ class _OnceLoader(yaml.SafeLoader):
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Return a configuration with what it extends, unresolved, for scripts that change some."""
-    files = [*_bases(Path(path), ()), Path(path)]
-    merged = OmegaConf.merge(*(OmegaConf.create(yaml.safe_load(f.read_text())) for f in files))
-    whole = OmegaConf.to_container(merged)
+    """Return a configuration, all of it in one, unresolved, for scripts that change some."""
+    parts = [_with_parts(file) for file in [*_bases(Path(path), ()), Path(path)]]
+    whole = OmegaConf.to_container(OmegaConf.merge(*map(OmegaConf.create, parts)))
     assert isinstance(whole, dict)
     whole.pop("extends", None)
     return {str(key): value for key, value in whole.items()}
+
+
+def _with_parts(file: Path) -> dict[str, Any]:
+    """Return what a file says, with the content of the files that stand for a value of it."""
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: whole(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [whole(part) for part in value]
+        named = isinstance(value, str) and value.endswith(".yaml") and file.parent / value
+        return _with_parts(named) if named and named.is_file() else value
+
+    content: dict[str, Any] = yaml.safe_load(file.read_text())
+    return {key: part if key == "extends" else whole(part) for key, part in content.items()}

@@ -187,7 +187,7 @@ def test_predict_writes_records_once(run: Run, base: Path, tmp_path: Path) -> No
     assert len(records) == 5
     assert set(records[0]) == {"uid", "completion", "correct", "nfe"}
     code, _, errors = run("predict", "--config", base, *writer)
-    assert code == 1
+    assert code == 2
     assert f"{file} exists" in sentence(errors)
     assert file.read_text() == content
 

@@ -146,7 +146,7 @@ def test_looking_ahead_asks_the_policy_in_fewer_batches():
     calls = []
 
     class Counting(torch.nn.Module):
-        takes_back = False
+        takes_back = corrects = False
 
         def __init__(self):
             super().__init__()
