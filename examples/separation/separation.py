@@ -165,9 +165,7 @@ class LitSeparation(LightningModule):
         no_place = torch.zeros_like(mask, dtype=torch.bool)
         log_prob = distribution.log_prob(mask)
         steps = Steps(first, first * 0, seen, mask, no_place, log_prob, no_place)  # type: ignore[arg-type]
-        advantage = group_advantages(
-            rewards, self.rounds.group_size, self.rounds.scale_by_std, self.rounds.std_floor
-        )
+        advantage = group_advantages(rewards, self.rounds.group_size, self.rounds.scale_by_std)
         return Experience(
             steps=steps, advantage=advantage, decisions=torch.ones_like(first), rewards=rewards,
             correct=rewards, expert=rewards.isnan(), signal=advantage != 0, rollouts=len(rewards),

@@ -258,16 +258,14 @@ class Collector:
     def _advantages(self, rewards: Sequence[Tensor], groups: int) -> list[Tensor]:
         """Return the advantages in the groups that all parts make up together."""
         table = torch.cat([part.view(groups, -1) for part in rewards], dim=1)
-        advantage = group_advantages(
-            table.flatten(), table.shape[1], self.rounds.scale_by_std, self.rounds.std_floor
-        )
+        advantage = group_advantages(table.flatten(), table.shape[1], self.rounds.scale_by_std)
         advantage = self.rounds.advantages(advantage)
         if bool((~advantage.isfinite()).any()):
             broken = (~table.isfinite()).any(1).nonzero()[:, 0].tolist()
             raise NotFinite(
                 "rewards" if broken else "advantages",
-                "let model.reward or model.condition return finite numbers, or raise "
-                "rounds.std_floor",
+                "let model.reward or model.condition return finite numbers, or set "
+                "rounds.scale_by_std=false",
                 broken,
             )
         widths = [len(part) // groups for part in rewards]

@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 
-def group_advantages(
-    rewards: Tensor, group_size: int, scale_by_std: bool = False, std_floor: float = 0.0
-) -> Tensor:
+def group_advantages(rewards: Tensor, group_size: int, scale_by_std: bool = False) -> Tensor:
     """Return each rollout's reward minus the mean of its group.
 
     Args:
@@ -24,7 +22,6 @@ def group_advantages(
         group_size: Rollouts that share a prompt, **G**; it divides **B**.
         scale_by_std: Divide by the group's (population) standard deviation, as arXiv 2402.03300
             does and arXiv 2512.09106 does not.
-        std_floor: Added to that standard deviation, in reward.
 
     Returns:
         ``[B]`` float; exactly 0 in a group whose rewards are all equal.
@@ -41,7 +38,7 @@ def group_advantages(
     groups = rewards.reshape(-1, group_size)
     advantage = groups - groups.mean(1, keepdim=True)
     if scale_by_std:
-        advantage = advantage / (groups.std(1, correction=0, keepdim=True) + std_floor)
+        advantage = advantage / groups.std(1, correction=0, keepdim=True)
     # Equal rewards may differ from their rounded mean; dividing would blow that up to +-1.
     equal = (groups == groups[:, :1]).all(1, keepdim=True)
     return advantage.masked_fill(equal, 0.0).reshape(-1)

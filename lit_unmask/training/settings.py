@@ -52,9 +52,6 @@ class Rounds:
         scale_by_std: Whether advantages are divided by the standard deviation of their group
             (arXiv 2402.03300), which makes the price of a forward count as much in groups of
             equally correct rollouts as correctness does in mixed ones. arXiv 2512.09106 does not.
-        std_floor: Added to that standard deviation, in reward. Groups whose rewards differ by
-            less than it count less, so that it sets how much the price of a forward is worth
-            beside correctness: 0 makes them equal, a large one leaves them as they are.
         entropy_weight: Weight of the mean entropy of a step, in reward a nat, added to the
             objective. It keeps a policy exploring that imitation or a lucky round made too sure
             of itself; 0 is the objective of arXiv 2512.09106.
@@ -84,7 +81,6 @@ class Rounds:
     target_kl: float | None = None
     adaptive_lr_kl: float | None = None
     scale_by_std: bool = False
-    std_floor: float = 0.0
     entropy_weight: float = 0.0
     entropy_cap: float | None = None
     kl_weight: float = 0.0
@@ -117,11 +113,6 @@ class Rounds:
                 f"adaptive_lr_kl={self.adaptive_lr_kl} must be positive, or null, and "
                 f"num_iterations={self.num_iterations} at least 2; a first iteration has not moved "
                 "the policy"
-            )
-        if not (self.std_floor >= 0 and (self.scale_by_std or self.std_floor == 0)):
-            raise ValueError(
-                f"std_floor={self.std_floor} must be at least 0, and scale_by_std true where it is "
-                "not 0"
             )
         if self.entropy_weight < 0:
             raise ValueError(

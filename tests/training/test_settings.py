@@ -15,7 +15,6 @@ from lit_unmask.training.settings import Rounds
         *({"group_size": 1}, {"num_iterations": 0}, {"replay_chunk": 0}),
         *({"adaptive_lr_kl": 0.0}, {"adaptive_lr_kl": 0.1, "num_iterations": 1}),
         *({"entropy_cap": 2.0}, {"entropy_cap": -1.0, "entropy_weight": 0.1}),
-        *({"std_floor": 0.1}, {"std_floor": -0.1, "scale_by_std": True}),
         *(
             {"entropy_weight": -0.1},
             {"target_kl": 0.0},
