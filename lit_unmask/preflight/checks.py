@@ -231,7 +231,7 @@ def _validated(data: TaskDataModule) -> list[str]:
 def may_be_infinite(name: str) -> bool:
     """Return whether a setting, by its dotted name, may be infinite, which is no limit."""
     # What ``trainer`` holds is other people's.
-    limits = ("clip_high", "entropy_cap", "gamma", "target_kl", "values")
+    limits = ("clip_high", "gamma", "target_kl", "values")
     return name.startswith("trainer.") or name.rpartition(".")[2] in limits
 
 

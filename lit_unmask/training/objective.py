@@ -81,10 +81,10 @@ def update(
 ) -> Update:
     """Return the loss of one round's experience under the current policy.
 
-    It is the surrogate of all steps, minus ``entropy_weight`` times the mean entropy of a step of
-    the policy's own rollouts, plus ``kl_weight`` times their mean divergence from the reference.
+    It is the surrogate of all steps, plus ``kl_weight`` times the mean divergence of a step of the
+    policy's own rollouts from the reference.
     Steps of experts are scored under the mixture that they came from, and nothing else is said
-    about them: neither the regularisers nor what is logged, as the policy did not take them.
+    about them: neither the divergence nor what is logged, as the policy did not take them.
 
     Args:
         policy: The current policy; the gradient reaches its weights.
@@ -107,8 +107,7 @@ def update(
     weight = grpo.weights(batch.decisions, steps.rollout, counts.rollouts) * counts.world
     surrogate = grpo(log_prob, steps.log_prob, advantage, weight, own)
     mean = MeanOverSteps()(batch.decisions, steps.rollout, counts.own) * counts.world * own
-    rewarded = mean * rounds.encouraged(entropy)
-    loss = surrogate.loss - rounds.entropy_weight * rewarded.sum()
+    loss = surrogate.loss
     readings = {"entropy": _mean(entropy, own)}
     if kl is not None:
         loss = loss + rounds.kl_weight * (mean * kl).sum()
@@ -120,8 +119,7 @@ def replay(policy: Distribute, steps: Steps, rounds: Rounds) -> tuple[Tensor, Te
     """Return log-probabilities ``[N]`` of the recorded actions, and entropies ``[N]`` in nats.
 
     Args:
-        policy: The current policy; gradients of the log-probabilities reach its weights, those
-            of the entropies only where the objective has an entropy term.
+        policy: The current policy; gradients of the log-probabilities reach its weights.
         steps: What was observed and done.
         rounds: Sets the size of the chunks, and whether they are recomputed.
     """
@@ -129,10 +127,7 @@ def replay(policy: Distribute, steps: Steps, rounds: Rounds) -> tuple[Tensor, Te
     def chunk(rows: Tensor) -> tuple[Tensor, Tensor]:
         part = steps.select(rows)
         distribution = policy(part.observation)
-        entropy = distribution.entropy()
-        if not rounds.entropy_weight:
-            entropy = entropy.detach()
-        return distribution.log_prob(part.action), entropy
+        return distribution.log_prob(part.action), distribution.entropy().detach()
 
     rows = torch.arange(len(steps), device=steps.rollout.device).split(rounds.replay_chunk)
     if len(rows) == 1:
@@ -151,7 +146,7 @@ def _rows(batch: Experience, rounds: Rounds) -> Tensor:
     pass, which other ranks wait for, and readings to log.
     """
     rows = batch.advantage[batch.steps.rollout] != 0
-    if rounds.entropy_weight > 0 or rounds.kl_weight > 0:
+    if rounds.kl_weight > 0:
         rows |= ~batch.expert[batch.steps.rollout]
     if not rows.any():
         rows[: rounds.replay_chunk] = True

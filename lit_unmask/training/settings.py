@@ -52,11 +52,6 @@ class Rounds:
         scale_by_std: Whether advantages are divided by the standard deviation of their group
             (arXiv 2402.03300), which makes the price of a forward count as much in groups of
             equally correct rollouts as correctness does in mixed ones. arXiv 2512.09106 does not.
-        entropy_weight: Weight of the mean entropy of a step, in reward a nat, added to the
-            objective. It keeps a policy exploring that imitation or a lucky round made too sure
-            of itself; 0 is the objective of arXiv 2512.09106.
-        entropy_cap: Entropy, in nats, from which a step earns no more of that term, which then
-            raises low entropies and leaves high ones alone; None rewards any entropy.
         kl_weight: Weight of the mean divergence of a step from the reference policy, in reward a
             nat, taken from the objective (:func:`lit_unmask.training.grpo.reference_kl`). It keeps
             a policy near where it began; 0 is the objective of arXiv 2512.09106.
@@ -81,8 +76,6 @@ class Rounds:
     target_kl: float | None = None
     adaptive_lr_kl: float | None = None
     scale_by_std: bool = False
-    entropy_weight: float = 0.0
-    entropy_cap: float | None = None
     kl_weight: float = 0.0
     dynamic_sampling: int = 0
     skip_broken: int = 0
@@ -91,7 +84,7 @@ class Rounds:
     recompute: bool = False
 
     def __post_init__(self) -> None:
-        check_numbers(vars(self), {"target_kl", "entropy_cap"}.__contains__)
+        check_numbers(vars(self), {"target_kl"}.__contains__)
         check_seed(self.seed)
         if self.group_size < 2:
             raise ValueError(
@@ -113,16 +106,6 @@ class Rounds:
                 f"adaptive_lr_kl={self.adaptive_lr_kl} must be positive, or null, and "
                 f"num_iterations={self.num_iterations} at least 2; a first iteration has not moved "
                 "the policy"
-            )
-        if self.entropy_weight < 0:
-            raise ValueError(
-                f"entropy_weight={self.entropy_weight} must be at least 0; a negative one would "
-                "reward a policy for giving up exploration"
-            )
-        if self.entropy_cap is not None and not (self.entropy_cap > 0 < self.entropy_weight):
-            raise ValueError(
-                f"entropy_cap={self.entropy_cap} must be positive, or null, and entropy_weight="
-                f"{self.entropy_weight} too; without that term there is nothing to cap"
             )
         if min(self.kl_weight, self.dynamic_sampling, self.skip_broken) < 0:
             raise ValueError(
@@ -179,10 +162,6 @@ class Rounds:
     def is_far(self, moved: float) -> bool:
         """Return whether a policy that has moved so far, in nats a step, takes no more updates."""
         return self.target_kl is not None and moved > self.target_kl
-
-    def encouraged(self, entropy: Tensor) -> Tensor:
-        """Return how much of the entropies of steps, in nats, the objective rewards."""
-        return entropy if self.entropy_cap is None else entropy.clamp(max=self.entropy_cap)
 
     def adapted_rate(self, rate: float, peak: float, moved: float) -> float:
         """Return the learning rate after a round, before the schedule's factor.

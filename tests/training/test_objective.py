@@ -37,27 +37,6 @@ def means(batch: Experience, values: torch.Tensor) -> torch.Tensor:
     return torch.stack(own).mean()
 
 
-def test_the_entropy_term_is_the_mean_over_the_policys_own_rollouts(tiny_llada: LLaDA) -> None:
-    policy, batch = play(tiny_llada)
-    entropy = policy(batch.steps.observation).entropy()
-    without, with_it = (loss(batch, policy, Rounds(4, entropy_weight=w)) for w in (0.0, 0.7))
-    torch.testing.assert_close(without - with_it, 0.7 * means(batch, entropy))
-
-
-def test_entropies_above_the_cap_earn_no_more_and_are_left_alone(tiny_llada: LLaDA) -> None:
-    policy, batch = play(tiny_llada)
-    entropy = policy(batch.steps.observation).entropy()
-    cap = float(entropy.median())
-    assert float(entropy.min()) < cap < float(entropy.max())
-    rounds = Rounds(4, entropy_weight=0.7, entropy_cap=cap)
-    without, with_it = (loss(batch, policy, settings) for settings in (Rounds(4), rounds))
-    torch.testing.assert_close(without - with_it, 0.7 * means(batch, entropy.clamp(max=cap)))
-    quiet = replace(batch, advantage=torch.zeros_like(batch.advantage))
-    lowest = replace(rounds, entropy_cap=0.5 * float(entropy.min()))
-    gradients = torch.autograd.grad(loss(quiet, policy, lowest), list(policy.parameters()))
-    assert not any(gradient.any() for gradient in gradients)
-
-
 def test_the_divergence_is_from_the_reference(tiny_llada: LLaDA) -> None:
     rounds, reference = Rounds(group_size=4, kl_weight=0.5), small_policy(7)
     torch.nn.init.normal_(reference.network.output_proj.weight)
@@ -105,7 +84,7 @@ def test_steps_that_add_nothing_are_not_replayed_and_a_round_of_them_has_zero_gr
 def test_ranks_with_half_the_problems_have_half_the_loss_each(
     tiny_llada: LLaDA, grpo: GRPO
 ) -> None:
-    rounds = Rounds(group_size=4, entropy_weight=0.1, kl_weight=0.2)
+    rounds = Rounds(group_size=4, kl_weight=0.2)
     experts = {"threshold": Expert(ConfidenceThreshold(0.3), 2)}
     module = make_module(
         tiny_llada, decoding=FULL, experts=experts, rounds=rounds, reference=small_policy(7)

@@ -14,9 +14,7 @@ from lit_unmask.training.settings import Rounds
     [
         *({"group_size": 1}, {"num_iterations": 0}, {"replay_chunk": 0}),
         *({"adaptive_lr_kl": 0.0}, {"adaptive_lr_kl": 0.1, "num_iterations": 1}),
-        *({"entropy_cap": 2.0}, {"entropy_cap": -1.0, "entropy_weight": 0.1}),
         *(
-            {"entropy_weight": -0.1},
             {"target_kl": 0.0},
             {"kl_weight": -1.0},
             {"dynamic_sampling": -1},
