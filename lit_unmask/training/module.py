@@ -268,8 +268,6 @@ class LitUnmask(LitEvaluate):
             moved = self._broken.value.update(self, optimizer, self._told, iteration + 1)
             if self._broken.value.left_out or (not imitates and self.rounds.is_far(moved)):
                 break
-        if not imitates and not self._broken.value.left_out:
-            self.rounds.adapt_rates(self.lr_schedulers(), optimizer, moved)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note what the policy is, and which denoiser and settings it was trained with."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -43,12 +42,6 @@ class Rounds:
             this from the one that acted, in nats a step; None always takes ``num_iterations``.
             Rounds whose gradients agree move the policy far in one iteration, and others hardly
             move it in several, so a target keeps the pace of learning alike.
-        adaptive_lr_kl: KL-adaptive learning rate: where the last replay of a round finds the policy
-            further than this from the one that acted, in nats a step, the rate falls by up to a
-            fifth; where nearer, it rises by up to a tenth, within a fifteenth of the optimizer's
-            and all of it, times the schedule. A policy that takes few, large steps moves far in
-            one update, and collapses at a learning rate that a careful one needs. None leaves it
-            to the schedule.
         scale_by_std: Whether advantages are divided by the standard deviation of their group
             (arXiv 2402.03300), which makes the price of a forward count as much in groups of
             equally correct rollouts as correctness does in mixed ones. arXiv 2512.09106 does not.
@@ -74,7 +67,6 @@ class Rounds:
     advantages: Advantages = AllAdvantages()  # noqa: RUF009  (frozen)
     num_iterations: int = 2
     target_kl: float | None = None
-    adaptive_lr_kl: float | None = None
     scale_by_std: bool = False
     kl_weight: float = 0.0
     dynamic_sampling: int = 0
@@ -99,14 +91,6 @@ class Rounds:
             )
         if self.target_kl is not None and not self.target_kl > 0:
             raise ValueError(f"target_kl={self.target_kl} must be positive, or null for no target")
-        if self.adaptive_lr_kl is not None and not (
-            self.adaptive_lr_kl > 0 and self.num_iterations > 1
-        ):
-            raise ValueError(
-                f"adaptive_lr_kl={self.adaptive_lr_kl} must be positive, or null, and "
-                f"num_iterations={self.num_iterations} at least 2; a first iteration has not moved "
-                "the policy"
-            )
         if min(self.kl_weight, self.dynamic_sampling, self.skip_broken) < 0:
             raise ValueError(
                 f"kl_weight={self.kl_weight}, dynamic_sampling={self.dynamic_sampling} and "
@@ -162,29 +146,6 @@ class Rounds:
     def is_far(self, moved: float) -> bool:
         """Return whether a policy that has moved so far, in nats a step, takes no more updates."""
         return self.target_kl is not None and moved > self.target_kl
-
-    def adapted_rate(self, rate: float, peak: float, moved: float) -> float:
-        """Return the learning rate after a round, before the schedule's factor.
-
-        Args:
-            rate: That of the round.
-            peak: The optimizer's own.
-            moved: How far the round has moved the policy, in nats a step.
-        """
-        if self.adaptive_lr_kl is None:
-            return rate
-        factor = math.sqrt(self.adaptive_lr_kl / max(moved, 1e-9))
-        return min(max(rate * min(max(factor, 0.8), 1.1), peak / 15), peak)
-
-    def adapt_rates(self, schedule: Any, optimizer: Optimizer, moved: float) -> None:
-        """Scale the rates that a schedule multiplies; its checkpoint entry holds them."""
-        if self.adaptive_lr_kl is None:
-            return
-        peaks = [group["initial_lr"] for group in optimizer.param_groups]
-        schedule.base_lrs = [
-            self.adapted_rate(rate, peak, moved)
-            for rate, peak in zip(schedule.base_lrs, peaks, strict=True)
-        ]
 
 
 def round_diagnostics(

@@ -114,19 +114,6 @@ def test_iterations_end_once_the_policy_has_moved_far_enough(
     assert float(trainer.callback_metrics["train/iterations"]) == updates
 
 
-@pytest.mark.parametrize(("aim", "share"), [(1e-9, 0.8**3), (1e9, 1.0), (None, 1.0)])
-def test_the_learning_rate_falls_where_rounds_move_the_policy_too_far(
-    tiny_llada: LLaDA, tmp_path: Path, aim: float | None, share: float
-) -> None:
-    module = make_module(tiny_llada, rounds=Rounds(group_size=4, adaptive_lr_kl=aim))
-    trainer = make_trainer(tmp_path, max_steps=3)
-    trainer.fit(module, datamodule=make_data())
-    schedule: Any = trainer.lr_scheduler_configs[0].scheduler
-    peak = trainer.optimizers[0].param_groups[0]["initial_lr"]
-    # What a resumed run continues with.
-    assert schedule.state_dict()["base_lrs"] == pytest.approx([peak * share])
-
-
 def test_a_round_without_signal_gives_zero_gradients(tiny_llada: LLaDA, tmp_path: Path) -> None:
     gradients = Gradients()
     data = make_data(train=Hopeless("train", size=10))
