@@ -276,8 +276,6 @@ class Experience:
         rollouts: Rollouts of this rank that the update is a mean over; those of dynamic sampling,
             in the place of groups without a signal, are not among them.
         diagnostics: Scalars to log, by name.
-        reference_log_prob: ``[N]`` float32, log-probabilities of the actions under the reference
-            policy, 0 for those of experts; None without one.
     """
 
     steps: Steps
@@ -289,4 +287,3 @@ class Experience:
     signal: Tensor
     rollouts: int
     diagnostics: dict[str, float]
-    reference_log_prob: Tensor | None = None

@@ -174,7 +174,7 @@ class LitSeparation(LightningModule):
 
     def training_step(self, batch: Experience, batch_idx: int) -> Tensor:
         """Return the loss of the drawn masks under the current policy."""
-        counts = Counts(batch.rollouts, batch.rollouts)
+        counts = Counts(batch.rollouts)
         result = update(self.policy, batch, self.grpo, self.rounds, counts)
         self._moved = float(result.surrogate.kl)
         values = batch.diagnostics | result.scalars(self._iteration)

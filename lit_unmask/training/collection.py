@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lit_unmask.denoisers.face import Denoiser
@@ -22,7 +21,7 @@ from lit_unmask.training.imitation import as_committed, in_view
 from lit_unmask.training.joint import Joint
 from lit_unmask.training.rewards import SpeedReward
 from lit_unmask.training.settings import Rounds, round_diagnostics
-from lit_unmask.types import Experience, Problem, Prompt, Signals, Steps
+from lit_unmask.types import Experience, Problem, Prompt, Steps
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,6 @@ class Collector:
         grader: Where verifiers run.
         experts: By name, policies whose rollouts join each group.
         condition: Draws the speed of each group, for a policy that is conditioned on one.
-        reference: Policy near which the trained one is kept, or None.
         joint: The denoiser as it is trained with the policy, or None.
     """
 
@@ -101,19 +99,12 @@ class Collector:
     grader: Grader
     experts: Mapping[str, Expert]
     condition: Condition | None = None
-    reference: Policy | None = None
     joint: Joint | None = None
 
     @property
     def group_size(self) -> int:
         """Rollouts of each problem, experts included."""
         return self.rounds.group_size + sum(expert.count for expert in self.experts.values())
-
-    @property
-    def signals(self) -> Signals:
-        """What the steps hold, whoever took them."""
-        own = self.policy.signals
-        return own if self.reference is None else own | self.reference.signals
 
     def check(self) -> None:
         """Check that the settings fit together.
@@ -191,7 +182,6 @@ class Collector:
             signal=_signal(advantages, len(problems)),
             rollouts=self.group_size * len(problems),
             diagnostics=diagnostics,
-            reference_log_prob=self._reference_log_prob(own.steps, len(steps)),
         )
 
     def prompts(self, problems: Sequence[Problem], count: int, seed: int) -> Prompt:
@@ -212,7 +202,7 @@ class Collector:
         noise = Noise(batch.seed, numbers.to(prompt.tokens.device))
         result, correct = attempt(
             verdicts, spec.policy, prompt, spec.decoding, noise,
-            record=True, signals=self.signals,
+            record=True, signals=self.policy.signals,
         )  # fmt: skip
         steps = result.steps
         assert steps is not None
@@ -231,7 +221,7 @@ class Collector:
     def _as_own(self, graded: _Graded) -> _Graded:
         """Return an expert's rollouts with actions and likelihoods of the policy's mixture."""
         steps = as_committed(graded.steps)
-        steps = in_view(steps, self.signals, self.decoding.block_length)
+        steps = in_view(steps, self.policy.signals, self.decoding.block_length)
         actions, log_probs = [], []
         for seen in self._chunks(steps):
             distribution = self.policy(seen.observation)
@@ -240,15 +230,6 @@ class Collector:
         group = self.rounds.group_size
         behaviour = mixture_log_prob(torch.cat(log_probs), group, self.group_size - group)
         return replace(graded, steps=replace(steps, action=torch.cat(actions), log_prob=behaviour))
-
-    def _reference_log_prob(self, own: Steps, count: int) -> Tensor | None:
-        """Return ``[count]`` log-probabilities under the reference, of own steps and then zeros."""
-        if self.reference is None:
-            return None
-        log_probs = [
-            self.reference(seen.observation).log_prob(seen.action) for seen in self._chunks(own)
-        ]
-        return F.pad(torch.cat(log_probs), (0, count - len(own)))
 
     def _chunks(self, steps: Steps) -> Iterator[Steps]:
         """Iterate over the steps, some at a time."""

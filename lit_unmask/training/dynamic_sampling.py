@@ -120,8 +120,4 @@ def _merged(waves: Sequence[Experience], drawn: int) -> Experience:
         name: torch.cat([getattr(wave, name) for wave in waves])
         for name in ("advantage", "decisions", "rewards", "correct", "expert", "signal")
     }
-    if first.reference_log_prob is not None:
-        # All waves have it, or none.
-        found = [w.reference_log_prob for w in waves if w.reference_log_prob is not None]
-        joined["reference_log_prob"] = torch.cat(found)
     return replace(first, steps=Steps.cat(steps), diagnostics=diagnostics, **joined)

@@ -150,25 +150,6 @@ def mixture_log_prob(log_prob: Tensor, policy_count: int, expert_count: int) -> 
     return torch.logaddexp(log_prob + math.log(policy_count / total), point_mass)
 
 
-def reference_kl(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
-    """Return the estimate ``r - 1 - log r`` of KL(policy, reference), ``r = reference / policy``.
-
-    For actions drawn from the policy its mean is the divergence, and it is never negative ("k3",
-    J. Schulman, "Approximating KL divergence", 2020; the penalty of arXiv 2402.03300). Its
-    gradient, ``(1 - r) * grad log_prob``, has the mean of the gradient of KL(reference, policy),
-    the other direction; both vanish where the two are equal, and only there.
-
-    Args:
-        log_prob: ``[N]`` float, of the actions under the policy; carries the gradient.
-        reference_log_prob: ``[N]`` float, of the same actions under the reference.
-
-    Returns:
-        ``[N]`` float, at least 0.
-    """
-    log_ratio = reference_log_prob.detach() - log_prob
-    return log_ratio.expm1() - log_ratio
-
-
 @dataclass(frozen=True)
 class GRPOLoss:
     """A loss and what to log about it.

@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError, check_numbers
 from lit_unmask.policies.base import Policy
 from lit_unmask.randomness import check_seed
 from lit_unmask.rollout import Rollout
-from lit_unmask.training.experts import probe
 from lit_unmask.training.rewards import Advantages, AllAdvantages
 
 # Makes an optimizer of parameters, as the classes of torch.optim do.
@@ -45,9 +43,6 @@ class Rounds:
         scale_by_std: Whether advantages are divided by the standard deviation of their group
             (arXiv 2402.03300), which makes the price of a forward count as much in groups of
             equally correct rollouts as correctness does in mixed ones. arXiv 2512.09106 does not.
-        kl_weight: Weight of the mean divergence of a step from the reference policy, in reward a
-            nat, taken from the objective (:func:`lit_unmask.training.grpo.reference_kl`). It keeps
-            a policy near where it began; 0 is the objective of arXiv 2512.09106.
         dynamic_sampling: How many of the ``data.batch_size`` prompts of a round are kept for
             dynamic sampling (arXiv 2503.14476, with a bound). They are rolled out only where other
             groups of the round have equal rewards and teach nothing, one for each such group, and
@@ -68,7 +63,6 @@ class Rounds:
     num_iterations: int = 2
     target_kl: float | None = None
     scale_by_std: bool = False
-    kl_weight: float = 0.0
     dynamic_sampling: int = 0
     skip_broken: int = 0
     seed: int = 0
@@ -91,25 +85,17 @@ class Rounds:
             )
         if self.target_kl is not None and not self.target_kl > 0:
             raise ValueError(f"target_kl={self.target_kl} must be positive, or null for no target")
-        if min(self.kl_weight, self.dynamic_sampling, self.skip_broken) < 0:
+        if min(self.dynamic_sampling, self.skip_broken) < 0:
             raise ValueError(
-                f"kl_weight={self.kl_weight}, dynamic_sampling={self.dynamic_sampling} and "
-                f"skip_broken={self.skip_broken} must be at least 0"
+                f"dynamic_sampling={self.dynamic_sampling} and skip_broken={self.skip_broken} must "
+                "be at least 0"
             )
 
-    def check(
-        self,
-        policy: Policy,
-        reference: Policy | None,
-        denoiser: Denoiser,
-        accumulate_grad_batches: int,
-    ) -> None:
+    def check(self, policy: Policy, accumulate_grad_batches: int) -> None:
         """Check that a policy can be trained with these settings.
 
         Args:
             policy: The policy.
-            reference: Policy near which it is to be kept.
-            denoiser: The frozen dLLM; it is not run.
             accumulate_grad_batches: Setting of the trainer.
 
         Raises:
@@ -126,18 +112,6 @@ class Rounds:
                 f"rounds.num_iterations={self.num_iterations} exclude each other; raise "
                 "data.batch_size instead of accumulating"
             )
-        if reference is not None and not self.kl_weight:
-            raise ConfigurationError(
-                "model.reference is there and rounds.kl_weight=0 does not look at it; set a "
-                "weight, or leave the reference out"
-            )
-        if reference is not None:
-            own, other = (type(probe(each, denoiser)) for each in (policy, reference))
-            if own is not other:
-                raise ConfigurationError(
-                    f"model.reference acts by {other.__name__} and the policy by {own.__name__}; "
-                    "the divergence needs a reference with the same kind of actions"
-                )
 
     def of_round(self, number: int) -> int:
         """Return the seed of a round's noise, by its number from 0."""

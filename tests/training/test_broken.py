@@ -248,7 +248,7 @@ def test_weights_that_are_no_numbers_are_neither_saved_nor_used(
     assert not (tmp_path / "worse.ckpt").exists() and not (tmp_path / "policy").exists()
 
 
-@pytest.mark.parametrize("name", ["kl_weight", "target_kl"])
+@pytest.mark.parametrize("name", ["group_size", "target_kl"])
 def test_rounds_take_no_setting_that_is_no_number(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}=nan must be a finite number"):
         Rounds(**{name: math.nan})

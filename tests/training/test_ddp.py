@@ -64,7 +64,7 @@ def write_config(file: Path, checkpoint: Path, folder: Path) -> Path:
             "block_length": 4,
         }
     }
-    settings["model"]["rounds"] |= {"group_size": 2, "dynamic_sampling": 2, "kl_weight": 0.1}
+    settings["model"]["rounds"] |= {"group_size": 2, "dynamic_sampling": 2}
     settings["model"]["rounds"]["seed"] = 1
     settings["data"]["init_args"]["batch_size"] = 4
     file.write_text(yaml.safe_dump(settings))

@@ -36,7 +36,7 @@ def play(problems: Sequence[Problem], reserve: bool) -> Experience:
     gain = signal.repeat_interleave(GROUP) * torch.tensor([1.0, -1.0]).repeat(len(problems))
     return Experience(
         steps, gain, rollout * 0 + 1, number, number, none[:, 0], signal, count,
-        {"row_forwards": float(count), "reserve": float(reserve)}, number,
+        {"row_forwards": float(count), "reserve": float(reserve)},
     )  # fmt: skip
 
 
@@ -94,7 +94,6 @@ def test_what_is_played_stays_together() -> None:
     (whole,) = played("xx....x.....", 6, 1)
     assert whole.steps.rollout.tolist() == list(range(len(whole.decisions)))
     assert torch.equal(whole.steps.observation.time, whole.rewards[whole.steps.rollout])
-    assert torch.equal(whole.reference_log_prob, whole.rewards)
     assert whole.signal.tolist() == [False, False, True, True, True, True, False, True, True]
     assert torch.equal(whole.advantage.view(-1, GROUP).any(1), whole.signal)
 

@@ -76,7 +76,7 @@ def test_the_gradient_reaches_what_is_trained_and_nothing_else(tiny_checkpoint, 
     batch = round_of(module)
     assert batch.advantage.abs().sum() > 0
     acting = module.joint.acting(module.policy)
-    result = update(acting, batch, module.grpo, module.rounds, Counts(8, 8))
+    result = update(acting, batch, module.grpo, module.rounds, Counts(8))
     assert float(result.surrogate.ratio_mean) == pytest.approx(1, abs=1e-5)
     result.loss.backward()
     trained = {id(weight) for weight in module.trained}
