@@ -19,7 +19,6 @@ from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.conditioning import check_conditioned
 from lit_unmask.training.demonstrations import ImitationData
-from lit_unmask.training.dynamic_sampling import check_dynamic_sampling
 from lit_unmask.training.module import LitUnmask
 
 # Sets of at most so many problems are tokenised as a whole to find prompts that are too long.
@@ -71,7 +70,7 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
     sets = problems_of(stage, data)
     check_problems(sets)
     if stage == "fit":
-        _check_batches(trainer, model, data)
+        _check_batches(trainer, data)
         _check_callbacks(trainer, data)
     _check_sizes(sets, trainer.world_size)
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
@@ -265,11 +264,9 @@ def problems_of(
     return sets
 
 
-def _check_batches(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
+def _check_batches(trainer: Trainer, data: TaskDataModule) -> None:
     data.trainer = trainer
     rounds = len(data.train_dataloader())
-    if not isinstance(data, ImitationData):
-        check_dynamic_sampling(model.rounds.dynamic_sampling, data.batch_size, trainer.world_size)
     every = trainer.val_check_interval
     if type(every) is int and every > rounds and trainer.check_val_every_n_epoch is not None:
         raise ConfigurationError(

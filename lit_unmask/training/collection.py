@@ -124,11 +124,7 @@ class Collector:
 
     @torch.no_grad()
     def play(
-        self,
-        problems: Sequence[Problem],
-        seed: int,
-        listener: Listener | None = None,
-        reserve: bool = False,
+        self, problems: Sequence[Problem], seed: int, listener: Listener | None = None
     ) -> Experience:
         """Play one round.
 
@@ -136,8 +132,6 @@ class Collector:
             problems: One group each.
             seed: Of the round's noise.
             listener: Told about the progress of the rollouts.
-            reserve: Whether the problems were added by dynamic sampling. The condition then
-                learns nothing from them, as they are a selection.
 
         Raises:
             NotFinite: If a reward is not, or the denoiser or the policy says NaN or infinity.
@@ -168,7 +162,7 @@ class Collector:
         diagnostics["row_forwards"] = float(sum(part.result.ledger.computed for part in parts))
         graded = sum(len(part.correct) for part in parts)
         diagnostics["unfinished_share"] = sum(part.unfinished for part in parts) / graded
-        if self.condition is not None and own.speed is not None and not reserve:
+        if self.condition is not None and own.speed is not None:
             diagnostics |= self.condition.close_round(
                 ConditionedRollouts(own.correct, own.result.nfe, own.speed)
             )
@@ -179,8 +173,6 @@ class Collector:
             rewards=torch.cat([part.rewards for part in parts]),
             correct=torch.cat([part.correct for part in parts]),
             expert=torch.cat([torch.full_like(p.rewards, p is not own).bool() for p in parts]),
-            signal=_signal(advantages, len(problems)),
-            rollouts=self.group_size * len(problems),
             diagnostics=diagnostics,
         )
 
@@ -260,11 +252,6 @@ def _joined(parts: Sequence[_Graded]) -> Steps:
         numbered.append(replace(part.steps, rollout=part.steps.rollout + first))
         first += len(part.rewards)
     return Steps.cat(numbered)
-
-
-def _signal(advantages: Sequence[Tensor], groups: int) -> Tensor:
-    """Return whether there is an advantage in each group, ``[groups]`` bool."""
-    return torch.cat([part.view(groups, -1) for part in advantages], dim=1).any(1)
 
 
 def _expert_diagnostics(name: str, graded: _Graded, advantage: Tensor) -> dict[str, float]:

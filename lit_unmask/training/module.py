@@ -23,7 +23,6 @@ from lit_unmask.training.broken import BrokenRounds
 from lit_unmask.training.collection import Collector
 from lit_unmask.training.conditioning import Condition
 from lit_unmask.training.demonstrations import ImitationData
-from lit_unmask.training.dynamic_sampling import Processes, sample_dynamically
 from lit_unmask.training.evaluating import LitEvaluate, Unregistered
 from lit_unmask.training.experts import Expert
 from lit_unmask.training.finished_answers import FinishedAnswers, Lessons, Teacher, hired
@@ -174,15 +173,7 @@ class LitUnmask(LitEvaluate):
 
     def collect(self, problems: Sequence[Problem]) -> Experience:
         """Roll out, grade and score one round of problems of this rank."""
-        seed, collector = self.rounds.of_round(self.global_step), self.collector
-        if not self.rounds.dynamic_sampling:
-            return collector.play(problems, seed, self.notify)
-
-        def play(some: Sequence[Problem], reserve: bool) -> Experience:
-            return collector.play(some, seed, self.notify, reserve)
-
-        ranks = Processes(self.global_rank, self.trainer.world_size, self.total)
-        return sample_dynamically(play, problems, self.rounds.dynamic_sampling, ranks)
+        return self.collector.play(problems, self.rounds.of_round(self.global_step), self.notify)
 
     @property
     def collector(self) -> Collector:
@@ -201,7 +192,7 @@ class LitUnmask(LitEvaluate):
             return self._imitate(batch)
         if isinstance(batch, Lessons):
             return self._imitate(batch.draw(self._iteration).to(self.device), batch)
-        counts = Counts(self.total(batch.rollouts), self.trainer.world_size)
+        counts = Counts(self.total(len(batch.decisions)), self.trainer.world_size)
         policy = behind_threshold(self.policy)
         acting = self.joint.acting(policy) if self.joint else policy
         result = update(acting, batch, self.grpo, self.rounds, counts)

@@ -33,7 +33,7 @@ class Counts:
     """What an update is a mean over, summed over the ranks.
 
     Attributes:
-        rollouts: Rollouts that the surrogate is a mean over, ``Experience.rollouts``.
+        rollouts: Rollouts of the round, those of experts too.
         world: Ranks. Lightning averages their gradients where the mean needs their sum.
     """
 

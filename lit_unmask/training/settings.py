@@ -43,10 +43,6 @@ class Rounds:
         scale_by_std: Whether advantages are divided by the standard deviation of their group
             (arXiv 2402.03300), which makes the price of a forward count as much in groups of
             equally correct rollouts as correctness does in mixed ones. arXiv 2512.09106 does not.
-        dynamic_sampling: How many of the ``data.batch_size`` prompts of a round are kept for
-            dynamic sampling (arXiv 2503.14476, with a bound). They are rolled out only where other
-            groups of the round have equal rewards and teach nothing, one for each such group, and
-            for each of their own number that has none either. Those not needed are passed over.
         skip_broken: How many rounds in a row may be left out when NaN or infinity is found in
             their numbers, before the run stops. 0 stops at the first.
         seed: Seed of the rollouts' noise.
@@ -63,7 +59,6 @@ class Rounds:
     num_iterations: int = 2
     target_kl: float | None = None
     scale_by_std: bool = False
-    dynamic_sampling: int = 0
     skip_broken: int = 0
     seed: int = 0
     replay_chunk: int = 512
@@ -85,11 +80,8 @@ class Rounds:
             )
         if self.target_kl is not None and not self.target_kl > 0:
             raise ValueError(f"target_kl={self.target_kl} must be positive, or null for no target")
-        if min(self.dynamic_sampling, self.skip_broken) < 0:
-            raise ValueError(
-                f"dynamic_sampling={self.dynamic_sampling} and skip_broken={self.skip_broken} must "
-                "be at least 0"
-            )
+        if self.skip_broken < 0:
+            raise ValueError(f"skip_broken={self.skip_broken} must be at least 0")
 
     def check(self, policy: Policy, accumulate_grad_batches: int) -> None:
         """Check that a policy can be trained with these settings.

@@ -74,8 +74,7 @@ def test_advantages_are_relative_to_the_whole_group(steered) -> None:
         expected = rewards - sum(rewards.tolist()) / 8
         torch.testing.assert_close(advantage, expected, atol=1e-6, rtol=0)
         mixed += bool(expected.any())
-    assert mixed == int(batch.signal.sum()) > 1
-    assert batch.rollouts == 48
+    assert mixed > 1
     assert batch.expert.tolist() == [False] * 24 + [True] * 24
 
 

@@ -181,7 +181,6 @@ def test_another_denoiser_is_refused_in_one_sentence(
             {"decoding": Decoding(8, 4, 0.7, approximate=Approximate(early_stop=True))},
             "decoding.approximate needs a frozen denoiser",
         ),
-        ({"rounds": Rounds(group_size=4, dynamic_sampling=1)}, "rounds.dynamic_sampling needs"),
     ],
 )
 def test_what_needs_a_frozen_denoiser_or_drawn_tokens_is_refused(

@@ -13,7 +13,7 @@ from lit_unmask.training.settings import Rounds
     "setting",
     [
         *({"group_size": 1}, {"num_iterations": 0}, {"replay_chunk": 0}),
-        *({"target_kl": 0.0}, {"dynamic_sampling": -1}),
+        *({"target_kl": 0.0}, {"skip_broken": -1}),
     ],
     ids=str,
 )
