@@ -42,6 +42,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet -ll -r lit_unmask callbacks
 
 # Looks up known vulnerabilities of what constraints.txt names. Not part of lint: it asks a service
 # that is not reached from everywhere, and fails with the name of a package that it knows nothing of.

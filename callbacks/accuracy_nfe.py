@@ -13,6 +13,7 @@ from lit_unmask.evaluation.decode import Evaluation
 from lit_unmask.evaluation.metrics import RolloutMetrics
 from lit_unmask.policies.base import Policy
 from lit_unmask.rollout import Decoding
+from lit_unmask.rollout.checks import check_policy
 from lit_unmask.tasks.datamodule import attached_data
 from lit_unmask.training.module import LitUnmask
 from lit_unmask.types import Problem
@@ -41,12 +42,13 @@ def decodings(
     """Return how each baseline of a callback is decoded, given how validation decodes.
 
     Raises:
-        ConfigurationError: If a block length does not fit.
+        ConfigurationError: If a block length or a policy does not fit.
     """
     found = {}
     for name, baseline in baselines.items():
         try:
             found[name] = baseline.decoding(validation)
+            check_policy(baseline.policy, found[name])
         except ValueError as error:
             raise ConfigurationError(f"baseline {name} of {callback}: {error}") from error
     return found
@@ -90,7 +92,7 @@ class AccuracyNFE(Callback):
         self.path = state_dict["path"]
 
     def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check the block lengths before any work starts."""
+        """Check the baselines before any work starts."""
         assert isinstance(pl_module, LitUnmask)
         decodings(self.baselines, pl_module.eval_decoding, "AccuracyNFE")
 

@@ -47,8 +47,8 @@ class Demonstrate(Callback):
         self.folder, self.signals, self.keep_wrong = Path(folder), signals, keep_wrong
         self._cost = 0
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Open the store and take over what predict does.
+    def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check what is known without weights, before any work starts.
 
         Raises:
             ConfigurationError: If the folder holds demonstrations of another recipe, or cannot be
@@ -62,15 +62,22 @@ class Demonstrate(Callback):
                 "Demonstrate: signals.names has speed, and an expert is given none; leave it out"
             )
         check_folder(self.folder)
-        who = Demonstrator(
-            pl_module.denoiser, pl_module.policy, pl_module.decoding, pl_module.rounds.seed,
-            pl_module.grader, self.signals,
-        )  # fmt: skip
-        recipe = Recipe.of(who, self.keep_wrong)
+        Recipe.of(self._expert(pl_module), self.keep_wrong, loaded=False).check(self.folder)
+
+    setup = check_run
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the store, now that all weights are there, and take over what predict does.
+
+        Raises:
+            ConfigurationError: If the folder holds demonstrations of other weights.
+        """
+        assert isinstance(pl_module, LitUnmask)
+        who = self._expert(pl_module)
         if is_fast_dev_run(trainer):
             pl_module.predict_batch = lambda batch: demonstrate(who, batch).records()
             return
-        self._writer = DemonstrationWriter(self.folder, recipe)
+        self._writer = DemonstrationWriter(self.folder, Recipe.of(who, self.keep_wrong))
 
         def record(batch: list[Problem]) -> list[dict[str, Any]]:
             problems = self._writer.missing(batch)
@@ -82,6 +89,12 @@ class Demonstrate(Callback):
             return shown.records()
 
         pl_module.predict_batch = record
+
+    def _expert(self, module: LitUnmask) -> Demonstrator:
+        return Demonstrator(
+            module.denoiser, module.policy, module.decoding, module.rounds.seed,
+            module.grader, self.signals,
+        )  # fmt: skip
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what there is now."""

@@ -31,7 +31,7 @@ from lit_unmask.evaluation.store import Outcome, Store
 from lit_unmask.evaluation.sweep import FreshForwards, Sweep, outcomes_of, summarise
 from lit_unmask.files import check_folder
 from lit_unmask.policies.base import Policy
-from lit_unmask.tasks.base import ProblemSet
+from lit_unmask.rollout.checks import check_policy
 from lit_unmask.tasks.datamodule import attached_data, is_fast_dev_run
 from lit_unmask.training.checkpoints import saved_policy
 from lit_unmask.training.module import LitUnmask
@@ -111,7 +111,7 @@ class Frontier(Callback):
         # By set, what the test loop computed of the module's policy.
         self._tested: dict[str, list[Outcome]] = {}
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check settings, checkpoints, problem sets and the folder before any work starts."""
         if stage not in self._stages():
             return
@@ -134,21 +134,18 @@ class Frontier(Callback):
         if self.options.tested == "closest" and not self._learned_policies(pl_module):
             raise ConfigurationError("Frontier: options.tested='closest' needs a policy_name")
         try:
-            self._heuristics(pl_module), self._learned(pl_module)
+            for one in [*self._heuristics(pl_module), *self._learned(pl_module)]:
+                check_policy(one.policy, one.decoding)
         except ValueError as error:
             raise ConfigurationError(f"the settings of Frontier: {error}") from error
-        self._pairs = [
-            (
-                EvaluationSet.of(name, "tuning", pl_module.denoiser, tuning),
-                EvaluationSet.of(name, "test", pl_module.denoiser, reported),
-            )
-            for name, tuning, reported in self._sets(trainer, stage)
-        ]
+        self._pairs = list(self._sets(trainer, pl_module, stage))
         for problems in itertools.chain(*self._pairs):
             problems.check(pl_module.eval_decoding.gen_length)
         check_folder(self.folder)
         check_folder(Path(self.options.results or self.folder))
         Store(self.folder)
+
+    setup = check_run
 
     def on_test_batch_start(  # type: ignore[override]
         self, trainer: Trainer, pl_module: LitUnmask, batch: list[Problem], *place: int
@@ -263,8 +260,10 @@ class Frontier(Callback):
                 )
         return points
 
-    def _sets(self, trainer: Trainer, stage: str) -> Iterator[tuple[str, ProblemSet, ProblemSet]]:
-        """Iterate over the names of the sets, what is tuned on and what is reported on.
+    def _sets(
+        self, trainer: Trainer, module: LitUnmask, stage: str
+    ) -> Iterator[tuple[EvaluationSet, EvaluationSet]]:
+        """Iterate over what is tuned on and what is reported on.
 
         Raises:
             ConfigurationError: If there is no tuning set for one of them.
@@ -278,7 +277,8 @@ class Frontier(Callback):
             )
         for name, problems in reported.items():
             label = f"{name} (validation)" if stage == "validate" else name
-            yield label, data.tuning[name], problems
+            tuning = EvaluationSet.of(label, "tuning", module.denoiser, data.tuning[name])
+            yield tuning, EvaluationSet.of(label, "test", module.denoiser, problems)
 
     def _heuristics(self, module: LitUnmask) -> list[Setting]:
         return list(settings(self.grids, module.eval_decoding))

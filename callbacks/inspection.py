@@ -59,8 +59,8 @@ class Inspection(Callback):
         threshold: Confidence at which the step function is drawn.
 
     Raises:
-        ConfigurationError: If a count is below 1 or the threshold outside ``[0, 1]``; in ``setup``
-            if a block length does not fit or the trainer has no TensorBoard logger.
+        ConfigurationError: If a count is below 1 or the threshold outside ``[0, 1]``; before any
+            work if a baseline does not fit or the trainer has no TensorBoard logger.
     """
 
     def __init__(
@@ -93,17 +93,21 @@ class Inspection(Callback):
         """Continue counting."""
         self._validations = state_dict["validations"]
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the baselines and the logger before any work starts."""
         if stage == "predict" or is_fast_dev_run(trainer):
             return
         assert isinstance(pl_module, LitUnmask)
         decodings(self.baselines, pl_module.eval_decoding, "Inspection")
-        if not any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
+        # Loggers that are made later say of what kind they will be.
+        kinds = [getattr(logger, "kind", type(logger)) for logger in trainer.loggers]
+        if not any(issubclass(kind, TensorBoardLogger) for kind in kinds):
             raise ConfigurationError(
                 "Inspection writes beside the logs of a TensorBoardLogger and trainer.logger has "
                 "none; add one or remove the callback"
             )
+
+    setup = check_run
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the validation sets, if it is time."""

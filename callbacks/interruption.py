@@ -1,10 +1,11 @@
-"""Signals that ask a training run to end, and the checkpoint that it leaves."""
+"""What ends a run: signals, the checkpoint that they leave, and a first rank that is gone."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,8 +14,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import distributed
 
 FILE = "interrupted.ckpt"
+_FIRST_RANK = "LIT_UNMASK_FIRST_RANK"  # the process that starts the others, which inherit it
 
 
 class Interruption(Callback):
@@ -94,6 +97,42 @@ def is_interrupted(trainer: Trainer) -> bool:
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     found = (callback for callback in callbacks if isinstance(callback, Interruption))
     return trainer.received_sigterm or any(one.asked is not None for one in found)
+
+
+def end_with_first_rank(every: float = 1.0) -> None:
+    """End this process, if it is a rank that another one started, once that one is gone.
+
+    Ranks that have met notice it by themselves. Before, the others would wait for the first one as
+    long as for one that is slow: half an hour.
+
+    Args:
+        every: Seconds between two looks.
+    """
+    first, parent = os.environ.get(_FIRST_RANK, ""), os.getppid()
+    if "LOCAL_RANK" not in os.environ or not first:
+        os.environ[_FIRST_RANK] = str(os.getpid())
+    elif first == str(parent) or not _is_there(int(first)):
+        # A launcher of its own, as torchrun, watches its ranks itself.
+        threading.Thread(target=_watch, args=(int(first), every), daemon=True).start()
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
+
+
+def _watch(first: int, every: float) -> None:
+    """Look whether the first rank is there, until all ranks have met."""
+    while os.getppid() == first and not distributed.is_initialized():
+        time.sleep(every)
+    if not distributed.is_initialized():
+        os.write(2, b"error: the first rank ended before all ranks had met; see its output\n")
+        os._exit(1)
 
 
 def _say(trainer: Trainer, what: str) -> None:

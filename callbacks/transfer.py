@@ -24,6 +24,7 @@ from lit_unmask.evaluation.store import Store
 from lit_unmask.evaluation.sweep import Sweep, summarise
 from lit_unmask.files import check_folder, replace_file
 from lit_unmask.report.heatmap import CellRuns, HeatRow, Shown, transfer_figure, write_cells
+from lit_unmask.rollout.checks import check_policy
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import is_fast_dev_run
 from lit_unmask.training.module import LitUnmask
@@ -106,7 +107,7 @@ class TransferTest(Callback):
             for kind, problems in (("tuning", cell.tuning), ("test", cell.test))
         }
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check every cell and the folder before any work starts."""
         if not self._tests_in(stage):
             return
@@ -123,6 +124,8 @@ class TransferTest(Callback):
                 raise ConfigurationError(f"cell {name!r} of TransferTest: {error}") from error
         check_folder(self.folder)
         Store(self.folder / "store")
+
+    setup = check_run
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Test the cells at every n-th validation of a training run."""
@@ -148,8 +151,11 @@ class TransferTest(Callback):
         Raises:
             ValueError: If something in the cell does not fit together.
         """
-        if not list(settings(self._grids(cell), cell.decoding(module.eval_decoding))):
+        tried = list(settings(self._grids(cell), cell.decoding(module.eval_decoding)))
+        if not tried:
             raise ConfigurationError("there is no heuristic to compare with; give grids")
+        for one in tried:
+            check_policy(one.policy, one.decoding)
         return cell.sets(name, module)
 
     def _grids(self, cell: Cell) -> dict[str, HeuristicGrid]:

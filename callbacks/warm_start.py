@@ -63,7 +63,7 @@ class WarmStart(Callback):
     ) -> None:
         self.expert, self.block_length, self.teaching = expert, block_length, teaching
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that the policy can be taught, before any work starts.
 
         Raises:
@@ -73,12 +73,14 @@ class WarmStart(Callback):
             return
         assert isinstance(pl_module, LitUnmask)
         block_length = pl_module.decoding.block_length
-        if pl_module.decoding.gen_length % self.block_length or block_length % self.block_length:
+        if self.block_length < 1 or block_length % self.block_length:
             raise ConfigurationError(
                 f"WarmStart: block_length={self.block_length} of the expert must divide the "
                 f"policy's block_length={block_length}, or it opens what the policy cannot"
             )
         check_imitator(pl_module.policy, pl_module.denoiser)
+
+    setup = check_run
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Teach on the first rank and hand the weights to the others."""

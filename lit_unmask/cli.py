@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from rich import get_console
 
 from lit_unmask.callbacks import Interruption, Trajectories
+from lit_unmask.callbacks.interruption import end_with_first_rank
 from lit_unmask.callbacks.save_config import SaveConfig
 from lit_unmask.errors import ConfigurationError, check_numbers, plain, refuse, telling
 from lit_unmask.preflight.checks import (
@@ -268,6 +269,7 @@ def main(arguments: list[str] | None = None) -> None:
         given = sys.argv[1:] if arguments is None else arguments
         first = given[0] if given else None
         _warn_of_early_flags(given)
+        end_with_first_rank()
         kind = PlanCLI if first == "plan" else UnmaskCLI
         kind(with_bases(given), first)
     except ConfigurationError as error:

@@ -63,7 +63,7 @@ ONLY_IN = {
     "pytorch_lightning": [],
     "transformers": ["denoisers", "pretrain", "preflight.spec"],
     "tokenizers": ["denoisers", "pretrain"],
-    "huggingface_hub": ["denoisers", "sharing.hub", "sharing.card", "preflight.spec"],
+    "huggingface_hub": ["denoisers", "sharing.hub", "sharing.card", "preflight.found"],
     "safetensors": [
         *("denoisers", "pretrain", "policies.networks.reference", "sharing.saved"),
         "training.demonstrations.shards",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from functools import cached_property
+from typing import Literal, Self
 
 from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError
@@ -31,18 +32,12 @@ class EvaluationSet:
         stage: Whether the set chooses settings or is reported on.
         denoiser: The frozen dLLM.
         problems: The problems by uid, in order.
-        fingerprint: Hash of the problems as the denoiser sees them.
-        solver: Name of the denoiser and its weights.
-        limits: What grading may use, where verdicts depend on it.
     """
 
     dataset: str
     stage: Literal["tuning", "test"]
     denoiser: Denoiser
     problems: dict[str, Problem]
-    fingerprint: str
-    solver: str
-    limits: list[dict[str, Any]]
 
     @classmethod
     def of(
@@ -65,10 +60,17 @@ class EvaluationSet:
                     f"{dataset}: two different problems have the uid {problem.uid!r}; a uid must "
                     "name one problem"
                 )
-        found = list(by_uid.values())
-        solver = denoiser_name(denoiser)
-        said = problems_hash(denoiser, found), solver, verifier_limits(found)
-        return cls(dataset, stage, denoiser, by_uid, *said)
+        return cls(dataset, stage, denoiser, by_uid)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the problems as the denoiser sees them."""
+        return problems_hash(self.denoiser, list(self.problems.values()))
+
+    @cached_property
+    def solver(self) -> str:
+        """Name of the denoiser and its weights, which must be loaded."""
+        return denoiser_name(self.denoiser)
 
     def check(self, gen_length: int) -> None:
         """Check that the denoiser can read the prompts and has room for the responses.
@@ -113,5 +115,5 @@ class EvaluationSet:
             weights=policy_hash(policy) if policy.state_dict() or [*policy.children()] else "",
             **decoding_fields(decoding),
             seed=seed,
-            limits=self.limits,
+            limits=verifier_limits(list(self.problems.values())),
         )

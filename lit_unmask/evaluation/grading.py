@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
@@ -18,7 +17,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.alarm import Hanging, alarm
 from lit_unmask.rollout import Listener, Progress
 from lit_unmask.types import Problem
-from lit_unmask.verifiers.verdicts import Unfinished, heed_no_signal, verdict_of
+from lit_unmask.verifiers.verdicts import SpawnedWorkers, Unfinished, heed_no_signal, verdict_of
 
 _log = logging.getLogger(__name__)
 
@@ -190,8 +189,9 @@ class WorkerPool(Grader):
     def _send(self, task: _Task) -> Future[float]:
         if self._pool is None:
             # A forked child of a process with threads and CUDA may hang.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.processes, context, initializer=heed_no_signal)
+            self._pool = ProcessPoolExecutor(
+                self.processes, SpawnedWorkers(), initializer=heed_no_signal
+            )
         try:
             return self._pool.submit(verdict_of, *task)
         except BrokenExecutor as error:  # whoever waits has it graded again

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,11 +15,13 @@ from torch.nn import Parameter
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.metrics import RolloutMetrics
 from lit_unmask.files import check_folder
-from lit_unmask.rollout.checks import check_placement, check_remasking, check_shapes
+from lit_unmask.preflight.spec import NotLoaded
+from lit_unmask.rollout.checks import check_policy, check_shapes
 from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.conditioning import check_conditioned
 from lit_unmask.training.demonstrations import ImitationData
+from lit_unmask.training.finished_answers import check_data
 from lit_unmask.training.module import LitUnmask
 
 # Sets of at most so many problems are tokenised as a whole to find prompts that are too long.
@@ -46,7 +49,11 @@ class ChecksItself(Protocol):
     """A callback that knows without the denoiser's weights whether it can do its work."""
 
     def check_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse settings that cannot work; Lightning has it do so again, as its ``setup``."""
+        """Refuse settings that cannot work; Lightning has it do so again, in its ``setup``.
+
+        It need not look at whether the denoiser is loaded. Where it asks for more than config and
+        tokenizer say, it is left off, and finds the rest when it is called again.
+        """
         ...
 
 
@@ -66,17 +73,22 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
             callback waits for is never logged.
         ValueError: If a batch does not divide.
     """
+    # As Lightning has them when the stage begins.
+    data.trainer, trainer.datamodule = trainer, data  # type: ignore[attr-defined]
     check_settings(stage, trainer, model, data)
     sets = problems_of(stage, data)
     check_problems(sets)
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     if stage == "fit":
+        with suppress(NotLoaded):
+            check_data(model, data)
         _check_batches(trainer, data)
         _check_callbacks(trainer, data)
     _check_sizes(sets, trainer.world_size)
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
         if isinstance(callback, ChecksItself):
-            callback.check_run(trainer, model, stage)
+            with suppress(NotLoaded):
+                callback.check_run(trainer, model, stage)
     folders = {trainer.default_root_dir, *(logger.save_dir for logger in trainer.loggers)}
     for callback in trainer.checkpoint_callbacks:
         folders.add(getattr(callback, "dirpath", None))
@@ -85,20 +97,18 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
 
 
 def check_denoiser(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
-    """Check what a loaded denoiser says of a run; see :func:`check`.
+    """Check what only a loaded denoiser says of a run; see :func:`check`.
 
     Raises:
         ConfigurationError: If too few prompts are short enough, or demonstrations are of another
             denoiser.
         ValueError: See :func:`check_prompts`.
     """
-    for decoding in (model.decoding, model.eval_decoding):
-        model.denoiser.check_signals(model.policy.signals | decoding.signals)
     check_prompts(stage, model, data)
     if stage == "fit":
         data.train_dataloader()
         if isinstance(data, ImitationData):
-            data.check_imitable(model.policy, model.decoding, model.denoiser)
+            data.check_denoiser(model.denoiser)
     _check_sizes(problems_of(stage, data), trainer.world_size)
 
 
@@ -137,9 +147,8 @@ def check_settings(stage: str, trainer: Any, model: LitUnmask, data: TaskDataMod
     """
     check_conditioned(model.policy)
     for decoding in (model.decoding, model.eval_decoding):
-        model.policy.check_decoding(decoding.on_empty)
-        check_remasking(model.policy, decoding)
-        check_placement(model.policy, decoding)
+        check_policy(model.policy, decoding)
+        model.denoiser.check_signals(model.policy.signals | decoding.signals)
     if stage == "fit":
         _check_fit(trainer, model)
         if not isinstance(data, ImitationData):  # which has a store in the place of problems
@@ -265,7 +274,6 @@ def problems_of(
 
 
 def _check_batches(trainer: Trainer, data: TaskDataModule) -> None:
-    data.trainer = trainer
     rounds = len(data.train_dataloader())
     every = trainer.val_check_interval
     if type(every) is int and every > rounds and trainer.check_val_every_n_epoch is not None:

@@ -52,7 +52,7 @@ class Request:
         """The spec of the module's denoiser, without its wrappers."""
         found: Any = self.model.denoiser
         while issubclass(found.itself.kind, Wrapper):
-            found = found.itself.arguments["inner"]
+            found = found.inner
         return found.itself
 
     @property
@@ -60,7 +60,7 @@ class Request:
         """Whether the denoiser's config and tokenizer are here, and it has no wrapper."""
         denoiser: Any = self.model.denoiser
         spec = denoiser.itself
-        return issubclass(spec.kind, StockDenoiser) and spec.readable and not spec.assumed
+        return issubclass(spec.kind, StockDenoiser) and spec.readable
 
     @property
     def callbacks(self) -> list[Any]:

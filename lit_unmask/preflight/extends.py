@@ -60,7 +60,7 @@ def _named(config: Path) -> list[str]:
     """
     try:
         text = config.read_text(encoding="utf-8")
-        content = yaml.load(text, _OnceLoader)  # noqa: S506  (a SafeLoader)
+        content = yaml.load(text, _OnceLoader)  # noqa: S506 # nosec B506  # a SafeLoader
         json.dumps(content, default=str)
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{config} is not UTF-8 ({error}); save it as UTF-8") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,24 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
 from transformers import PreTrainedTokenizerBase
 from transformers.quantizers.auto import AutoHfQuantizer
 
 from lit_unmask.denoisers import Denoiser, StockDenoiser
 from lit_unmask.denoisers.families.layout import StockConfig
 from lit_unmask.denoisers.loading.checkpoint import read_config, refuse_other_family
-from lit_unmask.denoisers.loading.headers import read_shapes
-from lit_unmask.denoisers.loading.hub import DATA_FILES, local_folder, nowhere
 from lit_unmask.denoisers.loading.loading import DTYPES
 from lit_unmask.denoisers.loading.placement import Placement
 from lit_unmask.denoisers.loading.tokenizer import check_vocabulary, load_tokenizer
 from lit_unmask.denoisers.running.compilation import Compile
 from lit_unmask.denoisers.text import ChatText
 from lit_unmask.preflight.devices import Missing
+from lit_unmask.preflight.found import find
+from lit_unmask.types import Signals
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Of the linear layers in the blocks, 4 bits and a scale for each 64 weights, or 8 bits.
 _FOUR_BITS, _EIGHT_BITS = 4.5 / 8, 1.0
 _IN_CONFIG = {
@@ -121,7 +117,10 @@ class Spec(ChatText):
 
         Raises:
             FileNotFoundError: If the path is neither here nor the name of a repository.
+            NotLoaded: If it is a wrapper, which has none of its own.
         """
+        if "path" not in self.arguments:
+            raise self._not_loaded("the checkpoint")
         return find(self.arguments["path"], self.arguments.get("revision"))
 
     @property
@@ -171,6 +170,15 @@ class Spec(ChatText):
         )
 
     @property
+    def inner(self) -> Any:
+        """What a wrapper is around."""
+        return self.arguments["inner"]
+
+    def check_signals(self, signals: Signals) -> None:
+        """Refuse signals that the denoiser cannot give; see :meth:`Denoiser.check_signals`."""
+        self.kind.check_signals(self, signals)
+
+    @property
     def device(self) -> torch.device:
         """Where prompts go, which are only counted."""
         return torch.device("cpu")
@@ -203,16 +211,17 @@ class Spec(ChatText):
 
     @property
     def readable(self) -> bool:
-        """Whether prompts can be turned into tokens."""
+        """Whether prompts can be turned into tokens, by a tokenizer and a config that are here."""
         folder, names = self.found[0], ("tokenizer.json", "vocab.json")
-        return folder is not None and any((folder / name).is_file() for name in names)
+        return not self.assumed and any((folder / name).is_file() for name in names)  # type: ignore[operator]
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:  # type: ignore[override]
         """The checkpoint's tokenizer."""
-        if self.found[0] is None:
+        folder = self.found[0]
+        if folder is None or not self.readable:
             raise self._not_loaded("the tokenizer")
-        return load_tokenizer(self.found[0])
+        return load_tokenizer(folder)
 
     @property
     def missing(self) -> list[Missing]:
@@ -262,37 +271,3 @@ def stand_in(spec: Spec) -> Any:
         return getattr(spec, name)
 
     return object.__new__(type(spec.kind.__name__, (spec.kind,), {"__getattribute__": ask}))
-
-
-def find(path: str, revision: str | None) -> tuple[Path | None, Missing | None]:
-    """Look for a checkpoint on this machine alone.
-
-    Args:
-        path: A folder, a bundled name or a hub id.
-        revision: Commit, tag or branch on the hub.
-
-    Returns:
-        The folder, whole or in part, None if there is nothing; what is missing, if anything.
-
-    Raises:
-        FileNotFoundError: If it is neither here nor the name of a repository.
-    """
-    folder, remedy = local_folder(path), f"a whole checkpoint in {path}"
-    if folder is None:
-        if not _HUB_ID.fullmatch(path):
-            raise nowhere(path)
-        remedy = f"hf download {path}" + (f" --revision {revision}" if revision else "")
-        patterns = list(DATA_FILES)
-        try:
-            folder = Path(
-                snapshot_download(
-                    path, revision=revision, allow_patterns=patterns, local_files_only=True
-                )
-            )
-        except (HFValidationError, OSError):
-            return None, Missing(f"weights of {path} are not in the cache", remedy)
-    try:
-        read_shapes(folder)  # only the beginnings of files are read
-    except (OSError, ValueError) as error:
-        return folder, Missing(str(error), remedy)
-    return folder, None

@@ -26,6 +26,22 @@ def check(policy: Policy, prompt: Prompt, noise: Noise, signals: Signals) -> Non
         )
 
 
+def check_policy(policy: Policy, decoding: Decoding) -> None:
+    """Refuse a policy that cannot decode by itself in this way, as far as settings alone tell.
+
+    Raises:
+        ValueError: If it is conditioned on a speed that nobody gives it, or its actions do not fit.
+    """
+    if SPEED in policy.signals:
+        raise ValueError(
+            f"policy {type(policy).__name__} is conditioned on a speed and is given none; wrap it "
+            "in lit_unmask.policies.Conditioned"
+        )
+    policy.check_decoding(decoding.on_empty)
+    check_remasking(policy, decoding)
+    check_placement(policy, decoding)
+
+
 def check_remasking(policy: Policy, decoding: Decoding) -> None:
     """Refuse a policy that may go on for ever, or whose groups cannot be weighed.
 

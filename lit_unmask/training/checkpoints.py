@@ -170,10 +170,14 @@ def saved_policy(name: str, path: str, module: LitUnmask) -> Policy:
     if Path(path).is_dir():
         return load_policy(path)
     try:
-        if Path(path).is_file() and ENTRY in stored_in(Path(path)):
+        if not Path(path).is_file():
+            raise ValueError(f"{path} does not exist")
+        found = stored_in(Path(path))
+        if ENTRY in found:
             raise ValueError(f"{path} was trained together with its denoiser; test it by itself")
-        check_checkpoint(path, module)
-        stored = stored_in(Path(path))["state_dict"]
+        stored = found["state_dict"]
+        check_weights(stored, module.state_dict(), type(module.policy).__name__)
+        check_finite(module, stored, "the checkpoint")
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"checkpoint {name!r} of Frontier: {error}") from error
     policy = copy.deepcopy(module.policy)

@@ -44,7 +44,7 @@ class Expert:
             a policy that draws, or at a positive token temperature.
 
     Raises:
-        ValueError: If there is not at least one rollout.
+        ValueError: If there is not at least one rollout, or no position in a block.
     """
 
     policy: Policy
@@ -54,6 +54,8 @@ class Expert:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"count={self.count} must be at least 1, or leave the expert out")
+        if self.block_length < 1:
+            raise ValueError(f"block_length={self.block_length} of an expert must be at least 1")
 
     def decoding(self, policy: Decoding) -> Decoding:
         """Return how the expert decodes, given how the policy that is trained does."""

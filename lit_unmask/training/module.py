@@ -25,7 +25,13 @@ from lit_unmask.training.conditioning import Condition
 from lit_unmask.training.demonstrations import ImitationData
 from lit_unmask.training.evaluating import LitEvaluate, Unregistered
 from lit_unmask.training.experts import Expert
-from lit_unmask.training.finished_answers import FinishedAnswers, Lessons, Teacher, hired
+from lit_unmask.training.finished_answers import (
+    FinishedAnswers,
+    Lessons,
+    Teacher,
+    check_data,
+    hired,
+)
 from lit_unmask.training.grpo import GRPO
 from lit_unmask.training.imitation import behaviour_cloning_loss, in_view
 from lit_unmask.training.joint import ENTRY, Joint, check_joint
@@ -100,8 +106,9 @@ class LitUnmask(LitEvaluate):
         self.joint = self.joint or Joint.of(self)
         if stage == "fit":
             self.check_trainable(self.trainer.accumulate_grad_batches)
+            check_data(self, self._data)
             if isinstance(self._data, ImitationData):
-                self._data.check_imitable(self.policy, self.decoding, self.denoiser)
+                self._data.check_denoiser(self.denoiser)
             if self.teaching is not None:
                 self._teacher = Unregistered(hired(self.teaching, self))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Callable
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from lit_unmask.errors import ConfigurationError, NotFinite
@@ -80,3 +81,15 @@ def heed_no_signal() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # Unlike ``SIG_IGN``, it is not handed on to programs that the worker starts.
         signal.signal(number, lambda *_: None)
+
+
+class _Worker(SpawnProcess):
+    def terminate(self) -> None:
+        """Kill it: a pool of which a worker has died waits for those that it has told to end."""
+        self.kill()
+
+
+class SpawnedWorkers(SpawnContext):
+    """Starts workers that :func:`heed_no_signal`, for a ``ProcessPoolExecutor``."""
+
+    Process = _Worker

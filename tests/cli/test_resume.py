@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,11 @@ import pytest
 import torch
 import yaml
 from command_line import Run, sentence
-from lit_unmask.callbacks.interruption import Interruption, is_interrupted
+from lit_unmask.callbacks.interruption import (
+    Interruption,
+    end_with_first_rank,
+    is_interrupted,
+)
 
 TESTS = Path(__file__).parents[1]
 LONGEST_RUN = 240  # seconds
@@ -78,6 +83,30 @@ def test_a_second_signal_ends_all_ranks_at_once(monkeypatch: pytest.MonkeyPatch)
         assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     finally:
         signal.signal(signal.SIGINT, heeded)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_rank_does_not_wait_for_a_first_rank_that_is_gone(
+    early: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, parent = threading.Event(), os.getppid()
+
+    def leave(code: int) -> None:
+        assert code == 1
+        ended.set()
+
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.setenv("LIT_UNMASK_FIRST_RANK", str(gone.pid if early else parent))
+    monkeypatch.setattr(os, "_exit", leave)
+    end_with_first_rank(every=0.01)  # no rank
+    monkeypatch.setenv("LIT_UNMASK_FIRST_RANK", str(gone.pid if early else parent))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    end_with_first_rank(every=0.01)
+    if not early:
+        assert not ended.wait(0.1)
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert ended.wait(30)
 
 
 def launch(config: Path, *arguments: str) -> subprocess.Popen[str]:

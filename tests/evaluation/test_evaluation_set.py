@@ -15,7 +15,12 @@ from toys import DECODING, Coins, small_policy
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.errors import ConfigurationError
 from lit_unmask.evaluation.evaluation_set import EvaluationSet
-from lit_unmask.evaluation.fingerprints import denoiser_name, plain_settings, policy_hash
+from lit_unmask.evaluation.fingerprints import (
+    denoiser_name,
+    plain_settings,
+    policy_hash,
+    verifier_limits,
+)
 from lit_unmask.evaluation.grid import Setting
 from lit_unmask.policies import (
     ConfidenceThreshold,
@@ -91,7 +96,7 @@ def test_a_run_says_what_grading_may_use_where_verdicts_depend_on_it(tiny_llada:
     assert key(five, five) == key(*[ProgramVerifier(Unsafe())] * 2)
     both = [programs(("numpy", "sympy")), programs(("sympy", "numpy"))]
     assert key(*both) == key(both[0], both[0])
-    [limits] = EvaluationSet.of("x", "test", tiny_llada, [replace(a, verifier=ten)]).limits
+    [limits] = verifier_limits([replace(a, verifier=ten)])
     assert json.loads(json.dumps(limits)) == limits and limits["seconds"] == 10.0
 
 

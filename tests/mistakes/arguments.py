@@ -41,6 +41,7 @@ MISTAKES = [
     mistake("a warm-up of negative length", "fit + --model.schedule=lit_unmask.training.schedule.WarmupCosine --model.schedule.warmup_rounds=-1"),
     mistake("a decay of no share", "fit + --model.schedule=lit_unmask.training.schedule.WarmupStableDecay --model.schedule.decay_share=0"),
     mistake("no problems", "fit + --data.train.size=0"),
+    mistake("no problems to validate on", "fit + --data.val='{coins: {class_path: toys.Coins, init_args: {split: validation, size: 0}}}'"),
     mistake("no training task", "fit + --data.train=null"),
     mistake("nothing to validate on", "validate + --data.val=null"),
     mistake("nothing to test on", "test + --data.test=null"),

@@ -14,14 +14,25 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from conftest import write_tiny
-from mistakes import arguments, configurations, denoisers, policies, pretraining, problems, stores
+from mistakes import (
+    arguments,
+    callbacks,
+    configurations,
+    denoisers,
+    policies,
+    pretraining,
+    problems,
+    stores,
+)
 from mistakes.workshop import Mistake, furnish, said_of
 
 from lit_unmask.denoisers import LLaDA
 from lit_unmask.pretrain import LLaDAVocabulary
 
 PAGE = Path(__file__).parents[2] / "docs" / "mistakes.md"
-GROUPS = [arguments, configurations, denoisers, problems, policies, stores, pretraining]
+GROUPS = [
+    *(arguments, configurations, denoisers, problems, callbacks, policies, stores, pretraining)
+]
 MISTAKES: list[Mistake] = [one for group in GROUPS for one in group.MISTAKES]
 _HEAD = """\
 # Mistakes, and what is said of them

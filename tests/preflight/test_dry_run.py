@@ -158,16 +158,22 @@ def test_problems_are_made_once() -> None:
 
 
 def test_wrappers_are_checked_before_what_they_wrap_is_read(
-    start: Start, tiny_checkpoint, tiny_dream, tmp_path
+    start: Start, tiny_checkpoint, tiny_llada, tiny_dream, tmp_path
 ) -> None:
     foreign = write_autoregressive(tiny_dream.tokenizer, tmp_path / "foreign")
+    fitting = write_autoregressive(tiny_llada.tokenizer, tmp_path / "fitting")
     inner = UNREAD | {"init_args": {"path": str(tiny_checkpoint)}}
 
-    def told(**settings: Any) -> str:
+    def told(*flags: str, stage: str = "validate", **settings: Any) -> str:
         arguments = {"inner": inner, "autoregressive": str(foreign)} | settings
         kind = {"class_path": "lit_unmask.denoisers.AdaptiveParallel", "init_args": arguments}
-        return start("validate", f"--model.denoiser={json.dumps(kind)}")
+        return start(stage, f"--model.denoiser={json.dumps(kind)}", *flags)
 
     assert "window=0 must be at least 1 mask" in told(window=0)
     assert "both models must share a tokenizer" in told()
     assert "'runs/no/model' must be a folder" in told(autoregressive="runs/no/model")
+    assert "looks at top_k=4" in told("--model.policy.network.top_p=4", autoregressive=str(fitting))
+    # A callback that wants to know more of a wrapper than there is waits for the weights.
+    frontier = {"class_path": "lit_unmask.callbacks.Frontier", "init_args": {"grids": {}}}
+    added = f"--trainer.callbacks={json.dumps([frontier])}"
+    assert "weights were read" in told(added, stage="test", autoregressive=str(fitting))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lit_unmask.denoisers import Dream, LLaDA, Placement, Qwen3Diffusion, RemoteCode
-from lit_unmask.preflight.spec import NotLoaded, Spec, find
+from lit_unmask.preflight.found import find
+from lit_unmask.preflight.spec import NotLoaded, Spec
 
 PUBLISHED = {LLaDA: 8_015_581_184, Dream: 7_615_616_512, Qwen3Diffusion: 596_049_920}
 NOWHERE = "nobody/has-this"

@@ -248,7 +248,7 @@ def _config(folder: Path) -> PreTrainedConfig:
             f"config.json of {folder}: model_type={kind!r} is none of the causal language models "
             "of transformers; give one of these, as a 'llama' or 'qwen2'"
         )
-    config: PreTrainedConfig = AutoConfig.from_pretrained(
+    config: PreTrainedConfig = AutoConfig.from_pretrained(  # nosec B615  # a folder
         folder, local_files_only=True, trust_remote_code=False
     )
     return config

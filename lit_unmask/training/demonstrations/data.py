@@ -94,20 +94,13 @@ class ImitationData(TaskDataModule):
         Args:
             policy: The policy that is to be trained.
             decoding: How it decodes.
-            denoiser: What it is evaluated with.
+            denoiser: What it is evaluated with; its weights are not needed.
 
         Raises:
-            ConfigurationError: If the store is of another denoiser or length, of longer blocks,
-                lacks signals, or the policy has no action for what was done.
+            ConfigurationError: If the store is of another length, of longer blocks, lacks signals,
+                or the policy has no action for what was done.
         """
         recipe = self.demonstrations.recipe
-        name = denoiser_name(denoiser)
-        # The path may be another on another machine; the hash is of config and weights.
-        if recipe.denoiser.rpartition("#")[2] != name.rpartition("#")[2]:
-            raise ConfigurationError(
-                f"the demonstrations in {self.store} are of denoiser {recipe.denoiser}, and "
-                f"model.denoiser is {name}; set it to theirs, or record with this one"
-            )
         if recipe.gen_length != decoding.gen_length:
             raise ConfigurationError(
                 f"the demonstrations in {self.store} have gen_length={recipe.gen_length}, and "
@@ -127,6 +120,20 @@ class ImitationData(TaskDataModule):
                 f"{self.store} have {kept}; record them with these signals (Demonstrate.signals)"
             )
         check_imitator(policy, denoiser)
+
+    def check_denoiser(self, denoiser: Denoiser) -> None:
+        """Check that a denoiser is the one of the store.
+
+        Raises:
+            ConfigurationError: If it is another.
+        """
+        recorded, name = self.demonstrations.recipe.denoiser, denoiser_name(denoiser)
+        # The path may be another on another machine; the hash is of config and weights.
+        if recorded.rpartition("#")[2] != name.rpartition("#")[2]:
+            raise ConfigurationError(
+                f"the demonstrations in {self.store} are of denoiser {recorded}, and "
+                f"model.denoiser is {name}; set it to theirs, or record with this one"
+            )
 
     def train_dataloader(self) -> DataLoader:
         """Return this rank's share of the shuffled steps.

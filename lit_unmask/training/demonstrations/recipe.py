@@ -59,8 +59,13 @@ class Recipe:
     version: int = _FORMAT
 
     @classmethod
-    def of(cls, who: Demonstrator, keep_wrong: bool = False) -> Self:
+    def of(cls, who: Demonstrator, keep_wrong: bool = False, loaded: bool = True) -> Self:
         """Return the recipe of demonstrations that are about to be recorded.
+
+        Args:
+            who: The expert.
+            keep_wrong: Whether trajectories to wrong answers are kept too.
+            loaded: Whether weights are; else there are no hashes, and it serves to :meth:`check`.
 
         Raises:
             ConfigurationError: If the expert's decoding is approximate.
@@ -79,10 +84,10 @@ class Recipe:
             # Somebody's own class: the store serves without a description that can be built.
             description = type(who.policy).__qualname__
         return cls(
-            denoiser=denoiser_name(who.denoiser),
+            denoiser=denoiser_name(who.denoiser) if loaded else "",
             **settings,
             expert=description,
-            expert_hash=policy_hash(who.policy),
+            expert_hash=policy_hash(who.policy) if loaded else "",
             seed=who.seed,
             top_k=who.signals.top_k,
             names=sorted(who.signals.names),
@@ -94,23 +99,33 @@ class Recipe:
         """What the steps hold."""
         return Signals(self.top_k, frozenset(self.names))
 
+    def check(self, folder: Path) -> None:
+        """Check that a store, if there is one, is of this recipe.
+
+        Raises:
+            ConfigurationError: If it is of another one; names a setting that differs.
+        """
+        if not (folder / FILE).exists():
+            return
+        stored = asdict(self.read(folder))
+        for name, value in asdict(self).items():
+            if value not in ("", stored[name]):
+                raise ConfigurationError(
+                    f"{folder} holds demonstrations with {name}={stored[name]!r}, and these would "
+                    f"have {value!r}; choose another folder"
+                )
+
     def write(self, folder: Path) -> None:
         """Write the recipe of a store, unless it has one.
 
         Raises:
-            ConfigurationError: If the store has another one; names a setting that differs.
+            ConfigurationError: If the store has another one; see :meth:`check`.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / FILE).exists():
-            stored, own = asdict(self.read(folder)), asdict(self)
-            for name, value in own.items():
-                if stored[name] != value:
-                    raise ConfigurationError(
-                        f"{folder} holds demonstrations with {name}={stored[name]!r}, and these "
-                        f"would have {value!r}; choose another folder"
-                    )
-            return
-        replace_file(folder / FILE, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        self.check(folder)
+        if not (folder / FILE).exists():
+            data = (json.dumps(asdict(self), indent=2) + "\n").encode()
+            replace_file(folder / FILE, data)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -53,11 +53,15 @@ class Bubblewrap(Sandbox):
             size = str(SCRATCH_MIB * 2**20)
             options += ["--perms", "1777", "--size", size, "--tmpfs", _WORK]
         else:
-            os.chmod(folder, 0o1777)
-            options += ["--bind", folder, _WORK]
+            # The program may have an id of its own. Other users do not get past the folder above.
+            shared = Path(folder, "scratch")
+            shared.mkdir()
+            shared.chmod(0o1777)
+            options += ["--bind", str(shared), _WORK]
         # An installation below /tmp leaves no room for the link; tempfile then uses the scratch.
-        if not any(Path("/tmp") in Path(path).parents for path in (*readable(), *packages)):
-            options += ["--symlink", _WORK, "/tmp"]
+        outer = "/tmp"  # nosec B108  # a link in the sandbox
+        if not any(Path(outer) in Path(path).parents for path in (*readable(), *packages)):
+            options += ["--symlink", _WORK, outer]
         return [_program(), *options, "--remount-ro", "/", "--chdir", _WORK, "--", *inner]
 
     def shown(self) -> str:

@@ -185,3 +185,4 @@ def test_the_same_denoiser_at_another_path_fits(
     policy = make_module(tiny_llada).policy
     assert policy.signals == Signals()
     data(moved).check_imitable(policy, FULL, tiny_llada)
+    data(moved).check_denoiser(tiny_llada)

@@ -109,13 +109,16 @@ class Tester:
             return
         module = types.ModuleType("tests")
         # A definition of the task's own goes before one that the program repeats.
-        exec(compile(self._job["preamble"], "<preamble>", "exec"), vars(module))
+        preamble = compile(self._job["preamble"], "<preamble>", "exec")
+        names = vars(module)
+        exec(preamble, names)  # nosec B102  # in the sandbox
         solution = sys.modules[MODULE] = types.ModuleType(MODULE)
         for name in self._job["names"]:
             thing = self._rpc.request("resolve", name)
-            vars(module)[name] = vars(solution)[name] = thing
+            names[name] = vars(solution)[name] = thing
         sys.modules["tests"] = module
-        exec(compile(self._job["tests"], "<tests>", "exec"), vars(module))
+        tests = compile(self._job["tests"], "<tests>", "exec")
+        exec(tests, names)  # nosec B102  # in the sandbox
 
     def out_of_time(self) -> bool:
         """Return whether the process of the program was ended for the CPU time that it took."""
