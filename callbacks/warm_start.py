@@ -47,7 +47,7 @@ class WarmStart(Callback):
     (:class:`~lit_unmask.callbacks.Demonstrate`) and train on the store
     (:class:`~lit_unmask.training.demonstrations.ImitationData`).
 
-    Example: ``configs/tutorial.yaml``.
+    Example: ``configs/dultra.yaml``.
 
     Args:
         expert: Policy to imitate.

@@ -272,12 +272,7 @@ class Experience:
         rewards: ``[B]`` float32.
         correct: ``[B]`` float32 verdicts in ``[0, 1]``.
         expert: ``[B]`` bool, rollouts of experts; the behaviour of their steps is a mixture.
-        signal: One bool for each group, whether its rewards differ.
-        rollouts: Rollouts of this rank that the update is a mean over; those of dynamic sampling,
-            in the place of groups without a signal, are not among them.
         diagnostics: Scalars to log, by name.
-        reference_log_prob: ``[N]`` float32, log-probabilities of the actions under the reference
-            policy, 0 for those of experts; None without one.
     """
 
     steps: Steps
@@ -286,7 +281,4 @@ class Experience:
     rewards: Tensor
     correct: Tensor
     expert: Tensor
-    signal: Tensor
-    rollouts: int
     diagnostics: dict[str, float]
-    reference_log_prob: Tensor | None = None

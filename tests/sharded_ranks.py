@@ -95,8 +95,8 @@ class Watch(Callback):
 def write_config(folder: Path, checkpoint: Path) -> Path:
     """Write a run of two rounds in which ranks have different numbers of forwards all the time.
 
-    Five problems are an odd number, prompts of dynamic sampling are rolled out by one rank or by
-    both, and the lessons at the start by the first rank alone; the frontier at the end is shared.
+    Five problems are an odd number, and the lessons at the start are rolled out by the first rank
+    alone; the frontier at the end is shared.
     """
     settings = toys.config(checkpoint, folder)
     threshold = {"class_path": THRESHOLD, "init_args": {"threshold": 0.5}}
@@ -115,7 +115,7 @@ def write_config(folder: Path, checkpoint: Path) -> Path:
     ]
     settings["trainer"] |= {"val_check_interval": 2, "check_val_every_n_epoch": None}
     settings["model"]["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1.0}}
-    settings["model"]["rounds"] |= {"group_size": 2, "dynamic_sampling": 2}
+    settings["model"]["rounds"] |= {"group_size": 2}
     settings["data"]["init_args"]["batch_size"] = 4
     file = folder.with_suffix(".yaml")
     file.write_text(yaml.safe_dump(settings))

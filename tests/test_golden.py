@@ -316,7 +316,7 @@ TRAINING: dict[str, Any] = {
     "features": lambda: {
         "policy": Conditioned(1.0, Double(learned(speed=True))),
         "decoding": Decoding(8, 8, temperature=1.0),
-        "rounds": Rounds(4, entropy_weight=0.02, scale_by_std=True, std_floor=0.1, kl_weight=0.01),
+        "rounds": Rounds(4, scale_by_std=True),
         "experts": {"sure": Expert(policies.ConfidenceThreshold(0.5), 4)},
         "condition": AlphaList([0.0, 1.0, 4.0]),
     },

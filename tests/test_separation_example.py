@@ -86,7 +86,7 @@ def test_the_first_replay_finds_the_ratio_one_in_every_bin_and_teaches_the_bette
     torch.testing.assert_close(
         batch.rewards, gained(SOUNDS.repeat(3), batch.steps.action), rtol=0, atol=1e-4
     )
-    result = update(module.policy, batch, module.grpo, rounds, Counts(12, 12))
+    result = update(module.policy, batch, module.grpo, rounds, Counts(12))
     assert float(result.surrogate.ratio_mean) == 1 and float(result.surrogate.kl) == 0
     result.loss.backward()
     torch.optim.SGD(module.parameters(), 1.0).step()

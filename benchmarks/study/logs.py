@@ -35,7 +35,7 @@ class Log:
     def verdict(self) -> str:
         """Whether the reward fell and stayed low, or never rose in validation, in words."""
         rewards = self.column("train/reward")
-        # The second half of a curriculum, whose problems are alike.
+        # After the first rise.
         late = rewards[len(rewards) // 2 :]
         if len(late) < 2 * WINDOW:
             return "no rounds of rollouts" if not rewards else "too short"

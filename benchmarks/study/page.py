@@ -18,9 +18,9 @@ from study.training import is_done
 
 _TITLE = "The study"
 _HEAD = """\
-Every policy of `make study` (`benchmarks/study`): rewards alone, the recipe that
-`configs/tiny_math.yaml` had before, in half the rounds, on tiny-llada's math problems, one seed
-unless said. Policies and logs lie in `benchmarks/study/trained`."""
+Every policy of `make study` (`benchmarks/study`): the objective of arXiv 2512.09106 after a warm
+start, on tiny-llada's math problems, one seed unless said. Policies and logs lie in
+`benchmarks/study/trained`."""
 
 
 def study_section(store: Path, heuristics: Path, details: Path) -> str:

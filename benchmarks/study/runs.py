@@ -82,12 +82,10 @@ def _heads() -> list[Run]:
 def _told() -> list[Run]:
     """Return the policies that are told the wanted speed, the last two after one that was not."""
     told = ("conditioned", "budget")
+    recipe = ("--config", str(ROOT / "configs" / "base" / "recipe_conditioned.yaml"))
     return [
-        *(Run(f"told/{name}", (*_variant("told"), *_variant(name))) for name in told),
-        *(
-            Run(f"told/{name}-continued", (*_variant("continued"), *_variant(f"{name}-continued")))
-            for name in told
-        ),
+        *(Run(f"told/{name}", (*recipe, *_variant(name))) for name in told),
+        *(Run(f"told/{name}-continued", _variant(f"{name}-continued")) for name in told),
     ]
 
 
@@ -95,7 +93,7 @@ def _imitation() -> Chain:
     """Return imitation alone, rewards after it, and the recording that it needs."""
     recording = ROOT / "configs" / "demonstrations.yaml"
     teaching = ROOT / "configs" / "imitation.yaml"
-    afterwards = (*_variant("untaught"), "--trainer.max_steps=75", *_variant("all_lengths"))
+    afterwards = (*_variant("untaught"), "--trainer.max_steps=75")
     return (
         Run(DEMONSTRATIONS, _variant("demonstrations"), recording, "predict"),
         Run("imitation/alone", _variant("imitation"), teaching),

@@ -118,8 +118,8 @@ class LitSeparation(LightningModule):
     """Learns masks from the SI-SDR of what is heard through them.
 
     A training batch is one round, as in :class:`lit_unmask.LitUnmask`: ``group_size`` masks are
-    drawn for each mixture, and their rewards become advantages. Settings of rounds about
-    references, dynamic sampling, adaptive rates and broken rounds are not looked at.
+    drawn for each mixture, and their rewards become advantages. Broken rounds are not
+    looked for.
 
     Args:
         policy: Draws masks.
@@ -165,18 +165,16 @@ class LitSeparation(LightningModule):
         no_place = torch.zeros_like(mask, dtype=torch.bool)
         log_prob = distribution.log_prob(mask)
         steps = Steps(first, first * 0, seen, mask, no_place, log_prob, no_place)  # type: ignore[arg-type]
-        advantage = group_advantages(
-            rewards, self.rounds.group_size, self.rounds.scale_by_std, self.rounds.std_floor
-        )
+        advantage = group_advantages(rewards, self.rounds.group_size, self.rounds.scale_by_std)
         return Experience(
             steps=steps, advantage=advantage, decisions=torch.ones_like(first), rewards=rewards,
-            correct=rewards, expert=rewards.isnan(), signal=advantage != 0, rollouts=len(rewards),
+            correct=rewards, expert=rewards.isnan(),
             diagnostics={"reward": float(rewards.mean()), "reward_std": float(rewards.std())},
         )  # fmt: skip
 
     def training_step(self, batch: Experience, batch_idx: int) -> Tensor:
         """Return the loss of the drawn masks under the current policy."""
-        counts = Counts(batch.rollouts, batch.rollouts)
+        counts = Counts(len(batch.decisions))
         result = update(self.policy, batch, self.grpo, self.rounds, counts)
         self._moved = float(result.surrogate.kl)
         values = batch.diagnostics | result.scalars(self._iteration)

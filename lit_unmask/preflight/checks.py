@@ -21,7 +21,6 @@ from lit_unmask.tasks.base import ProblemSet
 from lit_unmask.tasks.datamodule import TaskDataModule
 from lit_unmask.training.conditioning import check_conditioned
 from lit_unmask.training.demonstrations import ImitationData
-from lit_unmask.training.dynamic_sampling import check_dynamic_sampling
 from lit_unmask.training.finished_answers import check_data
 from lit_unmask.training.module import LitUnmask
 
@@ -83,7 +82,7 @@ def check(stage: str, trainer: Trainer, model: LitUnmask, data: TaskDataModule) 
     if stage == "fit":
         with suppress(NotLoaded):
             check_data(model, data)
-        _check_batches(trainer, model, data)
+        _check_batches(trainer, data)
         _check_callbacks(trainer, data)
     _check_sizes(sets, trainer.world_size)
     for callback in callbacks:
@@ -240,7 +239,7 @@ def _validated(data: TaskDataModule) -> list[str]:
 def may_be_infinite(name: str) -> bool:
     """Return whether a setting, by its dotted name, may be infinite, which is no limit."""
     # What ``trainer`` holds is other people's.
-    limits = ("clip_high", "entropy_cap", "gamma", "target_kl", "values")
+    limits = ("clip_high", "gamma", "target_kl", "values")
     return name.startswith("trainer.") or name.rpartition(".")[2] in limits
 
 
@@ -274,10 +273,8 @@ def problems_of(
     return sets
 
 
-def _check_batches(trainer: Trainer, model: LitUnmask, data: TaskDataModule) -> None:
+def _check_batches(trainer: Trainer, data: TaskDataModule) -> None:
     rounds = len(data.train_dataloader())
-    if not isinstance(data, ImitationData):
-        check_dynamic_sampling(model.rounds.dynamic_sampling, data.batch_size, trainer.world_size)
     every = trainer.val_check_interval
     if type(every) is int and every > rounds and trainer.check_val_every_n_epoch is not None:
         raise ConfigurationError(

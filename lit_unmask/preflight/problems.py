@@ -15,7 +15,7 @@ from lit_unmask.errors import ConfigurationError
 from lit_unmask.preflight.devices import Missing
 from lit_unmask.preflight.dry_run import Request
 from lit_unmask.tasks.base import ProblemSet
-from lit_unmask.tasks.mixture import Curriculum, Mixture
+from lit_unmask.tasks.mixture import Mixture
 from lit_unmask.tasks.programs import ProgramTask
 from lit_unmask.tasks.published import HubTask
 from lit_unmask.types import Problem
@@ -47,8 +47,6 @@ def expected(problems: ProblemSet) -> ProblemSet:
     if isinstance(problems, Mixture):
         parts = {name: expected(part) for name, part in problems.parts.items()}
         return Mixture(parts, problems.weights, problems.size, problems.seed)
-    if isinstance(problems, Curriculum):
-        return Curriculum([expected(stage) for stage in problems.stages])
     if not _on_hub(problems):
         return problems
     part, share = problems.parts[problems.split]
@@ -81,11 +79,10 @@ def missing_problems(sets: Iterable[ProblemSet]) -> list[Missing]:
 
 def _sources(problems: ProblemSet) -> Iterator[ProblemSet]:
     """Iterate over the sets that a set is made of."""
-    parts = list(problems.parts.values()) if isinstance(problems, Mixture) else None
-    parts = problems.stages if isinstance(problems, Curriculum) else parts
-    if parts is None:
+    if not isinstance(problems, Mixture):
         yield problems
-    for part in parts or []:
+        return
+    for part in problems.parts.values():
         yield from _sources(part)
 
 

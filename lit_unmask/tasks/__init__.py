@@ -9,7 +9,7 @@ from lit_unmask.tasks.base import ClosedTask, ProblemSet, Task
 from lit_unmask.tasks.countdown import Countdown
 from lit_unmask.tasks.functions import ShortFunctions
 from lit_unmask.tasks.gym import ReasoningGym
-from lit_unmask.tasks.mixture import Curriculum, Mixture
+from lit_unmask.tasks.mixture import Mixture
 from lit_unmask.tasks.sudoku import Sudoku4x4
 
 _HOMES = {

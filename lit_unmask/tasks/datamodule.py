@@ -124,7 +124,7 @@ class TaskDataModule(LightningDataModule):
         eval_batch_size: Prompts a validation batch, for each rank.
         seed: Seed of the training order.
         shuffle: Whether training problems come in an order that is new in each epoch, instead of
-            their own, which a :class:`~lit_unmask.tasks.Curriculum` needs.
+            their own.
         max_prompt_tokens: Training problems with longer prompts are left out, counted and
             reported; None keeps all. No prompt is ever cut, and sets to evaluate on keep all
             their problems, because a score on some of them is another score.

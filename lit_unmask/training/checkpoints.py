@@ -32,7 +32,7 @@ REWARDS = "rewards"
 _CHECKPOINT_WORDS = ("hpc", "registry")
 _OBJECTIVE = "objective"
 # What belongs to the run that wrote a checkpoint. Lightning wants some of it to be there.
-_RUN = ("loops", "current_model_state", "averaging_state", "reference", "condition", "teaching")
+_RUN = ("loops", "current_model_state", "averaging_state", "condition", "teaching")
 _EMPTY: dict[str, Any] = {"optimizer_states": [], "lr_schedulers": [], "callbacks": {}}
 
 

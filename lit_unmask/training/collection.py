@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lit_unmask.denoisers.face import Denoiser
@@ -22,7 +21,7 @@ from lit_unmask.training.imitation import as_committed, in_view
 from lit_unmask.training.joint import Joint
 from lit_unmask.training.rewards import SpeedReward
 from lit_unmask.training.settings import Rounds, round_diagnostics
-from lit_unmask.types import Experience, Problem, Prompt, Signals, Steps
+from lit_unmask.types import Experience, Problem, Prompt, Steps
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,6 @@ class Collector:
         grader: Where verifiers run.
         experts: By name, policies whose rollouts join each group.
         condition: Draws the speed of each group, for a policy that is conditioned on one.
-        reference: Policy near which the trained one is kept, or None.
         joint: The denoiser as it is trained with the policy, or None.
     """
 
@@ -101,19 +99,12 @@ class Collector:
     grader: Grader
     experts: Mapping[str, Expert]
     condition: Condition | None = None
-    reference: Policy | None = None
     joint: Joint | None = None
 
     @property
     def group_size(self) -> int:
         """Rollouts of each problem, experts included."""
         return self.rounds.group_size + sum(expert.count for expert in self.experts.values())
-
-    @property
-    def signals(self) -> Signals:
-        """What the steps hold, whoever took them."""
-        own = self.policy.signals
-        return own if self.reference is None else own | self.reference.signals
 
     def check(self) -> None:
         """Check that the settings fit together.
@@ -133,11 +124,7 @@ class Collector:
 
     @torch.no_grad()
     def play(
-        self,
-        problems: Sequence[Problem],
-        seed: int,
-        listener: Listener | None = None,
-        reserve: bool = False,
+        self, problems: Sequence[Problem], seed: int, listener: Listener | None = None
     ) -> Experience:
         """Play one round.
 
@@ -145,8 +132,6 @@ class Collector:
             problems: One group each.
             seed: Of the round's noise.
             listener: Told about the progress of the rollouts.
-            reserve: Whether the problems were added by dynamic sampling. The condition then
-                learns nothing from them, as they are a selection.
 
         Raises:
             NotFinite: If a reward is not, or the denoiser or the policy says NaN or infinity.
@@ -177,7 +162,7 @@ class Collector:
         diagnostics["row_forwards"] = float(sum(part.result.ledger.computed for part in parts))
         graded = sum(len(part.correct) for part in parts)
         diagnostics["unfinished_share"] = sum(part.unfinished for part in parts) / graded
-        if self.condition is not None and own.speed is not None and not reserve:
+        if self.condition is not None and own.speed is not None:
             diagnostics |= self.condition.close_round(
                 ConditionedRollouts(own.correct, own.result.nfe, own.speed)
             )
@@ -188,10 +173,7 @@ class Collector:
             rewards=torch.cat([part.rewards for part in parts]),
             correct=torch.cat([part.correct for part in parts]),
             expert=torch.cat([torch.full_like(p.rewards, p is not own).bool() for p in parts]),
-            signal=_signal(advantages, len(problems)),
-            rollouts=self.group_size * len(problems),
             diagnostics=diagnostics,
-            reference_log_prob=self._reference_log_prob(own.steps, len(steps)),
         )
 
     def prompts(self, problems: Sequence[Problem], count: int, seed: int) -> Prompt:
@@ -212,7 +194,7 @@ class Collector:
         noise = Noise(batch.seed, numbers.to(prompt.tokens.device))
         result, correct = attempt(
             verdicts, spec.policy, prompt, spec.decoding, noise,
-            record=True, signals=self.signals,
+            record=True, signals=self.policy.signals,
         )  # fmt: skip
         steps = result.steps
         assert steps is not None
@@ -231,7 +213,7 @@ class Collector:
     def _as_own(self, graded: _Graded) -> _Graded:
         """Return an expert's rollouts with actions and likelihoods of the policy's mixture."""
         steps = as_committed(graded.steps)
-        steps = in_view(steps, self.signals, self.decoding.block_length)
+        steps = in_view(steps, self.policy.signals, self.decoding.block_length)
         actions, log_probs = [], []
         for seen in self._chunks(steps):
             distribution = self.policy(seen.observation)
@@ -241,15 +223,6 @@ class Collector:
         behaviour = mixture_log_prob(torch.cat(log_probs), group, self.group_size - group)
         return replace(graded, steps=replace(steps, action=torch.cat(actions), log_prob=behaviour))
 
-    def _reference_log_prob(self, own: Steps, count: int) -> Tensor | None:
-        """Return ``[count]`` log-probabilities under the reference, of own steps and then zeros."""
-        if self.reference is None:
-            return None
-        log_probs = [
-            self.reference(seen.observation).log_prob(seen.action) for seen in self._chunks(own)
-        ]
-        return F.pad(torch.cat(log_probs), (0, count - len(own)))
-
     def _chunks(self, steps: Steps) -> Iterator[Steps]:
         """Iterate over the steps, some at a time."""
         rows = torch.arange(len(steps), device=steps.rollout.device)
@@ -258,16 +231,14 @@ class Collector:
     def _advantages(self, rewards: Sequence[Tensor], groups: int) -> list[Tensor]:
         """Return the advantages in the groups that all parts make up together."""
         table = torch.cat([part.view(groups, -1) for part in rewards], dim=1)
-        advantage = group_advantages(
-            table.flatten(), table.shape[1], self.rounds.scale_by_std, self.rounds.std_floor
-        )
+        advantage = group_advantages(table.flatten(), table.shape[1], self.rounds.scale_by_std)
         advantage = self.rounds.advantages(advantage)
         if bool((~advantage.isfinite()).any()):
             broken = (~table.isfinite()).any(1).nonzero()[:, 0].tolist()
             raise NotFinite(
                 "rewards" if broken else "advantages",
-                "let model.reward or model.condition return finite numbers, or raise "
-                "rounds.std_floor",
+                "let model.reward or model.condition return finite numbers, or set "
+                "rounds.scale_by_std=false",
                 broken,
             )
         widths = [len(part) // groups for part in rewards]
@@ -281,11 +252,6 @@ def _joined(parts: Sequence[_Graded]) -> Steps:
         numbered.append(replace(part.steps, rollout=part.steps.rollout + first))
         first += len(part.rewards)
     return Steps.cat(numbered)
-
-
-def _signal(advantages: Sequence[Tensor], groups: int) -> Tensor:
-    """Return whether there is an advantage in each group, ``[groups]`` bool."""
-    return torch.cat([part.view(groups, -1) for part in advantages], dim=1).any(1)
 
 
 def _expert_diagnostics(name: str, graded: _Graded, advantage: Tensor) -> dict[str, float]:

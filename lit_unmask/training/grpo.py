@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 
-def group_advantages(
-    rewards: Tensor, group_size: int, scale_by_std: bool = False, std_floor: float = 0.0
-) -> Tensor:
+def group_advantages(rewards: Tensor, group_size: int, scale_by_std: bool = False) -> Tensor:
     """Return each rollout's reward minus the mean of its group.
 
     Args:
@@ -24,7 +22,6 @@ def group_advantages(
         group_size: Rollouts that share a prompt, **G**; it divides **B**.
         scale_by_std: Divide by the group's (population) standard deviation, as arXiv 2402.03300
             does and arXiv 2512.09106 does not.
-        std_floor: Added to that standard deviation, in reward.
 
     Returns:
         ``[B]`` float; exactly 0 in a group whose rewards are all equal.
@@ -41,7 +38,7 @@ def group_advantages(
     groups = rewards.reshape(-1, group_size)
     advantage = groups - groups.mean(1, keepdim=True)
     if scale_by_std:
-        advantage = advantage / (groups.std(1, correction=0, keepdim=True) + std_floor)
+        advantage = advantage / groups.std(1, correction=0, keepdim=True)
     # Equal rewards may differ from their rounded mean; dividing would blow that up to +-1.
     equal = (groups == groups[:, :1]).all(1, keepdim=True)
     return advantage.masked_fill(equal, 0.0).reshape(-1)
@@ -151,25 +148,6 @@ def mixture_log_prob(log_prob: Tensor, policy_count: int, expert_count: int) -> 
     total = policy_count + expert_count
     point_mass = log_prob.new_full((), -math.log(total))
     return torch.logaddexp(log_prob + math.log(policy_count / total), point_mass)
-
-
-def reference_kl(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
-    """Return the estimate ``r - 1 - log r`` of KL(policy, reference), ``r = reference / policy``.
-
-    For actions drawn from the policy its mean is the divergence, and it is never negative ("k3",
-    J. Schulman, "Approximating KL divergence", 2020; the penalty of arXiv 2402.03300). Its
-    gradient, ``(1 - r) * grad log_prob``, has the mean of the gradient of KL(reference, policy),
-    the other direction; both vanish where the two are equal, and only there.
-
-    Args:
-        log_prob: ``[N]`` float, of the actions under the policy; carries the gradient.
-        reference_log_prob: ``[N]`` float, of the same actions under the reference.
-
-    Returns:
-        ``[N]`` float, at least 0.
-    """
-    log_ratio = reference_log_prob.detach() - log_prob
-    return log_ratio.expm1() - log_ratio
 
 
 @dataclass(frozen=True)

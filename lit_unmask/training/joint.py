@@ -244,8 +244,6 @@ def check_joint(module: LitUnmask) -> None:
     frozen = {
         "model.experts": bool(module.experts),
         "model.teaching": module.teaching is not None,
-        "rounds.kl_weight": module.rounds.kl_weight > 0,
-        "rounds.dynamic_sampling": module.rounds.dynamic_sampling > 0,
         "decoding.approximate": decoding.approximate != Approximate(),
         "decoding.corrector": decoding.corrector is not None,
         "a policy that takes tokens back": policy.takes_back,

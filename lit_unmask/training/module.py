@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -24,7 +23,6 @@ from lit_unmask.training.broken import BrokenRounds
 from lit_unmask.training.collection import Collector
 from lit_unmask.training.conditioning import Condition
 from lit_unmask.training.demonstrations import ImitationData
-from lit_unmask.training.dynamic_sampling import Processes, sample_dynamically
 from lit_unmask.training.evaluating import LitEvaluate, Unregistered
 from lit_unmask.training.experts import Expert
 from lit_unmask.training.finished_answers import (
@@ -67,7 +65,6 @@ class LitUnmask(LitEvaluate):
         grader: Where verifiers run, while other rows decode.
         experts: By name, policies whose rollouts join each group in full diffusion.
         condition: Draws the speed of each group, for a policy that is conditioned on one.
-        reference: Policy near which ``rounds.kl_weight`` keeps the trained one; None is its start.
         teaching: What the first rounds teach from finished answers, if they do.
         train_denoiser: Weights of the denoiser that are trained too; None leaves it frozen.
     """
@@ -86,7 +83,6 @@ class LitUnmask(LitEvaluate):
         grader: Grader = InProcess(),  # noqa: B008  (stateless)
         experts: dict[str, Expert] | None = None,
         condition: Condition | None = None,
-        reference: Policy | None = None,
         teaching: FinishedAnswers | None = None,
         train_denoiser: Tuning | None = None,
     ) -> None:
@@ -94,16 +90,10 @@ class LitUnmask(LitEvaluate):
         self.decoding, self.grpo, self.rounds = decoding, grpo, rounds
         self.make_optimizer, self.schedule = optimizer, schedule
         self.experts, self.condition, self.teaching = experts or {}, condition, teaching
-        self._reference, self._teacher = Unregistered(reference), Unregistered[Teacher | None](None)
-        self._start: dict[str, Tensor] | None = None
+        self._teacher = Unregistered[Teacher | None](None)
         self.train_denoiser, self.joint = train_denoiser, cast(Joint | None, None)
         self._broken, self._iteration = Unregistered(BrokenRounds()), 0
         self._told = torch.zeros(()), torch.zeros(())  # how far the policy has moved, and the loss
-
-    @property
-    def reference(self) -> Policy | None:
-        """The policy near which the trained one is kept."""
-        return self._reference.value
 
     @property
     def trained(self) -> list[nn.Parameter]:
@@ -130,7 +120,7 @@ class LitUnmask(LitEvaluate):
     def _move(self, device: torch.device | str) -> None:
         """Move what is used and not trained."""
         experts = [*self.experts.values(), *([self.teaching.expert] if self.teaching else [])]
-        for held in (self.denoiser, self.reference, *(expert.policy for expert in experts)):
+        for held in (self.denoiser, *(expert.policy for expert in experts)):
             if held is not None:
                 held.to(device).eval()
 
@@ -140,7 +130,7 @@ class LitUnmask(LitEvaluate):
         Raises:
             ConfigurationError: If there is nothing to train, or settings exclude each other.
         """
-        self.rounds.check(self.policy, self.reference, self.denoiser, accumulate_grad_batches)
+        self.rounds.check(self.policy, accumulate_grad_batches)
         self.collector.check()
         check_joint(self)
         if self.teaching is not None:
@@ -160,14 +150,6 @@ class LitUnmask(LitEvaluate):
     def _objective(self) -> str:
         imitates = isinstance(self._data, ImitationData)
         return checkpoints.IMITATION if imitates else checkpoints.REWARDS
-
-    def on_train_start(self) -> None:
-        """Keep the policy as it is now, if the objective asks for it."""
-        if self.rounds.kl_weight and self.reference is None:
-            start = copy.deepcopy(self.policy).requires_grad_(False).eval()
-            if self._start is not None:
-                start.load_state_dict(self._start)
-            self._start, self._reference = start.state_dict(), Unregistered(start)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, stepped once a round."""
@@ -198,23 +180,14 @@ class LitUnmask(LitEvaluate):
 
     def collect(self, problems: Sequence[Problem]) -> Experience:
         """Roll out, grade and score one round of problems of this rank."""
-        seed, collector = self.rounds.of_round(self.global_step), self.collector
-        if not self.rounds.dynamic_sampling:
-            return collector.play(problems, seed, self.notify)
-
-        def play(some: Sequence[Problem], reserve: bool) -> Experience:
-            return collector.play(some, seed, self.notify, reserve)
-
-        ranks = Processes(self.global_rank, self.trainer.world_size, self.total)
-        return sample_dynamically(play, problems, self.rounds.dynamic_sampling, ranks)
+        return self.collector.play(problems, self.rounds.of_round(self.global_step), self.notify)
 
     @property
     def collector(self) -> Collector:
         """What plays this rank's training rounds."""
-        reference = self.reference if self.rounds.kl_weight else None
         return Collector(
             self.denoiser, behind_threshold(self.policy), self.decoding, self.reward, self.rounds,
-            self.grader, self.experts, self.condition, reference, self.joint,
+            self.grader, self.experts, self.condition, self.joint,
         )  # fmt: skip
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -226,8 +199,7 @@ class LitUnmask(LitEvaluate):
             return self._imitate(batch)
         if isinstance(batch, Lessons):
             return self._imitate(batch.draw(self._iteration).to(self.device), batch)
-        own = len(batch.decisions) - int(batch.expert.sum())
-        counts = Counts(self.total(batch.rollouts), self.total(own), self.trainer.world_size)
+        counts = Counts(self.total(len(batch.decisions)), self.trainer.world_size)
         policy = behind_threshold(self.policy)
         acting = self.joint.acting(policy) if self.joint else policy
         result = update(acting, batch, self.grpo, self.rounds, counts)
@@ -275,8 +247,6 @@ class LitUnmask(LitEvaluate):
             moved = self._broken.value.update(self, optimizer, self._told, iteration + 1)
             if self._broken.value.left_out or (not imitates and self.rounds.is_far(moved)):
                 break
-        if not imitates and not self._broken.value.left_out:
-            self.rounds.adapt_rates(self.lr_schedulers(), optimizer, moved)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note what the policy is, and which denoiser and settings it was trained with."""
@@ -286,8 +256,6 @@ class LitUnmask(LitEvaluate):
         checkpoint["condition"] = self.condition.state_dict() if self.condition else {}
         checkpoint["policy"] = checkpoints.checkpoint_entry(self.policy, *trained_with)
         checkpoint["teaching"] = self._teacher.value and str(self._teacher.value.folder)
-        if self._start is not None:
-            checkpoint["reference"] = self._start
         checkpoint |= {ENTRY: self.joint.state_dict()} if self.joint else {}
         checkpoints.note_objective(checkpoint, self._objective)
 
@@ -304,6 +272,5 @@ class LitUnmask(LitEvaluate):
             rank_zero_info("the checkpoint is of a run with another objective: weights alone used")
         if fits and self._teacher.value is not None:
             self._teacher.value.go_on(checkpoint)
-        self._start = checkpoint.get("reference")
         if self.condition is not None:
             self.condition.load_state_dict(checkpoint.get("condition", {}))

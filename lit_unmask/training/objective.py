@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lit_unmask.training.grpo import GRPO, GRPOLoss, MeanOverSteps, mixture_log_prob, reference_kl
+from lit_unmask.training.grpo import GRPO, GRPOLoss, mixture_log_prob
 from lit_unmask.training.settings import Rounds
 from lit_unmask.types import Experience, Steps
 
@@ -33,13 +33,11 @@ class Counts:
     """What an update is a mean over, summed over the ranks.
 
     Attributes:
-        rollouts: Rollouts that the surrogate is a mean over, ``Experience.rollouts``.
-        own: Rollouts of the policy, which the regularisers are means over.
+        rollouts: Rollouts of the round, those of experts too.
         world: Ranks. Lightning averages their gradients where the mean needs their sum.
     """
 
     rollouts: int
-    own: int
     world: int = 1
 
 
@@ -81,24 +79,19 @@ def update(
 ) -> Update:
     """Return the loss of one round's experience under the current policy.
 
-    It is the surrogate of all steps, minus ``entropy_weight`` times the mean entropy of a step of
-    the policy's own rollouts, plus ``kl_weight`` times their mean divergence from the reference.
-    Steps of experts are scored under the mixture that they came from, and nothing else is said
-    about them: neither the regularisers nor what is logged, as the policy did not take them.
+    Steps of experts are scored under the mixture that they came from, and nothing that is logged
+    is about them, as the policy did not take them.
 
     Args:
         policy: The current policy; the gradient reaches its weights.
         batch: What one rank played.
         grpo: The surrogate, and how much each step counts in it.
-        rounds: Weights of the regularisers, group size and chunks.
+        rounds: Group size and chunks.
         counts: Sums over the ranks.
     """
-    rows = _rows(batch, rounds)
-    steps = batch.steps.select(rows)
+    steps = batch.steps.select(_rows(batch, rounds))
     own = ~batch.expert[steps.rollout]
     log_prob, entropy = replay(policy, steps, rounds)
-    # Before the mixture, which would let the divergence see likelihoods that nobody acted by.
-    kl = _reference_kl(log_prob, batch, rows, own)
     if not bool(own.all()):
         group = rounds.group_size
         experts = group * int(batch.expert.sum()) // int((~batch.expert).sum())
@@ -106,22 +99,16 @@ def update(
     advantage = batch.advantage[steps.rollout]
     weight = grpo.weights(batch.decisions, steps.rollout, counts.rollouts) * counts.world
     surrogate = grpo(log_prob, steps.log_prob, advantage, weight, own)
-    mean = MeanOverSteps()(batch.decisions, steps.rollout, counts.own) * counts.world * own
-    rewarded = mean * rounds.encouraged(entropy)
-    loss = surrogate.loss - rounds.entropy_weight * rewarded.sum()
-    readings = {"entropy": _mean(entropy, own)}
-    if kl is not None:
-        loss = loss + rounds.kl_weight * (mean * kl).sum()
-        readings["kl_reference"] = _mean(kl, own)
-    return Update(loss, surrogate, readings)
+    # 0 without a step of the policy's own.
+    mean = entropy.where(own, 0.0).sum() / own.sum().clamp(min=1)
+    return Update(surrogate.loss, surrogate, {"entropy": mean})
 
 
 def replay(policy: Distribute, steps: Steps, rounds: Rounds) -> tuple[Tensor, Tensor]:
     """Return log-probabilities ``[N]`` of the recorded actions, and entropies ``[N]`` in nats.
 
     Args:
-        policy: The current policy; gradients of the log-probabilities reach its weights, those
-            of the entropies only where the objective has an entropy term.
+        policy: The current policy; gradients of the log-probabilities reach its weights.
         steps: What was observed and done.
         rounds: Sets the size of the chunks, and whether they are recomputed.
     """
@@ -129,10 +116,7 @@ def replay(policy: Distribute, steps: Steps, rounds: Rounds) -> tuple[Tensor, Te
     def chunk(rows: Tensor) -> tuple[Tensor, Tensor]:
         part = steps.select(rows)
         distribution = policy(part.observation)
-        entropy = distribution.entropy()
-        if not rounds.entropy_weight:
-            entropy = entropy.detach()
-        return distribution.log_prob(part.action), entropy
+        return distribution.log_prob(part.action), distribution.entropy().detach()
 
     rows = torch.arange(len(steps), device=steps.rollout.device).split(rounds.replay_chunk)
     if len(rows) == 1:
@@ -147,25 +131,10 @@ def replay(policy: Distribute, steps: Steps, rounds: Rounds) -> tuple[Tensor, Te
 def _rows(batch: Experience, rounds: Rounds) -> Tensor:
     """Return which steps have something to add to the loss, ``[N]`` bool.
 
-    Steps of zero advantage only have regularisers. A round of nothing else still needs a backward
-    pass, which other ranks wait for, and readings to log.
+    A round without any still needs a backward pass, which other ranks wait for, and readings to
+    log.
     """
     rows = batch.advantage[batch.steps.rollout] != 0
-    if rounds.entropy_weight > 0 or rounds.kl_weight > 0:
-        rows |= ~batch.expert[batch.steps.rollout]
     if not rows.any():
         rows[: rounds.replay_chunk] = True
     return rows
-
-
-def _reference_kl(log_prob: Tensor, batch: Experience, rows: Tensor, own: Tensor) -> Tensor | None:
-    """Return the divergence from the reference at each step, 0 at those of experts, or None."""
-    if batch.reference_log_prob is None:
-        return None
-    # Expert steps may be impossible for the policy: no gradient may come from their infinities.
-    return reference_kl(log_prob.where(own, 0.0), batch.reference_log_prob[rows])
-
-
-def _mean(values: Tensor, own: Tensor) -> Tensor:
-    """Return the mean over the policy's own steps, 0 without any."""
-    return values.detach().where(own, 0.0).sum() / own.sum().clamp(min=1)

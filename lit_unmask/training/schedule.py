@@ -24,30 +24,24 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class WarmupCosine(Schedule):
-    """Linear warm-up, then a cosine fall to a share of the peak.
+    """Linear warm-up, then a cosine fall to 0.
 
     Attributes:
         warmup_rounds: Rounds of linear warm-up from 0.
-        final_share: Share of the peak learning rate at the end, in ``[0, 1]``.
     """
 
     warmup_rounds: int = 100
-    final_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.warmup_rounds < 0 or not 0 <= self.final_share <= 1:
-            raise ValueError(
-                f"warmup_rounds={self.warmup_rounds} must be at least 0, and final_share="
-                f"{self.final_share} lie in [0, 1]"
-            )
+        if self.warmup_rounds < 0:
+            raise ValueError(f"warmup_rounds={self.warmup_rounds} must be at least 0")
 
     def factor(self, number: int, rounds: int) -> float:
         """Return the factor for round ``number`` of ``rounds``, from 0."""
         if number < self.warmup_rounds:
             return (number + 1) / self.warmup_rounds
         progress = (number - self.warmup_rounds) / max(rounds - self.warmup_rounds, 1)
-        cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-        return self.final_share + (1 - self.final_share) * cosine
+        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +10,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lit_unmask.denoisers.face import Denoiser
 from lit_unmask.errors import ConfigurationError, check_numbers
 from lit_unmask.policies.base import Policy
 from lit_unmask.randomness import check_seed
 from lit_unmask.rollout import Rollout
-from lit_unmask.training.experts import probe
 from lit_unmask.training.rewards import Advantages, AllAdvantages
 
 # Makes an optimizer of parameters, as the classes of torch.optim do.
@@ -43,30 +40,9 @@ class Rounds:
             this from the one that acted, in nats a step; None always takes ``num_iterations``.
             Rounds whose gradients agree move the policy far in one iteration, and others hardly
             move it in several, so a target keeps the pace of learning alike.
-        adaptive_lr_kl: KL-adaptive learning rate: where the last replay of a round finds the policy
-            further than this from the one that acted, in nats a step, the rate falls by up to a
-            fifth; where nearer, it rises by up to a tenth, within a fifteenth of the optimizer's
-            and all of it, times the schedule. A policy that takes few, large steps moves far in
-            one update, and collapses at a learning rate that a careful one needs. None leaves it
-            to the schedule.
         scale_by_std: Whether advantages are divided by the standard deviation of their group
             (arXiv 2402.03300), which makes the price of a forward count as much in groups of
             equally correct rollouts as correctness does in mixed ones. arXiv 2512.09106 does not.
-        std_floor: Added to that standard deviation, in reward. Groups whose rewards differ by
-            less than it count less, so that it sets how much the price of a forward is worth
-            beside correctness: 0 makes them equal, a large one leaves them as they are.
-        entropy_weight: Weight of the mean entropy of a step, in reward a nat, added to the
-            objective. It keeps a policy exploring that imitation or a lucky round made too sure
-            of itself; 0 is the objective of arXiv 2512.09106.
-        entropy_cap: Entropy, in nats, from which a step earns no more of that term, which then
-            raises low entropies and leaves high ones alone; None rewards any entropy.
-        kl_weight: Weight of the mean divergence of a step from the reference policy, in reward a
-            nat, taken from the objective (:func:`lit_unmask.training.grpo.reference_kl`). It keeps
-            a policy near where it began; 0 is the objective of arXiv 2512.09106.
-        dynamic_sampling: How many of the ``data.batch_size`` prompts of a round are kept for
-            dynamic sampling (arXiv 2503.14476, with a bound). They are rolled out only where other
-            groups of the round have equal rewards and teach nothing, one for each such group, and
-            for each of their own number that has none either. Those not needed are passed over.
         skip_broken: How many rounds in a row may be left out when NaN or infinity is found in
             their numbers, before the run stops. 0 stops at the first.
         seed: Seed of the rollouts' noise.
@@ -82,20 +58,14 @@ class Rounds:
     advantages: Advantages = AllAdvantages()  # noqa: RUF009  (frozen)
     num_iterations: int = 2
     target_kl: float | None = None
-    adaptive_lr_kl: float | None = None
     scale_by_std: bool = False
-    std_floor: float = 0.0
-    entropy_weight: float = 0.0
-    entropy_cap: float | None = None
-    kl_weight: float = 0.0
-    dynamic_sampling: int = 0
     skip_broken: int = 0
     seed: int = 0
     replay_chunk: int = 512
     recompute: bool = False
 
     def __post_init__(self) -> None:
-        check_numbers(vars(self), {"target_kl", "entropy_cap"}.__contains__)
+        check_numbers(vars(self), {"target_kl"}.__contains__)
         check_seed(self.seed)
         if self.group_size < 2:
             raise ValueError(
@@ -110,48 +80,14 @@ class Rounds:
             )
         if self.target_kl is not None and not self.target_kl > 0:
             raise ValueError(f"target_kl={self.target_kl} must be positive, or null for no target")
-        if self.adaptive_lr_kl is not None and not (
-            self.adaptive_lr_kl > 0 and self.num_iterations > 1
-        ):
-            raise ValueError(
-                f"adaptive_lr_kl={self.adaptive_lr_kl} must be positive, or null, and "
-                f"num_iterations={self.num_iterations} at least 2; a first iteration has not moved "
-                "the policy"
-            )
-        if not (self.std_floor >= 0 and (self.scale_by_std or self.std_floor == 0)):
-            raise ValueError(
-                f"std_floor={self.std_floor} must be at least 0, and scale_by_std true where it is "
-                "not 0"
-            )
-        if self.entropy_weight < 0:
-            raise ValueError(
-                f"entropy_weight={self.entropy_weight} must be at least 0; a negative one would "
-                "reward a policy for giving up exploration"
-            )
-        if self.entropy_cap is not None and not (self.entropy_cap > 0 < self.entropy_weight):
-            raise ValueError(
-                f"entropy_cap={self.entropy_cap} must be positive, or null, and entropy_weight="
-                f"{self.entropy_weight} too; without that term there is nothing to cap"
-            )
-        if min(self.kl_weight, self.dynamic_sampling, self.skip_broken) < 0:
-            raise ValueError(
-                f"kl_weight={self.kl_weight}, dynamic_sampling={self.dynamic_sampling} and "
-                f"skip_broken={self.skip_broken} must be at least 0"
-            )
+        if self.skip_broken < 0:
+            raise ValueError(f"skip_broken={self.skip_broken} must be at least 0")
 
-    def check(
-        self,
-        policy: Policy,
-        reference: Policy | None,
-        denoiser: Denoiser,
-        accumulate_grad_batches: int,
-    ) -> None:
+    def check(self, policy: Policy, accumulate_grad_batches: int) -> None:
         """Check that a policy can be trained with these settings.
 
         Args:
             policy: The policy.
-            reference: Policy near which it is to be kept.
-            denoiser: The frozen dLLM; it is not run.
             accumulate_grad_batches: Setting of the trainer.
 
         Raises:
@@ -168,18 +104,6 @@ class Rounds:
                 f"rounds.num_iterations={self.num_iterations} exclude each other; raise "
                 "data.batch_size instead of accumulating"
             )
-        if reference is not None and not self.kl_weight:
-            raise ConfigurationError(
-                "model.reference is there and rounds.kl_weight=0 does not look at it; set a "
-                "weight, or leave the reference out"
-            )
-        if reference is not None:
-            own, other = (type(probe(each, denoiser)) for each in (policy, reference))
-            if own is not other:
-                raise ConfigurationError(
-                    f"model.reference acts by {other.__name__} and the policy by {own.__name__}; "
-                    "the divergence needs a reference with the same kind of actions"
-                )
 
     def of_round(self, number: int) -> int:
         """Return the seed of a round's noise, by its number from 0."""
@@ -188,33 +112,6 @@ class Rounds:
     def is_far(self, moved: float) -> bool:
         """Return whether a policy that has moved so far, in nats a step, takes no more updates."""
         return self.target_kl is not None and moved > self.target_kl
-
-    def encouraged(self, entropy: Tensor) -> Tensor:
-        """Return how much of the entropies of steps, in nats, the objective rewards."""
-        return entropy if self.entropy_cap is None else entropy.clamp(max=self.entropy_cap)
-
-    def adapted_rate(self, rate: float, peak: float, moved: float) -> float:
-        """Return the learning rate after a round, before the schedule's factor.
-
-        Args:
-            rate: That of the round.
-            peak: The optimizer's own.
-            moved: How far the round has moved the policy, in nats a step.
-        """
-        if self.adaptive_lr_kl is None:
-            return rate
-        factor = math.sqrt(self.adaptive_lr_kl / max(moved, 1e-9))
-        return min(max(rate * min(max(factor, 0.8), 1.1), peak / 15), peak)
-
-    def adapt_rates(self, schedule: Any, optimizer: Optimizer, moved: float) -> None:
-        """Scale the rates that a schedule multiplies; its checkpoint entry holds them."""
-        if self.adaptive_lr_kl is None:
-            return
-        peaks = [group["initial_lr"] for group in optimizer.param_groups]
-        schedule.base_lrs = [
-            self.adapted_rate(rate, peak, moved)
-            for rate, peak in zip(schedule.base_lrs, peaks, strict=True)
-        ]
 
 
 def round_diagnostics(

@@ -25,7 +25,6 @@ from lit_unmask.tasks import (
     MATH500,
     MBPP,
     CodeDataModule,
-    Curriculum,
     HumanEval,
     KodCode,
     MathDataModule,
@@ -52,7 +51,6 @@ SIZES = {
     "a fifth": (MBPP("tuning"), 374 * 20 // 100),
     "a mixture": (Mixture({"a": GSM8K("train"), "b": MATH("train")}), 7024 + 7050),
     "a weighted mixture": (Mixture({"a": GSM8K("test"), "b": MATH500()}, {"a": 1, "b": 1}), 1000),
-    "a curriculum": (Curriculum([GSM8K("test"), MATH500()]), 1819),
     "nobody knows": (Mixture({"a": Unknown("train")}), None),
     "a file": (GSM8K("test", path=str(ROWS / "gsm8k.jsonl")), 5),
 }

@@ -11,8 +11,6 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from toys import (
     After,
-    Hopeless,
-    large_steps,
     make_data,
     make_module,
     make_trainer,
@@ -28,7 +26,6 @@ from lit_unmask.rollout import Approximate, Decoding
 from lit_unmask.training.checkpoints import checkpoint_entry
 from lit_unmask.training.module import LitUnmask
 from lit_unmask.training.rewards import MultiplicativeSpeed
-from lit_unmask.training.settings import Rounds
 from tests.toy_systems import Even, Nothing
 
 
@@ -166,62 +163,6 @@ def test_copies_of_a_module_share_its_denoiser(tiny_llada: LLaDA) -> None:
     twin = copy.deepcopy(module)
     assert twin.denoiser is tiny_llada
     assert twin.policy is not module.policy and same(weights(twin), weights(module))
-
-
-def test_the_policy_is_kept_near_where_training_began_also_after_resuming(
-    tiny_llada: LLaDA, tmp_path: Path
-) -> None:
-    name, kl = "train/kl_reference", []
-    read = After(lambda trainer, batch: kl.append(float(trainer.callback_metrics[name])))
-
-    def run(steps: int, seed: int, **settings: Any) -> LitUnmask:
-        module = make_module(
-            tiny_llada, small_policy(seed), optimizer=large_steps,
-            rounds=Rounds(group_size=4, kl_weight=0.5, num_iterations=1),
-        )  # fmt: skip
-        save = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=2)
-        trainer = make_trainer(tmp_path, read, save, max_steps=steps, enable_checkpointing=True)
-        trainer.fit(module, datamodule=make_data(), **settings)
-        return module
-
-    straight = run(4, 0)
-    assert kl[0] == pytest.approx(0, abs=1e-6) and kl[1] > 1e-3
-    assert same(straight.reference.state_dict(), small_policy(0).state_dict())
-    resumed = run(4, 1, ckpt_path=tmp_path / "step=2.ckpt")
-    assert same(resumed.reference.state_dict(), small_policy(0).state_dict())
-    assert same(weights(straight), weights(resumed))
-
-
-def test_dynamic_sampling_fills_a_round_and_does_not_disturb_resuming(
-    tiny_llada: LLaDA, tmp_path: Path
-) -> None:
-    seen: list[tuple[float, int]] = []
-
-    def read(trainer: Any, batch: Any) -> None:
-        seen.append((float(trainer.callback_metrics["train/dynamic_sampling"]), len(batch.signal)))
-
-    def run(problems: Any, steps: int, seed: int, **settings: Any) -> LitUnmask:
-        module = make_module(
-            tiny_llada, small_policy(seed), rounds=Rounds(group_size=2, dynamic_sampling=3)
-        )
-        save = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=1)
-        trainer = make_trainer(tmp_path, After(read), save, max_steps=steps,
-                               enable_checkpointing=True)  # fmt: skip
-        data = make_data(batch_size=5) if problems is None else problems
-        trainer.fit(module, datamodule=data, **settings)
-        return module
-
-    straight = run(None, 3, 0)
-    assert all(played == 2 + drawn for drawn, played in seen)
-    assert 0 < sum(drawn for drawn, _ in seen) < 9
-    resumed = run(None, 3, 1, ckpt_path=tmp_path / "step=1.ckpt")
-    assert same(weights(straight), weights(resumed))
-    seen.clear()
-    before = small_policy(0).state_dict()
-    hopeless = run(make_data(train=Hopeless("train", size=10), batch_size=5), 2, 0)
-    assert seen == [(3.0, 5), (3.0, 5)]
-    moved = [n for n, v in weights(hopeless).items() if not torch.allclose(v, before[n], atol=1e-3)]
-    assert not moved  # weight decay alone
 
 
 def test_a_checkpoint_names_all_that_its_rollouts_followed_from(tiny_llada, tmp_path):

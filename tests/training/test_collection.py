@@ -74,8 +74,7 @@ def test_advantages_are_relative_to_the_whole_group(steered) -> None:
         expected = rewards - sum(rewards.tolist()) / 8
         torch.testing.assert_close(advantage, expected, atol=1e-6, rtol=0)
         mixed += bool(expected.any())
-    assert mixed == int(batch.signal.sum()) > 1
-    assert batch.rollouts == 48
+    assert mixed > 1
     assert batch.expert.tolist() == [False] * 24 + [True] * 24
 
 
@@ -147,7 +146,7 @@ def test_ratios_are_those_of_the_mixture(steered, moved: bool) -> None:
     if moved:
         torch.manual_seed(1)
         policy = LearnedPolicy(type(policy.network)(width=16, heads=2, feed_forward=16))
-    counts = Counts(48, 24)
+    counts = Counts(48)
     # An interval that clips nothing, so that the loss shows the ratios.
     found = update(policy, batch, GRPO(clip=1.0, clip_high=1e9), players.rounds, counts)
     policy.requires_grad_(False)
@@ -166,7 +165,7 @@ def test_ratios_are_those_of_the_mixture(steered, moved: bool) -> None:
 
 def test_what_is_logged_is_about_the_policys_own_steps(steered) -> None:
     players, batch = steered
-    found = update(players.policy, batch, GRPO(), players.rounds, Counts(48, 24))
+    found = update(players.policy, batch, GRPO(), players.rounds, Counts(48))
     rows = (batch.advantage[batch.steps.rollout] != 0) & ~batch.expert[batch.steps.rollout]
     steps = batch.steps.select(rows)
     entropy = players.policy(steps.observation).entropy().mean()
@@ -193,7 +192,7 @@ def test_ordered_actions_learn_from_sets(tiny_llada: LLaDA) -> None:
         experts={"two": Expert(LowConfidence(2), 4), "any": Expert(Random(3), 8, count=2)},
     )  # fmt: skip
     batch = module.collector.play(problems(), SEED)
-    found = update(policy, batch, GRPO(), module.rounds, Counts(42, 24))
+    found = update(policy, batch, GRPO(), module.rounds, Counts(42))
     theirs = batch.steps.select(batch.expert[batch.steps.rollout])
     assert torch.equal(theirs.action > 0, theirs.chosen)
     assert found.loss.isfinite() and float(found.surrogate.ratio_mean) == pytest.approx(1, abs=1e-5)

@@ -19,7 +19,6 @@ from lit_unmask.policies import (
 )
 from lit_unmask.policies.actions.count import CountHead
 from lit_unmask.training.experts import Expert
-from lit_unmask.training.settings import Rounds
 from lit_unmask.types import Signals
 
 FULL = replace(DECODING, block_length=8)
@@ -58,14 +57,6 @@ MISTAKES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         r"model\.experts\.told: LearnedPolicy is conditioned on a speed.*Conditioned",
     ),
     "nothing to train": (lambda: {"policy": LowConfidence()}, "LowConfidence has no parameters"),
-    "unused reference": (
-        lambda: {"reference": small_policy()},
-        r"model\.reference.*rounds\.kl_weight=0",
-    ),
-    "reference of another kind": (
-        lambda: {"reference": ConfidenceThreshold(), "rounds": Rounds(kl_weight=0.1)},
-        r"model\.reference acts by Deterministic and the policy by Bernoulli",
-    ),
 }
 
 
@@ -79,11 +70,7 @@ def test_what_cannot_work_is_one_sentence(tiny_llada: LLaDA, mistake: str) -> No
 
 def test_good_settings_pass(tiny_llada: LLaDA) -> None:
     settings = {"experts": {"good": GOOD, "learned": Expert(small_policy(1), 8)}}
-    rounds = Rounds(kl_weight=0.1)
-    module = make_module(
-        tiny_llada, decoding=FULL, reference=small_policy(2), rounds=rounds, **settings
-    )
-    module.check_trainable(1)
+    make_module(tiny_llada, decoding=FULL, **settings).check_trainable(1)
 
 
 def test_an_expert_without_rollouts_is_refused() -> None:

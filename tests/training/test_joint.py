@@ -76,7 +76,7 @@ def test_the_gradient_reaches_what_is_trained_and_nothing_else(tiny_checkpoint, 
     batch = round_of(module)
     assert batch.advantage.abs().sum() > 0
     acting = module.joint.acting(module.policy)
-    result = update(acting, batch, module.grpo, module.rounds, Counts(8, 8))
+    result = update(acting, batch, module.grpo, module.rounds, Counts(8))
     assert float(result.surrogate.ratio_mean) == pytest.approx(1, abs=1e-5)
     result.loss.backward()
     trained = {id(weight) for weight in module.trained}
@@ -181,7 +181,6 @@ def test_another_denoiser_is_refused_in_one_sentence(
             {"decoding": Decoding(8, 4, 0.7, approximate=Approximate(early_stop=True))},
             "decoding.approximate needs a frozen denoiser",
         ),
-        ({"rounds": Rounds(group_size=4, dynamic_sampling=1)}, "rounds.dynamic_sampling needs"),
     ],
 )
 def test_what_needs_a_frozen_denoiser_or_drawn_tokens_is_refused(

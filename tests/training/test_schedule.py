@@ -8,10 +8,10 @@ from lit_unmask.training.schedule import Stages, WarmupCosine, WarmupStableDecay
 
 @pytest.mark.parametrize(
     ("number", "expected"),
-    [(0, 0.25), (1, 0.5), (3, 1.0), (4, 1.0), (8, 0.55), (12, 0.1), (50, 0.1)],
+    [(0, 0.25), (1, 0.5), (3, 1.0), (4, 1.0), (8, 0.5), (12, 0.0), (50, 0.0)],
 )
-def test_cosine_warms_up_then_falls_to_its_final_share(number, expected):
-    schedule = WarmupCosine(warmup_rounds=4, final_share=0.1)
+def test_cosine_warms_up_then_falls_to_zero(number, expected):
+    schedule = WarmupCosine(warmup_rounds=4)
     assert schedule.factor(number, 12) == pytest.approx(expected)
 
 
