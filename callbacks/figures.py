@@ -30,6 +30,7 @@ def accuracy_axes(title: str, size: tuple[float, float] = (6, 4)) -> tuple[Figur
     axes.set(xlabel="denoiser forwards a problem (NFE)", ylabel="accuracy", title=title)
     axes.set_ylim(-0.02, 1.02)
     axes.grid(alpha=0.3)
+    axes.margins(x=0.1)
     return figure, axes
 
 
@@ -67,11 +68,12 @@ def frontier_figure(
             label=None if point.name in labelled else f"{point.name}, test",
         )
         labelled.add(point.name)
+        setting = ", ".join([*map(str, point.params.values()), f"BL {point.block_length}"])
         axes.annotate(
-            f"BL {point.block_length}", (point.nfe, point.accuracy),
+            setting, (point.nfe, point.accuracy),
             textcoords="offset points", xytext=(6, -10), fontsize=7,
         )  # fmt: skip
-    axes.legend(fontsize=8, loc="lower right")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -149,7 +151,7 @@ def path_figure(
     dots = axes.scatter(nfes, accuracies, c=[point[0] for point in path], cmap="viridis", zorder=3)
     figure.colorbar(dots, label="training round")
     if baselines:
-        axes.legend(fontsize=8, loc="lower right")
+        figure.legend(fontsize=8, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
