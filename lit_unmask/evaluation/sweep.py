@@ -128,9 +128,9 @@ class Sweep:
         They count as computed, and not as found where they are asked for next.
         """
         by_uid = {outcome.uid: outcome for share in self.ranks.gather(mine) for outcome in share}
+        run = problems.run(setting, seed)  # on all ranks, which may share the denoiser's weights
         new: list[str] = []
         if self._store is not None:
-            run = problems.run(setting, seed)
             new = self._store.missing(run, [uid for uid in problems.problems if uid in by_uid])
             self._store.append(run, [by_uid[uid] for uid in new])
         new = self.ranks.broadcast(new)
