@@ -105,16 +105,15 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return {str(key): value for key, value in whole.items()}
 
 
-def _with_parts(file: Path) -> dict[str, Any]:
+def _with_parts(file: Path) -> Any:
     """Return what a file says, with the content of the files that stand for a value of it."""
 
     def whole(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: whole(part) for key, part in value.items()}
+            return {key: part if key == "extends" else whole(part) for key, part in value.items()}
         if isinstance(value, list):
             return [whole(part) for part in value]
         named = isinstance(value, str) and value.endswith(".yaml") and file.parent / value
         return _with_parts(named) if named and named.is_file() else value
 
-    content: dict[str, Any] = yaml.safe_load(file.read_text())
-    return {key: part if key == "extends" else whole(part) for key, part in content.items()}
+    return whole(yaml.safe_load(file.read_text()))
