@@ -145,7 +145,11 @@ class Frontier(Callback):
         check_folder(Path(self.options.results or self.folder))
         Store(self.folder)
 
-    setup = check_run
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check again, and name what is evaluated."""
+        self.check_run(trainer, pl_module, stage)
+        for problems in itertools.chain(*self._pairs):
+            problems.identify()
 
     def on_test_batch_start(  # type: ignore[override]
         self, trainer: Trainer, pl_module: LitUnmask, batch: list[Problem], *place: int

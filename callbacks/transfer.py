@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -125,7 +126,11 @@ class TransferTest(Callback):
         check_folder(self.folder)
         Store(self.folder / "store")
 
-    setup = check_run
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check again, and name what is evaluated."""
+        self.check_run(trainer, pl_module, stage)
+        for problems in itertools.chain(*self._sets.values()):
+            problems.identify()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Test the cells at every n-th validation of a training run."""

@@ -72,6 +72,10 @@ class EvaluationSet:
         """Name of the denoiser and its weights, which must be loaded."""
         return denoiser_name(self.denoiser)
 
+    def identify(self) -> None:
+        """Hash problems and weights now, before these move; on all ranks, if they share them."""
+        _ = self.fingerprint, self.solver
+
     def check(self, gen_length: int) -> None:
         """Check that the denoiser can read the prompts and has room for the responses.
 

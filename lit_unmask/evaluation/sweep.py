@@ -128,7 +128,7 @@ class Sweep:
         They count as computed, and not as found where they are asked for next.
         """
         by_uid = {outcome.uid: outcome for share in self.ranks.gather(mine) for outcome in share}
-        run = problems.run(setting, seed)  # on all ranks, which may share the denoiser's weights
+        run = problems.run(setting, seed)
         new: list[str] = []
         if self._store is not None:
             new = self._store.missing(run, [uid for uid in problems.problems if uid in by_uid])
