@@ -80,8 +80,7 @@ def push_to_hub(folder: str | Path, repo: str, private: bool | None = None) -> s
         ConnectionError: If the hub does not take it.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.errors import HFValidationError, HTTPError  # of httpx, or of httpx2
 
     missing = [name for name in (CONFIG, WEIGHTS) if not (Path(folder) / name).is_file()]
     if missing:
@@ -95,7 +94,7 @@ def push_to_hub(folder: str | Path, repo: str, private: bool | None = None) -> s
             allow_patterns=[CONFIG, WEIGHTS, SUMS, CARD, TRAINING],
             commit_message="Upload an unmasking policy",
         )
-    except (HFValidationError, OSError, httpx.HTTPError) as error:
+    except (HFValidationError, OSError, HTTPError) as error:
         raise ConnectionError(
             f"cannot upload {folder} to {repo!r} ({_reason(error)}); check the "
             "name, the network and `hf auth login`"

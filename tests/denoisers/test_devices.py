@@ -43,6 +43,17 @@ from lit_unmask.training.settings import Rounds
 from tests.cuda.conftest import decode
 from tests.cuda.test_rollouts import HEADS, policies
 
+
+def has_autocast() -> bool:
+    try:
+        torch.is_autocast_enabled(STRICT.type)
+    except RuntimeError:
+        return False
+    return True
+
+
+pytestmark = pytest.mark.skipif(not has_autocast(), reason="this torch knows no strict device")
+
 # How rows are scheduled and cached, besides the usual way.
 WAYS: dict[str, dict[str, Any]] = {
     "fixed shapes": {"scheduling": Scheduling(deterministic=True, static_rows=4)},

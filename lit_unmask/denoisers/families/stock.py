@@ -237,10 +237,13 @@ def _refuse_rounding(adapter: Adapter | None, placement: Placement) -> None:
 
 
 def _refuse_untied(folder: Path, network: Any) -> None:
-    """Refuse a head of its own where the config says that it is the embedding."""
+    """Tie the head to the embedding where the config says so; refuse one that differs."""
     head, embedding = network.lm_head.weight, network.model.embed_tokens.weight
-    if network.config.tie_word_embeddings and head is not embedding and not head.is_meta:
+    if not network.config.tie_word_embeddings or head is embedding or head.is_meta:
+        return
+    if not torch.equal(head, embedding):
         raise ValueError(
             f"config.json of {folder} ties the vocabulary head to the embedding, but the files "
             "hold a head that differs from it; correct the config"
         )
+    network.lm_head.weight = embedding  # which older versions of transformers leave apart
