@@ -24,6 +24,7 @@ from lit_unmask.callbacks import (
 )
 from strict_device import STRICT, Elsewhere, StrictDevice
 from toys import make_data, make_module, make_trainer, small_policy
+from transformers.utils.generic import maybe_autocast
 
 from lit_unmask.denoisers import Denoiser
 from lit_unmask.evaluation.grid import HeuristicGrid
@@ -44,15 +45,17 @@ from tests.cuda.conftest import decode
 from tests.cuda.test_rollouts import HEADS, policies
 
 
-def has_autocast() -> bool:
+def is_usable() -> bool:
     try:
-        torch.is_autocast_enabled(STRICT.type)
+        with maybe_autocast(STRICT.type, enabled=False):
+            return True
     except RuntimeError:
         return False
-    return True
 
 
-pytestmark = pytest.mark.skipif(not has_autocast(), reason="this torch knows no strict device")
+pytestmark = pytest.mark.skipif(
+    not is_usable(), reason="the models of this transformers do not run on the strict device"
+)
 
 # How rows are scheduled and cached, besides the usual way.
 WAYS: dict[str, dict[str, Any]] = {
