@@ -111,8 +111,9 @@ def end_with_first_rank(every: float = 1.0) -> None:
     first, parent = os.environ.get(_FIRST_RANK, ""), os.getppid()
     if "LOCAL_RANK" not in os.environ or not first:
         os.environ[_FIRST_RANK] = str(os.getpid())
+    elif "TORCHELASTIC_RUN_ID" in os.environ:
+        pass  # torchrun watches its ranks itself
     elif first == str(parent) or not _is_there(int(first)):
-        # A launcher of its own, as torchrun, watches its ranks itself.
         threading.Thread(target=_watch, args=(int(first), every), daemon=True).start()
 
 
