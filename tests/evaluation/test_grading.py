@@ -185,6 +185,16 @@ def test_a_worker_killed_between_rounds_hinders_neither_the_next_nor_the_end():
             os.kill(worker.pid, 0)
 
 
+def test_a_worker_ends_when_its_pool_tells_it_to_though_it_heeds_no_signal():
+    pool = WorkerPool(1)
+    assert pool.wait(pool.submit(problem(length_is, "3"), "xxx"), problem(length_is, "3")) == 1
+    (worker,) = pool._pool._processes.values()
+    worker.terminate()
+    worker.join(30)
+    assert worker.exitcode == -signal.SIGKILL
+    pool.close()
+
+
 def test_workers_are_other_processes_and_can_be_started_again(pool):
     here = 1 / os.getpid()
     first = pool.submit(problem(process), "").result()
