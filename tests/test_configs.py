@@ -129,7 +129,7 @@ def test_a_base_that_cannot_be_is_refused(content, message, tmp_path, capsys) ->
 
 
 def test_a_script_gets_a_configuration_with_all_its_parts() -> None:
-    config = read_config(Path(__file__).parents[1] / "configs" / "tiny_math.yaml")
+    config = read_config(CONFIGS / "tiny_math.yaml")
     kinds = [callback["class_path"] for callback in config["trainer"]["callbacks"]]
     assert "lit_unmask.callbacks.AccuracyNFE" in kinds
     assert "threshold" in config["trainer"]["callbacks"][-1]["init_args"]["grids"]
